@@ -1,0 +1,71 @@
+"""Turn the NUS (Vine) release, as it is distributed, into a data set: labels, splits and the features it brings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from dataloader.console import Parser, add_dataset_flags, dataset_folder, run_script
+from dataloader.feature_files import load_features
+from dataloader.items import Items
+from dataloader.NUS.dataset import FEATURE_FILES, LABELS, read_raw
+from dataloader.scaling import add_normalise_flag, add_normalised, modes_by_array
+from dataloader.splits import published_split, time_split, user_split
+from dataloader.store import FeatureStore, describe, refuse_to_overwrite
+
+
+def build_parser() -> Parser:
+    parser = Parser(description=__doc__)
+    parser.add_argument(
+        "--raw", type=Path, required=True, help="folder of the release: video_id.txt, ground_truth.txt ..."
+    )
+    add_dataset_flags(parser, default_id="NUS")
+    parser.add_argument(
+        "--label",
+        default="loops",
+        choices=(*LABELS, "all"),
+        help="count to predict, as log2(count + 1); all: four targets",
+    )
+    parser.add_argument(
+        "--split_by",
+        default="published",
+        choices=("published", "user", "time"),
+        help="published: random 80/10/10 with the published seeds; user: a user's videos stay on one side; "
+        "time: the newest videos are test",
+    )
+    add_normalise_flag(parser, default=["visual=standard"])
+    parser.add_argument("--overwrite", action="store_true", help="replace a data set that is already there")
+    return parser
+
+
+def main(args) -> None:
+    folder = dataset_folder(args)
+    modes = modes_by_array(args.normalise)
+    if not args.overwrite:
+        refuse_to_overwrite(folder)
+    raw = read_raw(args.raw, with_users=args.split_by == "user")
+    n = len(raw.video_id)
+    features = {
+        name: load_features(args.raw / file, name, raw.video_id)
+        for name, file in FEATURE_FILES.items()
+        if (args.raw / file).exists()
+    }
+    targets = LABELS if args.label == "all" else (args.label,)
+    counts = raw.counts[:, [LABELS.index(target) for target in targets]]
+    splits = {
+        "published": lambda: published_split(n),
+        "user": lambda: user_split(raw.user),
+        "time": lambda: time_split(raw.created),
+    }
+    items = Items(raw.video_id, raw.text, counts, np.log2(counts + 1), splits[args.split_by]())
+    label = {"names": list(targets), "transform": "log2", "offset": 1, "split_by": args.split_by}
+    store = FeatureStore.create(folder, items, family="NUS", label=label, overwrite=args.overwrite)
+    for name, array in features.items():
+        add_normalised(store, name, array, modes[name], source=FEATURE_FILES[name])
+    print(describe(store))
+    print("next: python feature_engineering/textual_engineering.py --help, for captions as text and retrieval vectors")
+
+
+if __name__ == "__main__":
+    run_script(build_parser(), main)

@@ -1,0 +1,76 @@
+"""Feature arrays from files: `.npy`, or `.npz` with one array, a named one (`file.npz:key`), or ids beside it."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from dataloader.console import InputError, listed
+from dataloader.files import open_array
+from dataloader.store import ARRAYS, not_finite, scan
+
+ID_KEYS = ("item_id", "item_ids", "ids")
+
+
+def load_features(path: Path, name: str, item_ids: np.ndarray) -> np.ndarray:
+    """The array for `name`, row i belonging to `item_ids[i]`: (N, F, Dv) for visual, (N, D) for the others.
+
+    (N, Dv) is taken for visual too, as one frame. An .npz may hold `item_id` beside its array; rows are then
+    matched by id (more rows than items are allowed), else they must stand in the order of the items.
+    InputError on anything that is not finite numbers of that shape, all problems in one message.
+    """
+    array, ids = _read(Path(path))
+    problems = []
+    if array.dtype.kind not in "fiu":
+        raise InputError(f"{path}: {array.dtype} values, expected numbers")
+    if name == "visual" and array.ndim == 2:
+        array = array[:, None, :]  # (N, 1, Dv)
+    if array.ndim != ARRAYS[name] or 0 in array.shape[1:]:
+        expected = "(items, frames, dimension) or (items, dimension)" if name == "visual" else "(items, dimension)"
+        problems.append(f"shape {array.shape}, expected {expected}")
+    if ids is not None and len(ids) == len(array):
+        row_of = {item_id: row for row, item_id in enumerate(ids)}
+        if len(row_of) < len(ids):
+            problems.append(f"{len(ids) - len(row_of)} duplicate ids in it")
+        if missing := [item_id for item_id in item_ids if item_id not in row_of]:
+            problems.append(f"no row for {len(missing)} items ({listed(missing)})")
+        if not problems:
+            array = array[[row_of[item_id] for item_id in item_ids]]
+    elif len(array) != len(item_ids):
+        problems.append(f"{len(array)} rows, but there are {len(item_ids)} items")
+    if problems:
+        raise InputError(f"{path}: {'; '.join(problems)}")
+    bad, _, _ = scan(array)
+    if bad.any():
+        raise InputError(f"{path}: {not_finite(bad, item_ids)}")
+    return array
+
+
+def _read(path: Path) -> tuple[np.ndarray, list[str] | None]:
+    """The array of a file and, where an .npz holds them, the ids of its rows."""
+    path, key = _split_key(path)
+    if path.suffix == ".npy":
+        return open_array(path), None
+    if path.suffix != ".npz":
+        raise InputError(f"{path}: features are read from .npy and .npz files")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            names = archive.files
+            ids = next((archive[name] for name in ID_KEYS if name in names), None)
+            arrays = [name for name in names if name not in ID_KEYS]
+            if key is None:
+                key = arrays[0] if len(arrays) == 1 else "arr_0"
+            if key not in names:
+                raise InputError(f"{path}: which of its arrays ({', '.join(names)})? name it: {path.name}:<array>")
+            return archive[key], None if ids is None else [str(value) for value in ids.ravel()]
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise InputError(f"{path}: truncated or not an .npz archive of plain arrays ({error})") from None
+
+
+def _split_key(path: Path) -> tuple[Path, str | None]:
+    name, colon, key = path.name.partition(".npz:")
+    return (path.with_name(name + ".npz"), key) if colon else (path, None)

@@ -1,0 +1,52 @@
+"""Files written beside their place and renamed into it, so that a reader never sees half a file."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from dataloader.console import InputError
+
+
+@contextlib.contextmanager
+def written_beside(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; rename it into place when the block ends well, else remove it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: dict) -> None:
+    with written_beside(path) as partial:
+        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not a JSON file ({error})") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: a JSON object was expected, found {type(content).__name__}")
+    return content
+
+
+def open_array(path: Path, mmap: bool = True) -> np.ndarray:
+    """Open a .npy file, memory-mapped, without unpickling anything; InputError where it is truncated or no array."""
+    try:
+        return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (ValueError, EOFError, OSError) as error:
+        raise InputError(f"{path}: truncated or not a .npy array ({error}); write it anew") from None

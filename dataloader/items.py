@@ -1,0 +1,130 @@
+"""The items of a data set: ids, texts, counts, labels and splits, as `items.parquet` holds them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dataloader.console import InputError, listed
+from dataloader.files import written_beside
+
+SPLITS = ("train", "valid", "test", "predict")
+
+
+@dataclass(frozen=True)
+class Items:
+    """N items, row i of each array is item i; L is `label_dim`, the number of targets."""
+
+    item_id: np.ndarray  # (N,) str
+    text: np.ndarray  # (N,) str
+    popularity: np.ndarray  # (N, L) raw counts, NaN where unknown
+    label: np.ndarray  # (N, L) what is trained on, NaN where there is none
+    split: np.ndarray  # (N,) one of SPLITS
+
+    def __len__(self) -> int:
+        return len(self.item_id)
+
+    @property
+    def label_dim(self) -> int:
+        return self.label.shape[1]
+
+    def rows(self, split: str) -> np.ndarray:
+        return np.flatnonzero(self.split == split)
+
+    def problems(self) -> list[str]:
+        """Everything that is wrong with these items, a clause each; empty where they are fit to be stored."""
+        if not len(self):
+            return ["there are no items"]
+        found = []
+        if duplicates := self.item_id[pd.Series(self.item_id).duplicated()].tolist():
+            found.append(f"{len(duplicates)} duplicate item ids ({listed(dict.fromkeys(duplicates))})")
+        if empty := int((self.item_id == "").sum()):
+            found.append(f"{empty} empty item ids (rows {listed(np.flatnonzero(self.item_id == ''))})")
+        unknown = ~np.isin(self.split, SPLITS)
+        if unknown.any():
+            names = listed(dict.fromkeys(self.split[unknown]))
+            found.append(f"{int(unknown.sum())} items of an unknown split ({names}; known: {', '.join(SPLITS)})")
+        for split in SPLITS[:3]:
+            bad = (self.split == split) & ~np.isfinite(self.label).all(axis=1)
+            if bad.any():
+                found.append(
+                    f"{int(bad.sum())} items of split {split} without a finite label ({listed(self.item_id[bad])}); "
+                    "only split predict needs none"
+                )
+        if np.isinf(self.label).any():
+            found.append(f"infinite labels ({listed(self.item_id[np.isinf(self.label).any(axis=1)])})")
+        bad = ((self.popularity < 0) | np.isinf(self.popularity)).any(axis=1)
+        if bad.any():
+            found.append(f"{int(bad.sum())} items with a negative or infinite count ({listed(self.item_id[bad])})")
+        return found
+
+    def digest(self) -> str:
+        """SHA-256 of the content, the same however the Parquet file was written."""
+        sha = hashlib.sha256(f"{len(self)} {self.label_dim}".encode())
+        for column in (self.item_id, self.text, self.split):
+            encoded = [value.encode("utf-8", "surrogatepass") for value in column]
+            sha.update(np.array([len(value) for value in encoded], dtype="<i8").tobytes())
+            sha.update(b"".join(encoded))
+        for values in (self.popularity, self.label):
+            values = values.astype("<f8")
+            values[np.isnan(values)] = np.nan  # one bit pattern for all NaN
+            sha.update(values.tobytes())
+        return sha.hexdigest()
+
+    def write(self, path: Path) -> None:
+        table = pa.table(
+            {
+                "item_id": pa.array(self.item_id, pa.string()),
+                "text": pa.array(self.text, pa.string()),
+                "popularity": _column(self.popularity),
+                "label": _column(self.label),
+                "split": pa.array(self.split, pa.string()),
+            }
+        )
+        with written_beside(path) as partial:
+            pq.write_table(table, partial)
+
+    @classmethod
+    def read(cls, path: Path) -> Items:
+        try:
+            table = pq.read_table(path)
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such file") from None
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise InputError(f"{path}: truncated or not a Parquet file ({error})") from None
+        columns = ("item_id", "text", "popularity", "label", "split")
+        if missing := [name for name in columns if name not in table.column_names]:
+            raise InputError(f"{path}: no column {', '.join(missing)} (found {', '.join(table.column_names)})")
+        try:
+            strings = [_strings(table.column(name)) for name in ("item_id", "text", "split")]
+            popularity, label = (_matrix(table.column(name)) for name in ("popularity", "label"))
+        except (pa.ArrowException, ValueError, TypeError) as error:
+            raise InputError(f"{path}: a column has the wrong type ({error})") from None
+        if popularity.shape != label.shape:
+            raise InputError(f"{path}: popularity has {popularity.shape[1]} values an item, label {label.shape[1]}")
+        return cls(item_id=strings[0], text=strings[1], split=strings[2], popularity=popularity, label=label)
+
+
+def _column(values: np.ndarray) -> pa.Array:
+    """(N, L) -> a column of numbers (L = 1) or of fixed-size lists; NaN becomes null."""
+    flat = pa.array(values.ravel(), pa.float64(), mask=np.isnan(values.ravel()))
+    return flat if values.shape[1] == 1 else pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+
+
+def _strings(column: pa.ChunkedArray) -> np.ndarray:
+    return np.array(column.cast(pa.string()).fill_null("").to_pylist(), dtype=object)
+
+
+def _matrix(column: pa.ChunkedArray) -> np.ndarray:
+    """A column of numbers or fixed-size lists -> (N, L) float64, null as NaN."""
+    width, column = 1, column.combine_chunks()
+    if pa.types.is_fixed_size_list(column.type):
+        width, column = column.type.list_size, column.flatten()
+    values = column.cast(pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False)
+    return values.reshape(-1, width)

@@ -1,0 +1,320 @@
+"""FeatureStore: one data set's folder on disk, opened, checked, memory-mapped and written.
+
+`python -m dataloader.store <folder>` prints what is in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from dataloader.console import InputError, Parser, listed, run_script
+from dataloader.files import open_array, read_json, write_json, written_beside
+from dataloader.items import SPLITS, Items
+
+FAMILIES = ("MicroLens", "NUS")
+ARRAYS = {"visual": 3, "textual": 2, "retrieval": 2}  # name -> axes: (N, F, Dv), (N, Dt), (N, R)
+DTYPES = ("float32", "float16")
+FORMAT = 1
+SATURATING_RMS = 10.0  # a linear layer's output then has a standard deviation near 6: tanh is +-1
+BLOCK_BYTES = 64 << 20  # how much of an array a scan holds at a time
+
+MAKERS = {
+    "NUS": "python data/NUS/preprocess.py --raw <folder of the release>",
+    "demo": "python data/demo/run.py",
+}
+ENCODERS = {
+    "visual": "python feature_engineering/visual_engineering.py --dataset_id {id} --encoder <name or folder>",
+    "textual": "python feature_engineering/textual_engineering.py --dataset_id {id} --encoder <name or folder>",
+    "retrieval": "python feature_engineering/textual_engineering.py --dataset_id {id} --encoder <name or folder>"
+    " --output retrieval",
+}
+
+
+class FeatureStore:
+    """One data set: `items`, memory-mapped `visual` (N, F, Dv), `textual` (N, Dt), `retrieval` (N, R), and `info`.
+
+    `FeatureStore.open(folder)` reads items and headers only, never the features; it raises InputError with
+    all that does not fit. `info` is the content of `dataset.json`.
+    """
+
+    def __init__(self, folder: Path, items: Items, info: dict):
+        self.folder, self.items, self.info = Path(folder), items, info
+        self.arrays: dict[str, np.ndarray] = {}
+
+    # ---- opening -------------------------------------------------------------------------------
+
+    @classmethod
+    def open(cls, folder: Path | str, need: tuple[str, ...] = ()) -> FeatureStore:
+        """Open the store in `folder`; `need` names the arrays that must be there."""
+        folder = Path(folder)
+        if not (folder / "dataset.json").is_file():
+            maker = MAKERS.get(folder.name) or (
+                f"python data/import_features.py --table <file> --dataset_path {folder.parent} --dataset_id "
+                f"{folder.name} (or data/import_pickles.py for the published .pkl files)"
+            )
+            raise InputError(f"{folder}: no data set here (no dataset.json); make it with: {maker}")
+        info = _checked_info(folder / "dataset.json")
+        store = cls(folder, Items.read(folder / "items.parquet"), info)
+        store._check_items()
+        for name in info["arrays"]:
+            store.arrays[name] = store._open(name)
+        if missing := [name for name in need if name not in store.arrays]:
+            command = ENCODERS[missing[0]].format(id=folder.name)
+            raise InputError(f"{folder}: no {' and no '.join(missing)} features yet; make them with: {command}")
+        return store
+
+    def _check_items(self) -> None:
+        problems = self.items.problems()
+        if self.items.digest() != self.info["items"]:
+            problems.append("it is not the table that dataset.json describes (changed by hand?); import it anew")
+        if len(self.info["label"]["names"]) != self.items.label_dim:
+            problems.append(f"{self.items.label_dim} targets, dataset.json names {self.info['label']['names']}")
+        if problems:
+            raise InputError(f"{self.folder / 'items.parquet'}: {'; '.join(problems)}")
+
+    def _open(self, name: str) -> np.ndarray:
+        path, described = self.folder / f"{name}.npy", self.info["arrays"][name]
+        array = open_array(path)
+        problems = []
+        if array.dtype.name not in DTYPES:
+            problems.append(f"{array.dtype} values, expected {' or '.join(DTYPES)}")
+        if array.ndim != ARRAYS[name]:
+            problems.append(f"shape {array.shape}, expected {ARRAYS[name]} axes")
+        elif len(array) != len(self.items):
+            problems.append(f"{len(array)} rows, but items.parquet has {len(self.items)}")
+        if list(array.shape) != described["shape"] or array.dtype.name != described["dtype"]:
+            problems.append("not the array that dataset.json describes; write it anew")
+        if problems:
+            raise InputError(f"{path}: {'; '.join(problems)}")
+        return array
+
+    # ---- what is in it -------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def dataset_id(self) -> str:
+        return self.folder.resolve().name
+
+    @property
+    def family(self) -> str:
+        return self.info["family"]
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with any id, text, label, split or feature of the data set; 16 hexadecimal digits."""
+        content = {
+            "items": self.info["items"],
+            "arrays": {name: array["sha256"] for name, array in self.info["arrays"].items()},
+            "family": self.family,
+            "label": self.info["label"],
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def visual(self) -> np.ndarray:
+        return self.arrays["visual"]
+
+    @property
+    def textual(self) -> np.ndarray:
+        return self.arrays["textual"]
+
+    @property
+    def retrieval(self) -> np.ndarray:
+        return self.arrays["retrieval"]
+
+    def rows(self, split: str) -> np.ndarray:
+        """The rows of `split`, ascending; InputError where there are none."""
+        rows = self.items.rows(split)
+        if not len(rows):
+            counts = ", ".join(f"{name} {len(self.items.rows(name))}" for name in SPLITS)
+            raise InputError(f"{self.folder}: split {split} is empty ({counts})")
+        return rows
+
+    def to_count(self, label: np.ndarray) -> np.ndarray:
+        """Labels -> counts: the inverse of the data set's label transform."""
+        transform = self.info["label"]
+        return np.exp2(label) - transform["offset"] if transform["transform"] == "log2" else label
+
+    def check_features(self, *names: str) -> list[str]:
+        """Read the arrays once; InputError on NaN or infinite values; returns warnings about their scale."""
+        problems, warnings = [], []
+        for name in names:
+            bad, rms, _ = scan(self.arrays[name])
+            if bad.any():
+                problems.append(f"{self.folder / name}.npy: " + not_finite(bad, self.items.item_id))
+            elif warning := scale_warning(name, rms):
+                warnings.append(f"{self.folder / name}.npy: {warning}")
+        if problems:
+            raise InputError("; ".join(problems))
+        return warnings
+
+    # ---- writing -------------------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, folder: Path | str, items: Items, *, family: str, label: dict, overwrite=False) -> FeatureStore:
+        """Write a data set without features; `add_array` adds them.
+
+        label: {"names": one per target, "transform": "log2" or "none", "offset": what log2 was given besides the count}
+        """
+        folder = Path(folder)
+        if problems := items.problems():
+            raise InputError(f"{folder}: not written: {'; '.join(problems)}")
+        if not overwrite:
+            refuse_to_overwrite(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        # From here until dataset.json stands the folder holds no data set: half of one is never opened.
+        for name in ("dataset.json", "neighbours.npz", *(f"{array}.npy" for array in ARRAYS)):
+            (folder / name).unlink(missing_ok=True)
+        items.write(folder / "items.parquet")
+        store = cls(folder, items, {})
+        store.info = {"format": FORMAT, "family": family, "label": label, "items": items.digest(), "arrays": {}}
+        store._write_info()
+        return store
+
+    @contextlib.contextmanager
+    def add_array(self, name: str, shape: tuple[int, ...], dtype: str, *, overwrite=False, **source) -> Iterator:
+        """Yield a writable array of `shape`; when the block ends well it becomes `<name>.npy`.
+
+        source: what dataset.json should say of it (encoder, revision, normalisation ...).
+        """
+        if name in self.info["arrays"] and not overwrite:
+            raise InputError(f"{self.folder / name}.npy exists; --overwrite replaces it")
+        assert len(shape) == ARRAYS[name] and shape[0] == len(self) and dtype in DTYPES, (name, shape, dtype)
+        path = self.folder / f"{name}.npy"
+        with written_beside(path) as partial:
+            array = np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape)
+            yield array
+            array.flush()
+            bad, _, _ = scan(array)
+            if bad.any():
+                raise InputError(f"{path}: not written: " + not_finite(bad, self.items.item_id))
+            described = {"shape": list(shape), "dtype": dtype, "sha256": _sha256(array), **source}
+            # Withdrawn first: a kill between here and the last line leaves an array that is missing, not a wrong one.
+            if self.info["arrays"].pop(name, None):
+                self._write_info()
+        self.info["arrays"][name] = described
+        self._write_info()
+        self.arrays[name] = self._open(name)
+
+    def _write_info(self) -> None:
+        packages = ("torch", "transformers", "numpy", "pandas", "pyarrow", "scikit-learn")
+        self.info["versions"] = {package: importlib.metadata.version(package) for package in packages}
+        self.info["fingerprint"] = self.fingerprint
+        write_json(self.folder / "dataset.json", self.info)
+
+
+def refuse_to_overwrite(folder: Path) -> None:
+    if (folder / "dataset.json").exists():
+        raise InputError(f"{folder}: a data set is here already; --overwrite replaces it")
+
+
+def scan(array: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
+    """One pass over (N, ...): which rows hold NaN or infinity, the root mean square, which rows are all zero."""
+    bad, zero, squares = np.zeros(len(array), bool), np.zeros(len(array), bool), 0.0
+    axes = tuple(range(1, array.ndim))
+    step = max(1, BLOCK_BYTES // max(1, 4 * int(np.prod(array.shape[1:]))))
+    for start in range(0, len(array), step):
+        block = np.asarray(array[start : start + step], dtype=np.float32)
+        rows = slice(start, start + len(block))
+        bad[rows] = ~np.isfinite(block).all(axis=axes)
+        zero[rows] = ~block.any(axis=axes)
+        squares += float(np.dot(block.ravel(), block.ravel()))
+    return bad, float(np.sqrt(squares / max(1, array.size))), zero
+
+
+def not_finite(bad: np.ndarray, item_ids: np.ndarray) -> str:
+    return f"{int(bad.sum())} of {len(bad)} items have NaN or infinite values (item ids {listed(item_ids[bad])})"
+
+
+def scale_warning(name: str, rms: float) -> str | None:
+    if rms <= SATURATING_RMS:
+        return None
+    return (
+        f"the {name} values have a root mean square of {rms:,.0f}; above {SATURATING_RMS:g} they saturate the "
+        f"networks: import them with --normalise {name}=standard (or {name}=l2)"
+    )
+
+
+def _sha256(array: np.ndarray) -> str:
+    sha = hashlib.sha256(f"{array.shape} {array.dtype.str}".encode())
+    step = max(1, BLOCK_BYTES // max(1, array[:1].nbytes))
+    for start in range(0, len(array), step):
+        sha.update(np.ascontiguousarray(array[start : start + step]))
+    return sha.hexdigest()
+
+
+def _checked_info(path: Path) -> dict:
+    info = read_json(path)
+    label, arrays = info.get("label"), info.get("arrays")
+    sound = (
+        info.get("format") == FORMAT
+        and info.get("family") in FAMILIES
+        and isinstance(info.get("items"), str)
+        and isinstance(label, dict)
+        and isinstance(label.get("names"), list)
+        and label.get("transform") in ("log2", "none")
+        and isinstance(label.get("offset"), int | float)
+        and isinstance(arrays, dict)
+        and set(arrays) <= set(ARRAYS)
+        and all(isinstance(a, dict) and {"shape", "dtype", "sha256"} <= set(a) for a in arrays.values())
+    )
+    if not sound:
+        raise InputError(f"{path}: not a dataset.json of format {FORMAT} (truncated or edited?); import the data anew")
+    return info
+
+
+def describe(store: FeatureStore) -> str:
+    """What `python -m dataloader.store` prints; reads every feature to count missing values."""
+    items, info = store.items, store.info
+    lines = [
+        f"{store.folder}: {len(store)} items, family {store.family}, fingerprint {store.fingerprint}",
+        "splits: " + ", ".join(f"{split} {len(items.rows(split))}" for split in SPLITS),
+    ]
+    transform = info["label"]["transform"]
+    made = f"log2(count + {info['label']['offset']:g})" if transform == "log2" else "as given"
+    for target, name in enumerate(info["label"]["names"]):
+        values = items.label[:, target][np.isfinite(items.label[:, target])]
+        spread = (
+            f"mean {values.mean():.3f}, std {values.std():.3f}, min {values.min():.3f}, "
+            f"median {np.median(values):.3f}, max {values.max():.3f}"
+            if len(values)
+            else "no values"
+        )
+        lines.append(f"label {name} ({made}): {spread}")
+    lines.append(
+        f"missing: {int((items.text == '').sum())} empty texts, "
+        f"{int(np.isnan(items.popularity).any(axis=1).sum())} unknown counts, "
+        f"{int(np.isnan(items.label).any(axis=1).sum())} items without a label"
+    )
+    for name in ARRAYS:
+        if name not in store.arrays:
+            lines.append(f"{name}: none")
+            continue
+        array, source = store.arrays[name], info["arrays"][name]
+        bad, rms, zero = scan(array)
+        origin = {key: value for key, value in source.items() if key not in ("shape", "dtype", "sha256", "statistics")}
+        lines.append(
+            f"{name}: {' x '.join(map(str, array.shape))} {array.dtype}, {array.nbytes / 1e6:,.1f} MB, "
+            f"root mean square {rms:.3g}, {int(zero.sum())} all-zero items, {int(bad.sum())} with NaN or infinity"
+            + ("; NOT the array that was written" if _sha256(array) != source["sha256"] else "")
+            + (f"; {json.dumps(origin, ensure_ascii=False)}" if origin else "")
+        )
+        if (warning := scale_warning(name, rms)) and not bad.any():
+            lines.append(f"  warning: {warning}")
+    lines.append(f"neighbours: {'neighbours.npz' if (store.folder / 'neighbours.npz').exists() else 'none'}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    parser = Parser(prog="python -m dataloader.store", description="Print what a data set holds.")
+    parser.add_argument("folder", help="the data set's folder: <dataset_path>/<dataset_id>")
+    run_script(parser, lambda args: print(describe(FeatureStore.open(args.folder))))

@@ -1,0 +1,93 @@
+"""Loading an encoder by transformers, and what both feature scripts share around it."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+
+from dataloader.console import InputError, add_dataset_flags, whole_number
+from dataloader.scaling import MODES, add_normalised
+from dataloader.store import DTYPES, FeatureStore
+
+PROGRESS = {"disable": None, "dynamic_ncols": True}  # no bar where stderr is not a terminal
+
+
+def add_encoder_flags(parser: argparse.ArgumentParser, batch_size: int) -> None:
+    """The flags that the two feature scripts share."""
+    add_dataset_flags(parser)
+    parser.add_argument("--encoder", required=True, help="hub name, or folder that transformers loads the encoder from")
+    parser.add_argument("--revision", help="revision (commit, tag) of a hub encoder; the newest without it")
+    parser.add_argument("--batch_size", type=whole_number(1), default=batch_size, help="inputs encoded at once")
+    parser.add_argument("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda, cuda:1 ...")
+    parser.add_argument("--dtype", default="float32", choices=DTYPES, help="precision of the stored features")
+    parser.add_argument(
+        "--normalise",
+        default="none",
+        choices=MODES,
+        help="l2: each vector to length 1; standard: each dimension to mean 0, variance 1 over split train",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace features that are already there")
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` or a torch device name -> a device that this machine has."""
+    try:
+        device = torch.device("cuda" if name == "auto" and torch.cuda.is_available() else name.replace("auto", "cpu"))
+    except RuntimeError:
+        raise InputError(f"--device {name}: not a device; auto, cpu, cuda or cuda:<number> is expected") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(
+            f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices; use --device cpu"
+        )
+    return device
+
+
+def load_pretrained(loader, name: str, revision: str | None, **options):
+    """`loader.from_pretrained`, its many failures turned into one line that names the encoder."""
+    if not sys.stderr.isatty():
+        transformers.utils.logging.disable_progress_bar()
+    try:
+        return loader.from_pretrained(name, revision=revision, **options)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"--encoder {name}: transformers cannot load it ({reason}); give a hub name or a local folder"
+        ) from None
+
+
+def load_encoder(name: str, revision: str | None, device: torch.device, loader) -> torch.nn.Module:
+    """An encoder in float32 and inference mode on `device`; never by executing code from the hub."""
+    model = load_pretrained(loader, name, revision, dtype=torch.float32, trust_remote_code=False, use_safetensors=True)
+    return model.eval().to(device)
+
+
+def provenance(model: torch.nn.Module, name: str, **settings) -> dict:
+    """What dataset.json says of an encoder: its name, and its hub commit or the hash of its weights."""
+    commit = getattr(model.config, "_commit_hash", None)
+    if commit is None:
+        sha = hashlib.sha256()
+        for key, tensor in sorted(model.state_dict().items()):
+            sha.update(key.encode() + tensor.cpu().contiguous().numpy().tobytes())
+        commit = f"weights-sha256:{sha.hexdigest()[:16]}"
+    # A local folder is named without its place: a data set says what made it, not where that lay.
+    label = Path(name).name if Path(name).is_dir() else name
+    return {"encoder": {"name": label, "revision": commit, **settings}}
+
+
+def write_features(store: FeatureStore, names: list[str], array: np.ndarray, args, source: dict) -> None:
+    for name in names:
+        add_normalised(store, name, array, args.normalise, dtype=args.dtype, overwrite=args.overwrite, **source)
+        shape = " x ".join(map(str, array.shape))
+        print(f"{store.folder / name}.npy: {shape} {args.dtype}, data set fingerprint {store.fingerprint}")
+
+
+def refuse_existing(store: FeatureStore, names: list[str], overwrite: bool) -> None:
+    """Before hours of encoding, not after."""
+    if not overwrite and (there := [name for name in names if name in store.arrays]):
+        raise InputError(f"{store.folder}: {' and '.join(there)} features are here already; --overwrite replaces them")
