@@ -12,6 +12,7 @@ import torch
 import transformers
 
 from dataloader.console import InputError, add_dataset_flags, whole_number
+from dataloader.device import add_device_flag
 from dataloader.scaling import MODES, add_normalised
 from dataloader.store import DTYPES, FeatureStore
 
@@ -24,7 +25,7 @@ def add_encoder_flags(parser: argparse.ArgumentParser, batch_size: int) -> None:
     parser.add_argument("--encoder", required=True, help="hub name, or folder that transformers loads the encoder from")
     parser.add_argument("--revision", help="revision (commit, tag) of a hub encoder; the newest without it")
     parser.add_argument("--batch_size", type=whole_number(1), default=batch_size, help="inputs encoded at once")
-    parser.add_argument("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda, cuda:1 ...")
+    add_device_flag(parser)
     parser.add_argument("--dtype", default="float32", choices=DTYPES, help="precision of the stored features")
     parser.add_argument(
         "--normalise",
@@ -33,19 +34,6 @@ def add_encoder_flags(parser: argparse.ArgumentParser, batch_size: int) -> None:
         help="l2: each vector to length 1; standard: each dimension to mean 0, variance 1 over split train",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace features that are already there")
-
-
-def pick_device(name: str) -> torch.device:
-    """`auto` or a torch device name -> a device that this machine has."""
-    try:
-        device = torch.device("cuda" if name == "auto" and torch.cuda.is_available() else name.replace("auto", "cpu"))
-    except RuntimeError:
-        raise InputError(f"--device {name}: not a device; auto, cpu, cuda or cuda:<number> is expected") from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(
-            f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices; use --device cpu"
-        )
-    return device
 
 
 def load_pretrained(loader, name: str, revision: str | None, **options):

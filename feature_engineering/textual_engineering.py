@@ -13,13 +13,13 @@ from tqdm import tqdm
 from transformers import AutoModel, AutoTokenizer
 
 from dataloader.console import InputError, Parser, dataset_folder, run_script, whole_number
+from dataloader.device import pick_device
 from dataloader.store import FeatureStore
 from feature_engineering.encoders import (
     PROGRESS,
     add_encoder_flags,
     load_encoder,
     load_pretrained,
-    pick_device,
     provenance,
     refuse_existing,
     write_features,

@@ -1,0 +1,183 @@
+"""Find the top K most similar videos of the bank for every item of a data set: exact cosine search.
+
+The bank is split train (with --bank train+valid, the published choice, also valid); an item never retrieves itself,
+and no item of test or predict is ever retrieved. Equal similarities go to the lower row.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from dataloader.console import InputError, Parser, add_dataset_flags, dataset_folder, listed, run_script, whole_number
+from dataloader.device import add_device_flag, pick_device
+from dataloader.neighbours import BANKS, Neighbours
+from dataloader.store import FeatureStore, not_finite, scan
+
+CHUNK = 64  # columns whose maximum stands for them in the first step of the selection
+SPARE = 4  # candidates beyond k: the gap behind the k-th tells whether the k-th is certain
+# Float32 products of unit vectors err by some 1e-7: two similarities closer than this are computed again in float64.
+CLOSE = 1e-6
+SCORE_BYTES = 640 << 20  # of a block of scores: queries a block are fewer where the bank is very large
+
+
+def build_parser() -> Parser:
+    parser = Parser(description=__doc__)
+    add_dataset_flags(parser)
+    parser.add_argument("--num_of_retrieved_items", type=whole_number(1), default=20, help="K: neighbours an item")
+    parser.add_argument(
+        "--bank",
+        default="train",
+        choices=BANKS,
+        help="train+valid is published, but shows validation labels to training",
+    )
+    add_device_flag(parser)
+    parser.add_argument("--batch_size", type=whole_number(1), default=1024, help="queries searched at once")
+    return parser
+
+
+def main(args) -> None:
+    store = FeatureStore.open(dataset_folder(args), need=("retrieval",))
+    device = pick_device(args.device)
+    bank = np.flatnonzero(np.isin(store.items.split, BANKS[args.bank]))
+    k = args.num_of_retrieved_items
+    if k >= len(bank):
+        raise InputError(
+            f"--num_of_retrieved_items {k}: the bank ({args.bank}) has {len(bank)} items and an item never retrieves "
+            f"itself, so at most {max(0, len(bank) - 1)} can be retrieved"
+        )
+    check_vectors(store)
+    start = time.perf_counter()
+    ids, similarity = search(store.retrieval, bank, k, device=device, batch_size=args.batch_size, progress=True)
+    seconds = time.perf_counter() - start
+    backend = f"exact cosine, torch {torch.__version__} on {device.type}"
+    path = Neighbours(ids, similarity, k, args.bank, backend, store.fingerprint).write(store)
+    print(f"{path}: {k} neighbours for {len(store)} items from a bank of {len(bank)} ({args.bank}), {seconds:.1f} s")
+    print(f"mean similarity: nearest {similarity[:, 0].mean():.3f}, {k}th {similarity[:, -1].mean():.3f}")
+    print(f"next: python train.py --dataset_path {args.dataset_path} --dataset_id {args.dataset_id}")
+
+
+def check_vectors(store: FeatureStore) -> None:
+    """InputError on retrieval vectors that have no direction."""
+    bad, _, zero = scan(store.retrieval)
+    problems = [not_finite(bad, store.items.item_id)] if bad.any() else []
+    if zero.any():
+        ids = listed(store.items.item_id[zero])
+        problems.append(f"{int(zero.sum())} all-zero vectors, which are similar to nothing (item ids {ids})")
+    if problems:
+        raise InputError(
+            f"{store.folder / 'retrieval.npy'}: {'; '.join(problems)}; encode the texts anew with: python "
+            f"feature_engineering/textual_engineering.py --dataset_id {store.folder.name} --output retrieval "
+            "--overwrite --encoder <name or folder>"
+        )
+
+
+def search(
+    vectors: np.ndarray,
+    bank: np.ndarray,
+    k: int,
+    *,
+    device: torch.device | str = "cpu",
+    batch_size: int = 1024,
+    progress: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Exact top k by cosine: vectors (N, R), bank (M,) ascending rows -> ids (N, k) int32, similarity (N, k) float32.
+
+    Best first; equal float32 similarities go to the lower row; row i is never among its own neighbours (k < M).
+    Blocks of queries meet the distinct vectors of the bank, so no N x M matrix exists. What float32 cannot tell
+    apart, at the border or within the top k, is computed again in float64, so that the result depends
+    neither on the block size nor on the order in which a matrix product sums.
+    """
+    device = torch.device(device)
+    members = _distinct(vectors, bank)
+    first = np.array([rows[0] for rows in members])  # (U,) a row of each distinct vector
+    shared = np.array([len(rows) > 1 for rows in members])  # (U,)
+    own = np.full(len(vectors), -1)  # the column of a row's own vector, where no other row shares it
+    own[first[~shared]] = np.flatnonzero(~shared)
+    keys = torch.from_numpy(unit(vectors[first])).to(device)  # (U, R)
+    candidates = min(k + SPARE, len(first))
+    batch_size = max(1, min(batch_size, len(vectors), SCORE_BYTES // (4 * len(first))))
+    columns = -(-len(first) // CHUNK) * CHUNK
+    scores = torch.full((batch_size, columns), -torch.inf, device=device)  # (B, U, padded to whole chunks)
+
+    ids = np.empty((len(vectors), k), dtype=np.int32)
+    similarity = np.empty((len(vectors), k), dtype=np.float32)
+    starts = range(0, len(vectors), batch_size)
+    for start in tqdm(starts, desc="retrieving", unit="block", disable=None if progress else True):
+        query = np.arange(start, min(start + batch_size, len(vectors)))
+        block = scores[: len(query)]
+        _multiply(unit(vectors[query]), keys, block[:, : len(first)])
+        alone = np.flatnonzero(own[query] >= 0)
+        block[torch.from_numpy(alone), torch.from_numpy(own[query[alone]])] = -torch.inf
+        value, found = _top(block, candidates)  # (B, candidates) each
+        unsure = np.ones(len(query), dtype=bool)
+        if candidates > k:
+            ids[query], similarity[query] = first[found[:, :k]], value[:, :k]
+            gap = value[:, :k] - value[:, 1 : k + 1]
+            unsure = (gap < CLOSE).any(axis=1) | shared[found[:, :k]].any(axis=1)
+        for i in np.flatnonzero(unsure):
+            border = value[i, min(k, candidates) - 1] - CLOSE
+            near = np.flatnonzero(block[i, : len(first)].cpu().numpy() >= border)
+            ids[query[i]], similarity[query[i]] = _exactly(vectors, query[i], [members[c] for c in near], k)
+    return ids, similarity
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """(B, R) of any float type -> float32 rows of length 1, by way of float64, where no length overflows."""
+    rows = torch.from_numpy(np.array(vectors, dtype=np.float32))  # (B, R)
+    return (rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True, dtype=torch.float64)).float().numpy()
+
+
+def _distinct(vectors: np.ndarray, bank: np.ndarray) -> list[np.ndarray]:
+    """The bank's rows, those of equal vectors together; rows ascend in a group, groups by their first row."""
+    heads = np.ascontiguousarray(vectors[bank, : min(4, vectors.shape[1])], dtype=np.float32) + 0.0  # -0 is 0
+    heads = heads.view(f"V{heads.shape[1] * 4}").ravel()
+    _, inverse, counts = np.unique(heads, return_inverse=True, return_counts=True)
+    groups: dict[object, list[int]] = {}
+    for row, lonely in zip(bank.tolist(), (counts[inverse] == 1).tolist(), strict=True):
+        # Only rows that share their first values are compared as a whole: few, unless texts repeat.
+        key = row if lonely else (vectors[row].astype(np.float32) + 0.0).tobytes()
+        groups.setdefault(key, []).append(row)
+    return [np.array(rows) for rows in groups.values()]
+
+
+def _multiply(query: np.ndarray, keys: torch.Tensor, out: torch.Tensor) -> None:
+    """out (B, U) = query (B, R) keys' (R, U)."""
+    if keys.device.type == "cpu":  # numpy's OpenBLAS: at this shape 1.4 times torch's MKL (benchmarks/retrieval.py)
+        np.matmul(query, keys.numpy().T, out=out.numpy())
+    else:
+        torch.mm(torch.from_numpy(query).to(keys.device), keys.T, out=out)
+
+
+def _top(scores: torch.Tensor, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """The n largest of each row of (B, columns) and where they stand, descending; ties in no particular order.
+
+    They lie in the n chunks with the largest maxima, so one pass over the scores finds the chunks and the costly
+    selection sees n * CHUNK columns.
+    """
+    chunks = scores.view(len(scores), -1, CHUNK).amax(dim=2)  # (B, columns / CHUNK)
+    best = chunks.topk(min(n, chunks.shape[1]), dim=1).indices  # (B, n)
+    columns = (best[:, :, None] * CHUNK + torch.arange(CHUNK, device=scores.device)).flatten(1)  # (B, n * CHUNK)
+    value, place = scores.gather(1, columns).topk(n, dim=1)  # (B, n)
+    return value.cpu().numpy(), columns.gather(1, place).cpu().numpy()
+
+
+def _exactly(vectors: np.ndarray, row: int, groups: list[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Top k of the rows in `groups` (each of one vector) for `row`, by float64 similarity rounded to float32."""
+    query = vectors[row].astype(np.float64)  # (R,)
+    keys = vectors[[group[0] for group in groups]].astype(np.float64)  # (G, R)
+    length = np.sqrt(np.einsum("gr,gr->g", keys, keys)) * np.sqrt(query @ query)
+    similarity = (np.einsum("gr,r->g", keys, query) / length).astype(np.float32)
+    groups = [group[: k + 1] for group in groups]  # one more, should the row itself be among them
+    similarity = np.repeat(similarity, [len(group) for group in groups])
+    rows = np.concatenate(groups)
+    similarity, rows = similarity[rows != row], rows[rows != row]
+    order = np.lexsort((rows, -similarity))[:k]
+    return rows[order], similarity[order]
+
+
+if __name__ == "__main__":
+    run_script(build_parser(), main)
