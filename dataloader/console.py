@@ -21,6 +21,14 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **kwargs):
         super().__init__(formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False, **kwargs)
 
+    def parse_args(self, args=None, namespace=None):
+        """As ever, and `typed`: the flags that stood on the command line, without the defaults."""
+        parsed = super().parse_args(args, namespace)
+        unset = object()
+        bare = super().parse_args(args, argparse.Namespace(**dict.fromkeys(vars(parsed), unset)))
+        parsed.typed = {flag: value for flag, value in vars(bare).items() if value is not unset}
+        return parsed
+
     def error(self, message: str):
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 

@@ -29,7 +29,16 @@ def written_beside(path: Path) -> Iterator[Path]:
 
 def write_json(path: Path, content: dict) -> None:
     with written_beside(path) as partial:
-        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(without_nan(content), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def without_nan(content):
+    """The same content with null for NaN and infinity, which JSON does not know."""
+    if isinstance(content, dict):
+        return {key: without_nan(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [without_nan(value) for value in content]
+    return None if isinstance(content, float) and not np.isfinite(content) else content
 
 
 def read_json(path: Path) -> dict:

@@ -93,7 +93,7 @@ class Neighbours:
         return sha.hexdigest()[:16]
 
     def weights(self, rows: np.ndarray, k: int, temperature: float) -> tuple[np.ndarray, np.ndarray]:
-        """The first k neighbours of `rows` and softmax(similarity / temperature) over them: (n, k) each; pads weigh 0."""
+        """The first k neighbours of `rows` and softmax(similarity / temperature) over them, (n, k); pads weigh 0."""
         ids = self.ids[rows, :k]
         score = np.where(ids >= 0, self.similarity[rows, :k] / temperature, -np.inf).astype(np.float64)
         top = score.max(axis=1, keepdims=True)

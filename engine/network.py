@@ -1,0 +1,210 @@
+"""Network: any nn.Module as a Method, with the one training loop."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from dataloader.batches import Batch, Split
+from dataloader.console import InputError
+from engine.method import History
+from engine.metrics import measure, selection_score
+from engine.run import BEST, Run, load_weights, save_weights
+
+LOSSES = {
+    "MSE": F.mse_loss,
+    "MAE": F.l1_loss,
+    "Huber": F.huber_loss,
+    "BCE": F.binary_cross_entropy_with_logits,  # the network's output is then a logit, its prediction the sigmoid
+}
+OPTIMISERS = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW, "SGD": torch.optim.SGD}
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network is trained; the defaults are the published ones, but for shuffling."""
+
+    loss: str = "MSE"
+    optim: str = "Adam"
+    lr: float = 1e-5
+    weight_decay: float = 0.0
+    epochs: int = 100
+    early_stop_turns: int = 20
+    batch_size: int = 64
+    metric: tuple[str, ...] = ("MAE", "nMSE")
+    precision: str = "fp32"
+    shuffle: bool = True
+    seed: int = 2024
+
+
+class Network:
+    """A module with `forward(batch) -> (B, label_dim)` and, where it is not plain, `loss(batch)`."""
+
+    transductive = False
+
+    def __init__(self, module: nn.Module, training: Training, device: torch.device, run: Run | None = None):
+        self.module, self.training, self.device, self.run = module.to(device), training, device, run
+        self.uses_retrieval = getattr(module, "uses_retrieval", True)
+        self.evaluation_batch_size = 256
+
+    # ---- prediction ----------------------------------------------------------------------------
+
+    def predict(self, split: Split) -> np.ndarray:
+        self.module.eval()
+        with torch.inference_mode():
+            outputs = [self._forward(b) for b in split.batches(self.evaluation_batch_size, self.device)]
+        output = torch.cat(outputs)  # (n, label_dim)
+        return (output.sigmoid() if self.training.loss == "BCE" else output).cpu().numpy()
+
+    def _forward(self, batch: Batch) -> Tensor:
+        reduced = self.training.precision != "fp32"
+        with torch.autocast(self.device.type, PRECISIONS[self.training.precision], enabled=reduced):
+            return self.module(batch).float()  # (B, label_dim)
+
+    def _loss(self, batch: Batch) -> Tensor:
+        if hasattr(self.module, "loss"):
+            return self.module.loss(batch)
+        return LOSSES[self.training.loss](self._forward(batch), batch.label)
+
+    # ---- training ------------------------------------------------------------------------------
+
+    def fit(self, train: Split, valid: Split, unlabelled: Split | None = None) -> History:
+        """Train until `epochs` or early stop; goes on from the run's last epoch where there is one.
+
+        The best epoch (on the whole valid split) is kept and loaded at the end; Ctrl-C ends the fit just so.
+        InputError where the loss is no longer finite.
+        """
+        settings, module = self.training, self.module
+        optimiser = OPTIMISERS[settings.optim](
+            module.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True
+        )
+        generator = torch.Generator().manual_seed(settings.seed)
+        history, best_score = self._resume(optimiser, generator)
+        try:
+            for epoch in range(len(history.epochs) + 1, settings.epochs + 1):
+                if epoch - 1 - history.best_epoch >= settings.early_stop_turns:
+                    self.run.log(f"stopped: no better epoch for {settings.early_stop_turns}")
+                    break
+                start = time.perf_counter()
+                train_loss = self._train_epoch(train, optimiser, generator, epoch)
+                measured = measure(self.predict(valid), valid.label)
+                score = selection_score(measured, settings.metric)
+                if score < best_score or (history.best_epoch == 0 and np.isfinite(score)):
+                    best_score, history.best_epoch = score, epoch
+                    self.save(self.run.folder)
+                seconds = time.perf_counter() - start
+                record = {"epoch": epoch, "train_loss": train_loss, "valid": measured, "score": score}
+                history.epochs.append(record | {"best_epoch": history.best_epoch, "seconds": round(seconds, 3)})
+                self._record(history, optimiser, generator, best_score)
+        except KeyboardInterrupt:
+            history.interrupted = True
+        finally:
+            self.run.close()
+        if history.best_epoch:
+            self.load(self.run.folder)
+        elif not history.interrupted:
+            raise InputError(
+                f"--metric {'+'.join(settings.metric)} was finite in no epoch: are all valid labels equal?"
+            )
+        return history
+
+    def _train_epoch(self, train: Split, optimiser, generator: torch.Generator, epoch: int) -> float:
+        """One pass over `train`; the mean loss of its items."""
+        self.module.train()
+        size, total = self.training.batch_size, 0.0
+        batches = train.batches(size, self.device, generator if self.training.shuffle else None)
+        count = -(-len(train) // size)
+        bar = tqdm(batches, f"epoch {epoch}", count, leave=False, disable=None, unit="batch", dynamic_ncols=True)
+        for number, batch in enumerate(bar, start=1):
+            loss = self._loss(batch)
+            value = loss.item()
+            if not np.isfinite(value):
+                raise InputError(
+                    f"the loss became {value} in epoch {epoch}, batch {number} of {count}: lower --lr (now "
+                    f"{self.training.lr:g}) or check the scale of the features; {self._kept()}"
+                )
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            total += value * len(batch.rows)
+            bar.set_postfix(loss=f"{value:.4f}", refresh=False)
+        return total / len(train)
+
+    def _kept(self) -> str:
+        if (self.run.folder / BEST).exists():
+            return f"the best epoch so far is kept in {self.run.folder}"
+        return f"no epoch was finished, {self.run.folder} holds no checkpoint"
+
+    def _record(self, history: History, optimiser, generator: torch.Generator, best_score: float) -> None:
+        """Write down a finished epoch. last.pt comes last: what a kill leaves behind it is done again, bit for bit."""
+        last = history.epochs[-1]
+        self.run.write_history(history.epochs)
+        scalars = {"loss/train": last["train_loss"]} | {f"valid/{k}": v for k, v in last["valid"].items()}
+        self.run.record_scalars(last["epoch"], scalars)
+        self.run.save_last(
+            {
+                "epoch": last["epoch"],
+                "best_epoch": history.best_epoch,
+                "best_score": best_score,
+                "module": self.module.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "shuffle": generator.get_state(),
+                "random": random_state(self.device),
+            }
+        )
+        measured = "  ".join(f"{name} {value:.4f}" for name, value in last["valid"].items())
+        best = "  best" if history.best_epoch == last["epoch"] else ""
+        self.run.log(
+            f"epoch {last['epoch']}/{self.training.epochs}  train loss {last['train_loss']:.4f}  valid {measured}  "
+            f"({last['seconds']:.1f} s){best}"
+        )
+
+    def _resume(self, optimiser, generator: torch.Generator) -> tuple[History, float]:
+        state = self.run.load_last(self.device)
+        if state is None:
+            return History(), float("inf")
+        try:
+            self.module.load_state_dict(state["module"])
+            optimiser.load_state_dict(state["optimiser"])
+            generator.set_state(state["shuffle"].cpu())
+            set_random_state(state["random"], self.device)
+        except (KeyError, RuntimeError, ValueError, AttributeError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(f"{self.run.folder}: last.pt does not fit this run's config.json ({reason})") from None
+        epochs = [record for record in self.run.history() if record["epoch"] <= state["epoch"]]
+        if len(epochs) != state["epoch"]:
+            raise InputError(f"{self.run.folder}: history.jsonl has {len(epochs)} epochs, last.pt {state['epoch']}")
+        return History(epochs, state["best_epoch"]), state["best_score"]
+
+    # ---- checkpoints ---------------------------------------------------------------------------
+
+    def save(self, folder: Path) -> None:
+        save_weights(folder / BEST, self.module)
+
+    def load(self, folder: Path) -> None:
+        weights = load_weights(folder / BEST)
+        try:
+            self.module.load_state_dict(weights)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:300]
+            raise InputError(f"{folder / BEST}: weights of another method or dimension ({reason})") from None
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """The generators that dropout and sampling draw from."""
+    state = {"cpu": torch.get_rng_state()}
+    return state | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+
+
+def set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
+    torch.set_rng_state(state["cpu"].cpu())
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"].cpu(), device)

@@ -1,0 +1,146 @@
+"""A run's folder: everything that repeats, resumes, judges and reuses a trained method. No pickled code."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import subprocess
+import time
+import zipfile
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch.utils.tensorboard import SummaryWriter
+
+from dataloader.console import InputError
+from dataloader.files import read_json, without_nan, write_json, written_beside
+
+BEST, LAST = "best.safetensors", "last.pt"
+PACKAGES = ("torch", "numpy", "scipy", "pandas", "transformers", "safetensors")
+
+
+class Run:
+    """`config.json`, `log.txt`, `history.jsonl`, TensorBoard events, `best.safetensors` and `last.pt` in one folder."""
+
+    def __init__(self, folder: Path, config: dict):
+        self.folder, self.config = Path(folder), config
+        self._events: SummaryWriter | None = None
+
+    @classmethod
+    def create(cls, save: Path | str, name: str, config: dict) -> Run:
+        """A new folder `<save>/<name>_<time>`; what is there is never reused."""
+        stem, number = f"{name}_{time.strftime('%Y%m%d-%H%M%S')}", 1
+        folder = Path(save) / stem
+        while True:
+            try:
+                folder.mkdir(parents=True)
+                break
+            except FileExistsError:
+                if not folder.parent.is_dir():
+                    raise InputError(f"--save {save}: is a file; a folder is expected") from None
+                number += 1
+                folder = Path(save) / f"{stem}-{number}"
+        run = cls(folder, config | {"environment": environment()})
+        write_json(folder / "config.json", run.config)
+        return run
+
+    @classmethod
+    def open(cls, path: Path | str, flag: str) -> Run:
+        """The run in folder `path`, or around a checkpoint in it; `flag` is what the user gave it by."""
+        path = Path(path)
+        folder = path if path.is_dir() else path.parent
+        if not path.exists():
+            raise InputError(f"{flag} {path}: no such run folder or checkpoint; python train.py makes one")
+        if not (folder / "config.json").is_file():
+            raise InputError(
+                f"{flag} {path}: no config.json beside it, so it is not a run of train.py (published checkpoints "
+                "are pickled code and are not loaded; load_published takes their tensors)"
+            )
+        if path.is_file() and path.name not in (BEST, LAST, "config.json"):
+            raise InputError(f"{flag} {path}: not a checkpoint; the run's folder or its {BEST} is expected")
+        return cls(folder, read_json(folder / "config.json"))
+
+    # ---- what training writes ------------------------------------------------------------------
+
+    def log(self, message: str) -> None:
+        print(message, flush=True)
+        with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
+            file.write(message + "\n")
+
+    def history(self) -> list[dict]:
+        """A record per finished epoch, from `history.jsonl`; a line cut short by a kill is left out."""
+        path, records = self.folder / "history.jsonl", []
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                break
+        return records
+
+    def write_history(self, records: list[dict]) -> None:
+        with written_beside(self.folder / "history.jsonl") as partial:
+            partial.write_text("".join(json.dumps(without_nan(record)) + "\n" for record in records), encoding="utf-8")
+
+    def record_scalars(self, epoch: int, scalars: dict[str, float]) -> None:
+        """To TensorBoard; a resumed run hides what was recorded from this epoch on."""
+        if self._events is None:
+            self._events = SummaryWriter(str(self.folder), purge_step=epoch)
+        for name, value in scalars.items():
+            self._events.add_scalar(name, value, epoch)
+        self._events.flush()
+
+    def close(self) -> None:
+        if self._events is not None:
+            self._events.close()
+
+    # ---- checkpoints ---------------------------------------------------------------------------
+
+    def save_last(self, state: dict) -> None:
+        with written_beside(self.folder / LAST) as partial:
+            torch.save(state, partial)
+
+    def load_last(self, device: torch.device) -> dict | None:
+        """The state of the last finished epoch, None before the first; tensors and plain values only."""
+        path = self.folder / LAST
+        if not path.exists():
+            return None
+        try:
+            return torch.load(path, map_location=device, weights_only=True)
+        except Exception as error:  # torch, zipfile and pickle each have their own; all mean the same here
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(f"{path}: truncated or not a checkpoint of train.py ({reason})") from None
+
+
+def save_weights(path: Path, module: torch.nn.Module) -> None:
+    with written_beside(path) as partial:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}, partial)
+
+
+def load_weights(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such checkpoint; the run has not finished an epoch yet") from None
+    except (SafetensorError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: truncated or not a safetensors file ({error})") from None
+
+
+def environment() -> dict:
+    """What else it takes to repeat a run: versions, machine, commit."""
+    root = Path(__file__).resolve().parent.parent
+    try:
+        git = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty"]
+        commit = subprocess.run(git, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        commit = "unknown (no git checkout)"
+    return {
+        "versions": {"python": platform.python_version()}
+        | {package: importlib.metadata.version(package) for package in PACKAGES},
+        "commit": commit,
+        "threads": torch.get_num_threads(),
+        "processor": platform.processor() or platform.machine(),
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }

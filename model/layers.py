@@ -1,0 +1,133 @@
+"""Blocks that two or more networks use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class CrossModalBranch(nn.Module):
+    """One side of MMRA: a video's frames and text, attended to each other, as two vectors.
+
+    visual (B, F, Dv), textual (B, Dt) -> pooled visual (B, D), pooled textual (B, D). Zhong et al. 2024, section 3.3,
+    with the published code's scaling: scores are divided by D, not sqrt(D): the weights start uniform to 1e-4.
+    Layers carry the published names.
+    """
+
+    def __init__(
+        self,
+        activation: Callable[[Tensor], Tensor],
+        *,
+        visual_dim: int,
+        textual_dim: int,
+        feature_dim: int,
+        alpha: float,
+    ):
+        super().__init__()
+        self.activation, self.feature_dim, self.alpha = activation, feature_dim, alpha
+        self.visual_embedding = nn.Linear(visual_dim, feature_dim)
+        self.textual_embedding = nn.Linear(textual_dim, feature_dim)
+        self.dual_attention_linear_1 = nn.Linear(2 * textual_dim, feature_dim)
+        self.dual_attention_linear_2 = nn.Linear(2 * visual_dim, feature_dim)
+        self.cross_modal_linear_1 = nn.Linear(visual_dim + feature_dim, feature_dim)
+        self.cross_modal_linear_2 = nn.Linear(textual_dim + feature_dim, feature_dim)
+        self.uni_modal_linear_1 = nn.Linear(feature_dim, 1)
+        self.uni_modal_linear_2 = nn.Linear(feature_dim, 1)  # published, but weighs a softmax of one row: never acts
+
+    def forward(self, visual: Tensor, textual: Tensor) -> tuple[Tensor, Tensor]:
+        act, (batch, frames, visual_dim) = self.activation, visual.shape
+        flat = visual.reshape(batch * frames, visual_dim)  # (B * F, Dv)
+
+        embedded = act(self.visual_embedding(flat)).view(batch, frames, -1)  # (B, F, D)
+        query = act(self.textual_embedding(textual))  # (B, D)
+        score = torch.bmm(embedded, query.unsqueeze(2)).squeeze(2) / self.feature_dim  # (B, F)
+        attention = score.softmax(dim=1)  # (B, F)
+
+        # The attended text is attention[f] * T: of rank one, so its layer is applied to T once, not to each frame.
+        # Tn = -alpha Tp passes the same layer as Tp: alpha rescales what the layer can learn, no more (REFERENCE.md).
+        attended = F.linear(torch.cat([textual, -self.alpha * textual], dim=1), self.dual_attention_linear_1.weight)
+        star = attention.unsqueeze(2) * attended.unsqueeze(1) + self.dual_attention_linear_1.bias  # (B, F, D)
+        textual_star = act(star).view(batch * frames, -1)  # (B * F, D)
+        # The text's attention over frames is a softmax over an axis of length one: the plain sum of the frames.
+        total = visual.sum(dim=1)  # (B, Dv)
+        visual_star = act(self.dual_attention_linear_2(torch.cat([total, -self.alpha * total], dim=1)))  # (B, D)
+
+        # cross_modal_linear_1([V, T*]) without the concatenation: V asks for no gradient and is spared its product.
+        for_visual, for_textual = self.cross_modal_linear_1.weight.split([visual_dim, self.feature_dim], dim=1)
+        fused = F.linear(flat, for_visual, self.cross_modal_linear_1.bias) + F.linear(textual_star, for_textual)
+        visual_fused = act(fused).view(batch, frames, -1)  # (B, F, D)
+        textual_fused = act(self.cross_modal_linear_2(torch.cat([textual, visual_star], dim=1)))  # (B, D)
+
+        weight = (self.uni_modal_linear_1(visual_fused).squeeze(2) / self.feature_dim).softmax(dim=1)  # (B, F)
+        return torch.bmm(weight.unsqueeze(1), visual_fused).squeeze(1), textual_fused
+
+
+class MMRANetwork(nn.Module):
+    """MMRA: a video's own branch, the branch of what it retrieved, and the label that came with it.
+
+    Zhong et al., "Predicting Micro-video Popularity via Multi-modal Retrieval Augmentation", SIGIR 2024.
+    The data sets' models differ by activation and frames only (model/MicroLens/MMRA.py, model/NUS/MMRA.py).
+    """
+
+    def __init__(
+        self,
+        activation: Callable[[Tensor], Tensor],
+        *,
+        visual_dim: int,
+        textual_dim: int,
+        feature_dim: int,
+        frame_num: int,
+        alpha: float,
+        label_dim: int,
+    ):
+        super().__init__()
+        self.frame_num = frame_num
+        dims = {"visual_dim": visual_dim, "textual_dim": textual_dim, "feature_dim": feature_dim, "alpha": alpha}
+        self.own = CrossModalBranch(activation, **dims)
+        self.retrieved = CrossModalBranch(activation, **dims)
+        self.label_embedding_linear = nn.Linear(label_dim, feature_dim)
+        self.prediction_module = nn.Sequential(
+            nn.Linear(10 * feature_dim, 800), nn.ReLU(), nn.Linear(800, 200), nn.ReLU(), nn.Linear(200, label_dim)
+        )
+
+    def forward(self, batch) -> Tensor:
+        """A Batch (dataloader/batches.py) with the aggregated neighbours -> (B, label_dim)."""
+        if batch.visual.shape[1] != self.frame_num:
+            raise ValueError(f"{batch.visual.shape[1]} frames given to a model of frame_num {self.frame_num}")
+        v, t = self.own(batch.visual, batch.textual)  # (B, D) each
+        r_v, r_t = self.retrieved(batch.retrieved_visual, batch.retrieved_textual)  # (B, D) each
+        label = F.relu(self.label_embedding_linear(batch.retrieved_label))  # (B, D)
+        features = [t, v, r_t, r_v, v * r_v, v * r_t, t * r_v, t * r_t, v * label, t * label]
+        return self.prediction_module(torch.cat(features, dim=1))  # (B, label_dim)
+
+    def load_published(self, weights: Mapping[str, Tensor | np.ndarray]) -> None:
+        """Take the tensors of a published weight file, by its names; ValueError unless all fit exactly."""
+        load_strictly(self, {self.own_name(name): weights[name] for name in weights})
+
+    @staticmethod
+    def own_name(published: str) -> str:
+        """A published parameter name -> ours: `retrieval_x` is layer x of the retrieved branch."""
+        if published.startswith(("prediction_module.", "label_embedding_linear.")):
+            return published
+        rest = published.removeprefix("retrieval_")
+        return f"{'own' if rest == published else 'retrieved'}.{rest}"
+
+
+def load_strictly(module: nn.Module, weights: Mapping[str, Tensor | np.ndarray]) -> None:
+    """Copy `weights` into `module`; ValueError that lists every missing, unknown or misshapen tensor."""
+    expected = module.state_dict()
+    weights = {name: torch.as_tensor(value) for name, value in weights.items()}
+    problems = [f"{name} is missing" for name in expected.keys() - weights.keys()]
+    problems += [f"{name} is unknown" for name in weights.keys() - expected.keys()]
+    problems += [
+        f"{name} has shape {tuple(weights[name].shape)}, expected {tuple(expected[name].shape)}"
+        for name in expected.keys() & weights.keys()
+        if weights[name].shape != expected[name].shape
+    ]
+    if problems:
+        raise ValueError("; ".join(sorted(problems)))
+    module.load_state_dict(weights)

@@ -1,0 +1,228 @@
+"""Evaluate a run of train.py on a split, or write predictions for videos whose popularity nobody knows yet.
+
+Rebuilds everything from the run's folder; a flag that contradicts it is an error. Writes metrics.json, predictions.csv
+and pictures: for split test into the run's folder, for the others into a folder of that split's name in it; with --save
+into <save>/<name of the run> instead.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from baselines import build
+from dataloader.batches import Split, open_split
+from dataloader.console import InputError, Parser, run_script, whole_number
+from dataloader.device import add_device_flag, pick_device
+from dataloader.files import write_json, written_beside
+from dataloader.items import SPLITS
+from dataloader.neighbours import Neighbours
+from dataloader.store import FeatureStore
+from engine.figures import draw_errors, draw_predictions, draw_training
+from engine.metrics import METRICS, batch_means, intervals, measure
+from engine.network import Training
+from engine.run import Run
+from engine.seeding import seed_everything
+
+# Published flags that the run answers: typed, they must agree with it.
+FROM_RUN = {
+    "model_id": str,
+    "feature_num": int,
+    "num_of_retrieved_items": int,
+    "feature_dim": int,
+    "label_dim": int,
+    "alpha": float,
+    "frame_num": int,
+    "similarity_temperature": float,
+    "loss": str,
+}
+
+
+def build_parser() -> Parser:
+    parser = Parser(description=__doc__)
+    parser.add_argument("--model_path", required=True, metavar="RUN", help="folder of a run, or the checkpoint in it")
+    parser.add_argument("--split", default="test", choices=SPLITS[1:], help="predict: videos without a label")
+    parser.add_argument("--batch_size", type=whole_number(1), default=256, help="also of the published batch means")
+    parser.add_argument("--metric", nargs="+", choices=METRICS, default=list(METRICS), help="what is printed")
+    parser.add_argument("--save", help="folder for the results, as <save>/<run>/; the run's own folder if not given")
+    parser.add_argument("--seed", type=whole_number(0), default=2024, help="of the bootstrap")
+    add_device_flag(parser)
+    parser.add_argument("--dataset_path", help="folder that holds the data sets; the run's if not given")
+    parser.add_argument("--dataset_id", help="data set to evaluate on; the run's if not given")
+    parser.add_argument(
+        "--allow_other_data", action="store_true", help="evaluate on data that are not the ones trained on"
+    )
+    published = parser.add_argument_group("published flags", "given by the run; typed, they must agree with it")
+    for flag, kind in FROM_RUN.items():
+        published.add_argument(f"--{flag}", type=kind, help="as trained")
+    return parser
+
+
+def main(args) -> None:
+    run = Run.open(args.model_path, "--model_path")
+    settings = check_flags(args, run)
+    device = pick_device(args.device)
+    seed_everything(args.seed)
+    folder = Path(args.dataset_path or settings["dataset_path"]) / (args.dataset_id or settings["dataset_id"])
+    store = FeatureStore.open(folder, need=("visual", "textual"))
+    neighbours = None if settings["no_retrieval"] else Neighbours.read(store)
+    check_data(args, run, store, neighbours)
+    method = build(
+        settings["model_id"], run.config["data"]["family"], run.config["model"], training_of(settings), device
+    )
+    method.evaluation_batch_size = args.batch_size
+    method.load(run.folder)
+    store.check_features("visual", "textual")
+    split = open_split(
+        store,
+        args.split,
+        frame_num=run.config["model"]["frame_num"],
+        neighbours=neighbours,
+        num_of_retrieved_items=settings["num_of_retrieved_items"],
+        similarity_temperature=settings["similarity_temperature"],
+        zero_retrieval=settings["no_retrieval"],
+    )
+    prediction = method.predict(split)  # (n, label_dim)
+    if not np.isfinite(prediction).all():
+        raise InputError(f"{run.folder}: predicts NaN or infinity for {int((~np.isfinite(prediction)).sum())} labels")
+    out = Path(args.save) / run.folder.resolve().name if args.save else run.folder
+    out = out if args.split == "test" else out / args.split
+    k = 0 if neighbours is None else settings["num_of_retrieved_items"]
+    write_predictions(out / "predictions.csv", split, prediction, neighbours, k)
+    if args.split != "predict":
+        report = evaluate(split, prediction, args)
+        write_json(out / "metrics.json", report)
+        draw(out / "figures", run, split, prediction, args.split)
+        print_report(report, args, run, store)
+    print(f"{len(split)} predictions in {out / 'predictions.csv'}")
+
+
+# ---- checks ------------------------------------------------------------------------------------
+
+
+def check_flags(args, run: Run) -> dict:
+    """The run's settings; InputError where it is no run or a typed flag contradicts it."""
+    config = run.config
+    settings, model = config.get("settings"), config.get("model")
+    if not isinstance(settings, dict) or not isinstance(model, dict) or not isinstance(config.get("data"), dict):
+        raise InputError(f"{run.folder / 'config.json'}: not the configuration of a run of train.py")
+    needed = {field.name for field in fields(Training)} - {"shuffle"} | {
+        *("model_id", "dataset_path", "dataset_id", "no_retrieval", "num_of_retrieved_items", "similarity_temperature")
+    }
+    if missing := sorted(needed - set(settings)):
+        raise InputError(f"{run.folder / 'config.json'}: its settings lack {', '.join(missing)}")
+    for flag in FROM_RUN:
+        trained = model[flag] if flag in model else settings.get(flag)
+        if flag in args.typed and args.typed[flag] != trained:
+            raise InputError(f"--{flag} {args.typed[flag]} contradicts the run, which was trained with {trained}")
+    return settings
+
+
+def check_data(args, run: Run, store: FeatureStore, neighbours: Neighbours | None) -> None:
+    """InputError where the data set is not the one trained on, or could not be used with this model at all."""
+    trained, model = run.config["data"], run.config["model"]
+    found = {
+        "visual_dim": store.visual.shape[2],
+        "textual_dim": store.textual.shape[1],
+        "label_dim": store.items.label_dim,
+    }
+    for name, value in found.items():
+        if model.get(name) != value:
+            raise InputError(f"{store.folder}: {name} {value}, but the model was trained with {model.get(name)}")
+    if args.allow_other_data:
+        return
+    how = "--allow_other_data evaluates on it all the same"
+    if store.fingerprint != trained.get("fingerprint"):
+        raise InputError(
+            f"{store.folder}: not the data trained on (fingerprint {store.fingerprint}, trained on "
+            f"{trained.get('fingerprint')}); {how}"
+        )
+    known = run.config.get("neighbours") or {}
+    if neighbours is not None and neighbours.digest() != known.get("digest"):
+        raise InputError(
+            f"{store.folder / 'neighbours.npz'}: not the neighbours trained with (bank {neighbours.bank}, "
+            f"{neighbours.k} an item; trained with bank {known.get('bank')}, {known.get('k')} an item); {how}"
+        )
+
+
+def training_of(settings: dict) -> Training:
+    names = [field.name for field in fields(Training) if field.name != "shuffle"]
+    return Training(**{name: settings[name] for name in names}, shuffle=not settings["no_shuffle"])
+
+
+# ---- results -----------------------------------------------------------------------------------
+
+
+def evaluate(split: Split, prediction: np.ndarray, args) -> dict:
+    """Metrics over the whole split with intervals, one by one where there are several targets, and the batch means."""
+    truth, names = split.label, split.store.info["label"]["names"]
+    whole = measure(prediction, truth)
+    targets = {}
+    for t, name in enumerate(names):
+        values = measure(prediction[:, [t]], truth[:, [t]])
+        bounds = intervals(prediction[:, t], truth[:, t], args.seed)
+        targets[name] = {m: {"value": values[m], "low": bounds[m][0], "high": bounds[m][1]} for m in METRICS}
+    report = {"split": args.split, "n": len(split), "confidence": 0.95}
+    if len(names) == 1:
+        report["metrics"] = targets[names[0]]
+    else:
+        report |= {"metrics": {m: {"value": value} for m, value in whole.items()}, "targets": targets}
+    return report | {
+        "published_batch_means": {"batch_size": args.batch_size} | batch_means(prediction, truth, args.batch_size)
+    }
+
+
+def print_report(report: dict, args, run: Run, store: FeatureStore) -> None:
+    print(f"{run.folder} on split {args.split} of {store.folder}: {report['n']} videos")
+    print(f"{'':<10}  {'whole split':>11}  {'95 % bootstrap':>18}  mean of batches of {args.batch_size} (published)")
+    for target, metrics in (report.get("targets") or {"": report["metrics"]}).items():
+        for name in args.metric:
+            m = metrics[name]
+            batch = report["published_batch_means"][name] if not target else None
+            line = f"{target} {name}".strip().ljust(10) + f"  {m['value']:>11.4f}  {m['low']:>8.4f} .. {m['high']:.4f}"
+            print(line if batch is None else f"{line}  {batch:.4f}")
+    if "targets" in report:
+        for name in args.metric:
+            value, batch = report["metrics"][name]["value"], report["published_batch_means"][name]
+            print(f"mean {name}".ljust(10) + f"  {value:>11.4f}  {'':>18}  {batch:.4f}")
+
+
+def write_predictions(path: Path, split: Split, prediction: np.ndarray, neighbours: Neighbours | None, k: int) -> None:
+    """A row per item: id, prediction as label and as count, truth, and the ids of its neighbours as a JSON list."""
+    store, items = split.store, split.store.items
+    names = store.info["label"]["names"]
+    columns = {"item_id": items.item_id[split.rows]}
+    counts = np.maximum(store.to_count(prediction.astype(np.float64)), 0)
+    for t, name in enumerate(names):
+        suffix = f"_{name}" if len(names) > 1 else ""
+        columns[f"prediction{suffix}"] = prediction[:, t]
+        if store.info["label"]["transform"] != "none":
+            columns[f"prediction_count{suffix}"] = counts[:, t]
+        columns[f"truth{suffix}"] = split.label[:, t]
+        columns[f"truth_count{suffix}"] = items.popularity[split.rows, t]
+    ids = np.full((len(split), 0), -1) if neighbours is None else neighbours.ids[split.rows, :k]
+    columns["neighbours"] = [json.dumps(items.item_id[row[row >= 0]].tolist(), ensure_ascii=False) for row in ids]
+    with written_beside(path) as partial:
+        pd.DataFrame(columns).to_csv(partial, index=False, float_format="%.6g")
+
+
+def draw(folder: Path, run: Run, split: Split, prediction: np.ndarray, name: str) -> None:
+    label = split.store.info["label"]
+    for t, target in enumerate(label["names"]):
+        axis = f"log2({target} + {label['offset']:g})" if label["transform"] == "log2" else target
+        suffix = f"_{target}" if len(label["names"]) > 1 else ""
+        title = f"{run.config['settings']['model_id']} on {split.store.dataset_id}, {name}"
+        draw_predictions(
+            folder / f"predicted_against_true{suffix}.png", prediction[:, t], split.label[:, t], axis, title
+        )
+        draw_errors(folder / f"error_over_popularity{suffix}.png", prediction[:, t], split.label[:, t], axis, title)
+    if history := run.history():
+        draw_training(folder / "training.png", history, "+".join(run.config["settings"]["metric"]))
+
+
+if __name__ == "__main__":
+    run_script(build_parser(), main)
