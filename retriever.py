@@ -97,9 +97,12 @@ def search(
     shared = np.array([len(rows) > 1 for rows in members])  # (U,)
     own = np.full(len(vectors), -1)  # the column of a row's own vector, where no other row shares it
     own[first[~shared]] = np.flatnonzero(~shared)
-    keys = torch.from_numpy(unit(vectors[first])).to(device)  # (U, R)
-    candidates = min(k + SPARE, len(first))
     batch_size = max(1, min(batch_size, len(vectors), SCORE_BYTES // (4 * len(first))))
+    keys = np.empty((len(first), vectors.shape[1]), dtype=np.float32)  # (U, R)
+    for rows in np.array_split(np.arange(len(first)), -(-len(first) // batch_size)):
+        keys[rows] = unit(vectors[first[rows]])
+    keys = torch.from_numpy(keys).to(device)
+    candidates = min(k + SPARE, len(first))
     columns = -(-len(first) // CHUNK) * CHUNK
     scores = torch.full((batch_size, columns), -torch.inf, device=device)  # (B, U, padded to whole chunks)
 

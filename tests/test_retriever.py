@@ -1,0 +1,143 @@
+"""retriever.py against brute force: blocks, duplicates, ties, banks; and what it says to bad input."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny import make_store
+
+import retriever
+from dataloader.console import InputError
+from dataloader.neighbours import Neighbours
+from dataloader.store import FeatureStore
+
+
+def brute_force(vectors: np.ndarray, bank: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Every similarity in float64, rounded to float32; a stable sort leaves ties in the order of the rows."""
+    x = vectors.astype(np.float64)
+    length = np.sqrt((x * x).sum(axis=1))
+    ids, similarity = [], []
+    for i in range(len(x)):
+        others = bank[bank != i]
+        s = ((x[others] * x[i]).sum(axis=1) / (length[others] * length[i])).astype(np.float32)
+        best = np.argsort(-s, kind="stable")[:k]
+        ids.append(others[best])
+        similarity.append(s[best])
+    return np.array(ids), np.array(similarity)
+
+
+@st.composite
+def searches(draw):
+    """Vectors of small whole numbers, so that ties and duplicates abound, or of random ones; any bank, k and block."""
+    n, dim = draw(st.integers(3, 40)), draw(st.integers(1, 6))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    if draw(st.booleans()):
+        vectors = rng.integers(-2, 3, (n, dim)).astype(np.float32)
+        vectors[~vectors.any(axis=1)] = 1
+    else:
+        vectors = rng.standard_normal((n, dim)).astype(np.float32)
+    copies = draw(st.integers(0, n))
+    vectors[rng.integers(0, n, copies)] = vectors[0]
+    bank = np.sort(rng.choice(n, draw(st.integers(2, n)), replace=False))
+    return vectors, bank, draw(st.integers(1, len(bank) - 1)), draw(st.integers(1, n + 3))
+
+
+@settings(max_examples=150, deadline=None)
+@given(searches())
+def test_search_is_brute_force(case):
+    vectors, bank, k, batch_size = case
+    ids, similarity = retriever.search(vectors, bank, k, batch_size=batch_size)
+    expected_ids, expected = brute_force(vectors, bank, k)
+    np.testing.assert_array_equal(ids, expected_ids)
+    np.testing.assert_allclose(similarity, expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_many_chunks_many_duplicates(dtype):
+    """More columns than one chunk, a third of all vectors the same: ties go to the lowest rows, at any block size."""
+    rng = np.random.default_rng(1)
+    vectors = rng.standard_normal((700, 16)).astype(dtype)
+    vectors[rng.permutation(700)[:250]] = vectors[3]
+    bank = np.flatnonzero(rng.random(700) < 0.8)
+    expected, _ = brute_force(vectors, bank, 20)
+    for batch_size in (1, 7, 333, 5000):
+        np.testing.assert_array_equal(retriever.search(vectors, bank, 20, batch_size=batch_size)[0], expected)
+
+
+def test_values_of_any_size():
+    """Lengths that overflow float32 are no reason for NaN."""
+    vectors = np.random.default_rng(2).standard_normal((50, 8)).astype(np.float32)
+    scale = np.float32(10) ** np.linspace(-18, 18, 50, dtype=np.float32)[:, None]
+    ids, similarity = retriever.search(vectors * scale, np.arange(50), 5)
+    np.testing.assert_array_equal(ids, brute_force(vectors * scale, np.arange(50), 5)[0])
+    assert np.isfinite(similarity).all()
+
+
+def parsed(folder, *flags):
+    return retriever.build_parser().parse_args(
+        ["--dataset_path", str(folder.parent), "--dataset_id", folder.name, *map(str, flags)]
+    )
+
+
+@pytest.mark.parametrize("bank", ["train", "train+valid"])
+def test_the_script_writes_neighbours_from_the_bank_alone(tmp_path, run, bank):
+    store = make_store(tmp_path / "tiny", k=None)
+    done = run("retriever.py", "--dataset_path", tmp_path, "--dataset_id", "tiny", "--bank", bank, "--batch_size", 7)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "python train.py" in done.stdout
+    found = Neighbours.read(store)
+    assert (found.k, found.bank, found.fingerprint) == (20, bank, store.fingerprint)
+    rows = np.flatnonzero(np.isin(store.items.split, bank.split("+")))
+    expected, similarity = brute_force(store.retrieval, rows, 20)
+    np.testing.assert_array_equal(found.ids, expected)
+    np.testing.assert_allclose(found.similarity, similarity, atol=2e-6)
+    assert not (found.ids == np.arange(len(store))[:, None]).any()
+
+
+def test_no_data_set_names_the_command_that_makes_it(tmp_path, run):
+    done = run("retriever.py", "--dataset_path", tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "MicroLens-100k" in done.stderr and "data/import_features.py" in done.stderr
+
+
+def test_k_beyond_the_bank(tmp_path):
+    store = make_store(tmp_path / "tiny", k=None)
+    with pytest.raises(InputError, match="--num_of_retrieved_items 60.*at most 59"):
+        retriever.main(parsed(store.folder, "--num_of_retrieved_items", 60))
+    assert not (store.folder / "neighbours.npz").exists()
+    retriever.main(parsed(store.folder, "--num_of_retrieved_items", 59))
+
+
+def test_vectors_without_a_direction_are_named(tmp_path):
+    store = make_store(tmp_path / "tiny", k=None)
+    array = np.load(store.folder / "retrieval.npy", mmap_mode="r+")
+    array[5], array[7, 2], array[9, 0] = 0, np.nan, np.inf
+    array.flush()
+    with pytest.raises(InputError) as error:
+        retriever.main(parsed(store.folder))
+    assert "2 of 104 items have NaN or infinite values (item ids v007, v009)" in str(error.value)
+    assert "1 all-zero vectors" in str(error.value) and "v005" in str(error.value)
+    assert not (store.folder / "neighbours.npz").exists()
+
+
+def test_missing_vectors_and_devices(tmp_path):
+    store = make_store(tmp_path / "tiny", k=None)
+    with pytest.raises(InputError, match="--device cuda:77"):
+        retriever.main(parsed(store.folder, "--device", "cuda:77"))
+    fresh = FeatureStore.create(tmp_path / "bare", store.items, family="NUS", label=store.info["label"])
+    with pytest.raises(InputError, match=r"no retrieval features yet; make them with: python .*--output retrieval"):
+        retriever.main(parsed(fresh.folder))
+
+
+def test_the_real_vine_videos_agree_with_brute_force(shared, tmp_path):
+    """2,000 real caption features, repeated captions among them."""
+    with np.load(shared / "data" / "nus_vine_10k" / "text_sentence2vec_feature.npz", allow_pickle=False) as file:
+        vectors = file["arr_0"][:2000]
+    bank = np.arange(0, 2000, 2)
+    ids, similarity = retriever.search(vectors, bank, 20)
+    expected, expected_similarity = brute_force(vectors, bank, 20)
+    np.testing.assert_allclose(similarity, expected_similarity, atol=2e-6)
+    np.testing.assert_array_equal(ids, expected)
