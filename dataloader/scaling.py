@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from dataloader.console import InputError
-from dataloader.store import ARRAYS, BLOCK_BYTES, FeatureStore
+from dataloader.items import Items
+from dataloader.store import ARRAYS, BLOCK_BYTES, FeatureStore, not_finite
 
 MODES = ("none", "l2", "standard")
 
@@ -38,26 +39,48 @@ def modes_by_array(settings: list[str]) -> dict[str, str]:
     return modes
 
 
+def check_normalised(file: str, array: np.ndarray, mode: str, dtype: str, items: Items) -> None:
+    """InputError where `add_normalised` would fail on `array`: asked before anything is written."""
+    if mode == "standard" and not len(items.rows("train")):
+        raise InputError(f"{file}: --normalise standard takes its statistics from split train, which is empty")
+    bad = np.zeros(len(array), bool)
+    for rows, block in _normalised(array, mode, _statistics(array, mode, items.rows("train"))):
+        with np.errstate(over="ignore"):
+            bad[rows] = ~np.isfinite(block.astype(dtype)).reshape(len(block), -1).all(axis=1)
+    if bad.any():
+        raise InputError(f"{file}: as {dtype} with --normalise {mode}, {not_finite(bad, items.item_id)}")
+
+
 def add_normalised(
     store: FeatureStore, name: str, array: np.ndarray, mode: str, *, dtype="float32", overwrite=False, **source
 ) -> None:
     """Write `array` (N, ..., D) into the store as `name`, normalised by `mode`, in blocks of rows."""
     if mode == "standard":
-        mean, std = _train_statistics(array, store.rows("train"))
-        source["statistics"] = {"mean": mean.tolist(), "std": std.tolist()}
+        store.rows("train")  # complains where it is empty
+    if statistics := _statistics(array, mode, store.items.rows("train")):
+        source["statistics"] = {"mean": statistics[0].tolist(), "std": statistics[1].tolist()}
     with store.add_array(name, array.shape, dtype, normalise=mode, overwrite=overwrite, **source) as out:
-        for rows in _blocks(array):
-            block = np.asarray(array[rows], dtype=np.float32)
-            if mode == "standard":
-                block = (block - mean) / std
-            elif mode == "l2":
-                length = np.linalg.norm(block, axis=-1, keepdims=True)
-                block = block / np.where(length > 0, length, 1)
+        for rows, block in _normalised(array, mode, statistics):
             out[rows] = block
 
 
-def _train_statistics(array: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _normalised(array: np.ndarray, mode: str, statistics) -> Iterator[tuple[slice, np.ndarray]]:
+    """Blocks of rows, float32, normalised."""
+    for rows in _blocks(array):
+        block = np.asarray(array[rows], dtype=np.float32)
+        if mode == "standard":
+            mean, std = statistics
+            block = (block - mean) / std
+        elif mode == "l2":
+            length = np.linalg.norm(block, axis=-1, keepdims=True)
+            block = block / np.where(length > 0, length, 1)
+        yield rows, block
+
+
+def _statistics(array: np.ndarray, mode: str, train: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """Mean and standard deviation (D,) float32 over the items (and frames) of split train; constants get std 1."""
+    if mode != "standard":
+        return None
     total, squares, count = 0.0, 0.0, 0
     for rows in _blocks(array[: len(train)]):
         values = np.asarray(array[train[rows]], dtype=np.float64).reshape(-1, array.shape[-1])  # (n, D)

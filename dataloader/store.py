@@ -227,7 +227,8 @@ def scan(array: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
         rows = slice(start, start + len(block))
         bad[rows] = ~np.isfinite(block).all(axis=axes)
         zero[rows] = ~block.any(axis=axes)
-        squares += float(np.dot(block.ravel(), block.ravel()))
+        with np.errstate(over="ignore"):  # infinite for values beyond 1e19, which is warning enough
+            squares += float(np.dot(block.ravel(), block.ravel()))
     return bad, float(np.sqrt(squares / max(1, array.size))), zero
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dataloader.console import Parser, add_dataset_flags, dataset_folder, run_script
+from dataloader.console import InputError, Parser, add_dataset_flags, dataset_folder, run_script
 from dataloader.feature_files import load_features
 from dataloader.items import Items
 from dataloader.NUS.dataset import FEATURE_FILES, LABELS, read_raw
@@ -34,7 +34,7 @@ def build_parser() -> Parser:
         help="published: random 80/10/10 with the published seeds; user: a user's videos stay on one side; "
         "time: the newest videos are test",
     )
-    add_normalise_flag(parser, default=["visual=standard"])
+    add_normalise_flag(parser, default=["visual=l2"])
     parser.add_argument("--overwrite", action="store_true", help="replace a data set that is already there")
     return parser
 
@@ -51,6 +51,10 @@ def main(args) -> None:
         for name, file in FEATURE_FILES.items()
         if (args.raw / file).exists()
     }
+    named = [setting.partition("=")[0] for setting in args.typed.get("normalise", []) if "=" in setting]
+    if idle := [name for name in named if name not in features]:
+        known = ", ".join(f"{name} {file}" for name, file in FEATURE_FILES.items())
+        raise InputError(f"--normalise {idle[0]}=...: no such features in --raw {args.raw} (files: {known})")
     targets = LABELS if args.label == "all" else (args.label,)
     counts = raw.counts[:, [LABELS.index(target) for target in targets]]
     splits = {
