@@ -82,10 +82,7 @@ class Network:
         The best epoch (on the whole valid split) is kept and loaded at the end; Ctrl-C ends the fit just so.
         InputError where the loss is no longer finite.
         """
-        settings, module = self.training, self.module
-        optimiser = OPTIMISERS[settings.optim](
-            module.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True
-        )
+        settings, optimiser = self.training, self.optimiser()
         generator = torch.Generator().manual_seed(settings.seed)
         history, best_score = self._resume(optimiser, generator)
         try:
@@ -94,7 +91,7 @@ class Network:
                     self.run.log(f"stopped: no better epoch for {settings.early_stop_turns}")
                     break
                 start = time.perf_counter()
-                train_loss = self._train_epoch(train, optimiser, generator, epoch)
+                train_loss = self.train_epoch(train, optimiser, generator, epoch)
                 measured = measure(self.predict(valid), valid.label)
                 score = selection_score(measured, settings.metric)
                 if score < best_score or (history.best_epoch == 0 and np.isfinite(score)):
@@ -116,7 +113,11 @@ class Network:
             )
         return history
 
-    def _train_epoch(self, train: Split, optimiser, generator: torch.Generator, epoch: int) -> float:
+    def optimiser(self) -> torch.optim.Optimizer:
+        make, settings = OPTIMISERS[self.training.optim], self.training
+        return make(self.module.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
+
+    def train_epoch(self, train: Split, optimiser, generator: torch.Generator, epoch: int) -> float:
         """One pass over `train`; the mean loss of its items."""
         self.module.train()
         size, total = self.training.batch_size, 0.0

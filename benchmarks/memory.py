@@ -1,0 +1,62 @@
+"""What train.py keeps resident at its peak at the size of MicroLens-100k, against the bytes it cannot do without."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.synthetic import random_store, report
+from dataloader.console import InputError, Parser, run_script, whole_number
+from dataloader.store import DTYPES, FeatureStore
+from model.MicroLens.MMRA import MMRA
+
+ROOT = Path(__file__).resolve().parent.parent
+STATE_BYTES = 16  # a parameter: weight, gradient, two moments of Adam, float32
+
+
+def build_parser() -> Parser:
+    parser = Parser(description=__doc__)
+    parser.add_argument("--items", type=whole_number(100), default=19738, help="in the data set")
+    parser.add_argument("--frames", type=whole_number(1), default=10, help="F")
+    parser.add_argument("--dim", type=whole_number(1), default=768, help="D")
+    parser.add_argument("--dtype", nargs="+", choices=DTYPES, default=DTYPES, help="of the stored features")
+    return parser
+
+
+def main(args) -> None:
+    for dtype in args.dtype:
+        with tempfile.TemporaryDirectory() as folder:
+            random_store(Path(folder) / "random", args.items, frames=args.frames, dim=args.dim, k=10, dtype=dtype)
+            start = time.perf_counter()
+            store = FeatureStore.open(Path(folder) / "random")
+            opening = time.perf_counter() - start
+            features = store.visual.nbytes + store.textual.nbytes
+            dims = {"visual_dim": args.dim, "textual_dim": args.dim, "feature_dim": args.dim}
+            state = STATE_BYTES * sum(p.numel() for p in MMRA(**dims).parameters())
+            size = {"items": args.items, "frames": args.frames, "dim": args.dim, "dtype": dtype}
+            report("memory", "s to open the store", opening, 1.0, "a second", **size)
+            peak = peak_of_training(folder, args.dim)
+            # The features, what train and valid retrieved of them (0.9 of the items), the network and its optimiser.
+            needed = 1.9 * features + state
+            report(
+                "memory", "MB resident, peak of train.py", peak / 1e6, needed / 1e6, "arrays and network, MB", **size
+            )
+
+
+def peak_of_training(folder: str, dim: int) -> int:
+    """Bytes: the operating system's own count of the finished process."""
+    flags = ["--dataset_path", folder, "--dataset_id", "random", "--save", f"{folder}/runs", "--epochs", "1"]
+    words = [sys.executable, "train.py", *flags, "--feature_dim", str(dim)]
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise InputError(f"train.py ended with exit code {os.waitstatus_to_exitcode(status)}")
+    return usage.ru_maxrss * 1024
+
+
+if __name__ == "__main__":
+    run_script(build_parser(), main)

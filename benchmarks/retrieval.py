@@ -1,0 +1,74 @@
+"""retriever.py's search against the bare float32 matrix product of the same shapes, and the memory it takes."""
+
+from __future__ import annotations
+
+import resource
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.synthetic import report
+from dataloader.console import Parser, run_script, whole_number
+from dataloader.device import add_device_flag, pick_device
+from retriever import search
+
+BLOCK = 1024
+
+
+def build_parser() -> Parser:
+    parser = Parser(description=__doc__)
+    parser.add_argument("--items", type=whole_number(2), default=19738, help="queries")
+    parser.add_argument("--bank", type=whole_number(2), default=15790, help="the first so many items are the bank")
+    parser.add_argument("--dim", type=whole_number(1), default=1024, help="of the vectors")
+    parser.add_argument("--k", type=whole_number(1), default=20, help="neighbours an item")
+    parser.add_argument("--repeats", type=whole_number(1), default=5, help="pairs of search and bare product")
+    add_device_flag(parser)
+    return parser
+
+
+def main(args) -> None:
+    device = pick_device(args.device)
+    vectors = np.random.default_rng(0).standard_normal((args.items, args.dim), dtype=np.float32)
+    bank = np.arange(args.bank)
+    shape = {"items": args.items, "bank": args.bank, "dim": args.dim, "k": args.k, "device": str(device)}
+
+    before = resident()
+    search(vectors, bank, args.k, device=device)
+    extra = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    report("retrieval", "extra memory, MB", extra / 1e6, vectors.nbytes / 1e6, "the vectors, MB", **shape)
+
+    pairs = []
+    for _ in range(args.repeats):  # in turn, so that a machine whose speed drifts slows both
+        start = time.perf_counter()
+        search(vectors, bank, args.k, device=device)
+        middle = time.perf_counter()
+        bare_product(vectors, args.bank, device)
+        pairs.append((middle - start, time.perf_counter() - middle))
+    searching, bare = np.median(pairs, axis=0)
+    ratio = float(np.median([a / b for a, b in pairs]))
+    report("retrieval", "seconds", float(searching), float(bare), "the bare matrix product, s", ratio, **shape)
+
+
+def resident() -> int:
+    """Bytes resident now, by the kernel's own count (Linux)."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def bare_product(vectors: np.ndarray, bank: int, device: torch.device) -> None:
+    """Every query times every key, in blocks into one buffer: the faster of numpy and torch, here numpy on a CPU."""
+    if device.type == "cpu":
+        out = np.empty((BLOCK, bank), dtype=np.float32)
+        for start in range(0, len(vectors), BLOCK):
+            query = vectors[start : start + BLOCK]
+            np.matmul(query, vectors[:bank].T, out=out[: len(query)])
+        return
+    queries = torch.from_numpy(vectors).to(device)
+    for start in range(0, len(vectors), BLOCK):
+        torch.mm(queries[start : start + BLOCK], queries[:bank].T)
+    torch.cuda.synchronize(device)
+
+
+if __name__ == "__main__":
+    run_script(build_parser(), main)
