@@ -13,6 +13,7 @@ import transformers
 
 from dataloader.console import InputError, add_dataset_flags, whole_number
 from dataloader.device import add_device_flag
+from dataloader.files import require_writable
 from dataloader.scaling import MODES, add_normalised
 from dataloader.store import DTYPES, FeatureStore
 
@@ -31,7 +32,8 @@ def add_encoder_flags(parser: argparse.ArgumentParser, batch_size: int) -> None:
         "--normalise",
         default="none",
         choices=MODES,
-        help="l2: each vector to length 1; standard: each dimension to mean 0, variance 1 over split train",
+        help="l2: each vector to length 1; standard: each dimension to mean 0, variance 1 over split train; "
+        "standard+l2: one after the other",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace features that are already there")
 
@@ -77,5 +79,6 @@ def write_features(store: FeatureStore, names: list[str], array: np.ndarray, arg
 
 def refuse_existing(store: FeatureStore, names: list[str], overwrite: bool) -> None:
     """Before hours of encoding, not after."""
+    require_writable(store.folder)
     if not overwrite and (there := [name for name in names if name in store.arrays]):
         raise InputError(f"{store.folder}: {' and '.join(there)} features are here already; --overwrite replaces them")
