@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from dataloader.console import InputError, Parser, add_dataset_flags, dataset_folder, listed, run_script, whole_number
 from dataloader.device import add_device_flag, pick_device
+from dataloader.files import require_writable
 from dataloader.neighbours import BANKS, Neighbours
 from dataloader.store import FeatureStore, not_finite, scan
 
@@ -50,6 +51,7 @@ def main(args) -> None:
             f"itself, so at most {max(0, len(bank) - 1)} can be retrieved"
         )
     check_vectors(store)
+    require_writable(store.folder)
     start = time.perf_counter()
     ids, similarity = search(store.retrieval, bank, k, device=device, batch_size=args.batch_size, progress=True)
     seconds = time.perf_counter() - start

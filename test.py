@@ -18,7 +18,7 @@ from baselines import build
 from dataloader.batches import Split, open_split
 from dataloader.console import InputError, Parser, run_script, whole_number
 from dataloader.device import add_device_flag, pick_device
-from dataloader.files import write_json, written_beside
+from dataloader.files import require_writable, write_json, written_beside
 from dataloader.items import SPLITS
 from dataloader.neighbours import Neighbours
 from dataloader.store import FeatureStore
@@ -68,6 +68,9 @@ def main(args) -> None:
     device = pick_device(args.device)
     seed_everything(args.seed)
     folder = Path(args.dataset_path or settings["dataset_path"]) / (args.dataset_id or settings["dataset_id"])
+    out = Path(args.save) / run.folder.resolve().name if args.save else run.folder
+    out = out if args.split == "test" else out / args.split
+    require_writable(out)
     store = FeatureStore.open(folder, need=("visual", "textual"))
     neighbours = None if settings["no_retrieval"] else Neighbours.read(store)
     check_data(args, run, store, neighbours)
@@ -89,8 +92,6 @@ def main(args) -> None:
     prediction = method.predict(split)  # (n, label_dim)
     if not np.isfinite(prediction).all():
         raise InputError(f"{run.folder}: predicts NaN or infinity for {int((~np.isfinite(prediction)).sum())} labels")
-    out = Path(args.save) / run.folder.resolve().name if args.save else run.folder
-    out = out if args.split == "test" else out / args.split
     k = 0 if neighbours is None else settings["num_of_retrieved_items"]
     write_predictions(out / "predictions.csv", split, prediction, neighbours, k)
     if args.split != "predict":

@@ -17,6 +17,7 @@ from baselines import METHODS, build
 from dataloader.batches import Split, open_split
 from dataloader.console import InputError, Parser, add_dataset_flags, dataset_folder, number, run_script, whole_number
 from dataloader.device import add_device_flag, pick_device
+from dataloader.files import require_writable
 from dataloader.neighbours import Neighbours
 from dataloader.store import FeatureStore
 from engine.metrics import METRICS
@@ -97,6 +98,7 @@ def main(args) -> None:
         args = resumed_settings(args, run)
     device = pick_device(args.device)
     check_method(args)
+    require_writable(run.folder if run else Path(args.save))
     store = FeatureStore.open(dataset_folder(args), need=("visual", "textual"))
     for warning in store.check_features("visual", "textual"):
         print(f"warning: {warning}", file=sys.stderr)

@@ -52,7 +52,10 @@ def run_script(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespa
 
 
 def _fail(prog: str, error: Exception) -> int:
-    print(f"{prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
+    message = str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        message = f"{error.filename}: {error.strerror}; check the path, its permissions and the space left on its disk"
+    print(f"{prog}: error: {' '.join(message.split())}", file=sys.stderr)
     return 2
 
 
@@ -74,8 +77,8 @@ def dataset_folder(args: argparse.Namespace) -> Path:
     return Path(args.dataset_path) / args.dataset_id
 
 
-def whole_number(least: int) -> Callable[[str], int]:
-    """An argparse type: an integer of at least `least`."""
+def whole_number(least: int, most: int = 2**63 - 1) -> Callable[[str], int]:
+    """An argparse type: an integer from `least` to `most`."""
 
     def parse(text: str) -> int:
         try:
@@ -84,6 +87,8 @@ def whole_number(least: int) -> Callable[[str], int]:
             raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
         if value < least:
             raise argparse.ArgumentTypeError(f"{value} is too small: at least {least} is needed")
+        if value > most:
+            raise argparse.ArgumentTypeError(f"{value} is too large: at most {most}")
         return value
 
     return parse

@@ -19,7 +19,7 @@ def pick_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+        torch.ones(1, device=device).item()
     except (RuntimeError, AssertionError, ValueError, NotImplementedError):
         raise InputError(
             f"--device {name}: not on this machine ({torch.cuda.device_count()} CUDA devices); use --device cpu or auto"

@@ -27,6 +27,16 @@ def written_beside(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def require_writable(folder: Path) -> None:
+    """InputError where nothing could be written into `folder`, or made on the way to it: before hours of work."""
+    place = folder
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        why = "not writable" if place.is_dir() else "not a folder"
+        raise InputError(f"{folder}: nothing can be written there, as {place} is {why}; name another place")
+
+
 def write_json(path: Path, content: dict) -> None:
     with written_beside(path) as partial:
         partial.write_text(json.dumps(without_nan(content), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

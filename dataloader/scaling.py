@@ -1,4 +1,4 @@
-"""`--normalise none|l2|standard`: bring imported features to the scale that the networks expect."""
+"""`--normalise none|l2|standard|standard+l2`: bring imported features to the scale that the networks expect."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataloader.console import InputError
 from dataloader.items import Items
 from dataloader.store import ARRAYS, BLOCK_BYTES, FeatureStore, not_finite
 
-MODES = ("none", "l2", "standard")
+MODES = ("none", "l2", "standard", "standard+l2")
 
 
 def add_normalise_flag(parser: argparse.ArgumentParser, default: list[str]) -> None:
@@ -20,8 +20,9 @@ def add_normalise_flag(parser: argparse.ArgumentParser, default: list[str]) -> N
         nargs="+",
         default=default,
         metavar="[ARRAY=]MODE",
-        help="none, l2 (each vector to length 1) or standard (each dimension to mean 0 and variance 1, by statistics "
-        "of split train alone); one mode for all arrays, or one an array: visual=standard textual=l2",
+        help="none, l2 (each vector to length 1), standard (each dimension to mean 0 and variance 1, by statistics "
+        "of split train alone) or standard+l2 (one after the other); one mode for all "
+        "arrays, or one an array: visual=standard textual=l2",
     )
 
 
@@ -41,7 +42,7 @@ def modes_by_array(settings: list[str]) -> dict[str, str]:
 
 def check_normalised(file: str, array: np.ndarray, mode: str, dtype: str, items: Items) -> None:
     """InputError where `add_normalised` would fail on `array`: asked before anything is written."""
-    if mode == "standard" and not len(items.rows("train")):
+    if "standard" in mode and not len(items.rows("train")):
         raise InputError(f"{file}: --normalise standard takes its statistics from split train, which is empty")
     bad = np.zeros(len(array), bool)
     for rows, block in _normalised(array, mode, _statistics(array, mode, items.rows("train"))):
@@ -55,7 +56,7 @@ def add_normalised(
     store: FeatureStore, name: str, array: np.ndarray, mode: str, *, dtype="float32", overwrite=False, **source
 ) -> None:
     """Write `array` (N, ..., D) into the store as `name`, normalised by `mode`, in blocks of rows."""
-    if mode == "standard":
+    if "standard" in mode:
         store.rows("train")  # complains where it is empty
     if statistics := _statistics(array, mode, store.items.rows("train")):
         source["statistics"] = {"mean": statistics[0].tolist(), "std": statistics[1].tolist()}
@@ -68,10 +69,10 @@ def _normalised(array: np.ndarray, mode: str, statistics) -> Iterator[tuple[slic
     """Blocks of rows, float32, normalised."""
     for rows in _blocks(array):
         block = np.asarray(array[rows], dtype=np.float32)
-        if mode == "standard":
+        if "standard" in mode:
             mean, std = statistics
             block = (block - mean) / std
-        elif mode == "l2":
+        if "l2" in mode:
             length = np.linalg.norm(block, axis=-1, keepdims=True)
             block = block / np.where(length > 0, length, 1)
         yield rows, block
@@ -79,7 +80,7 @@ def _normalised(array: np.ndarray, mode: str, statistics) -> Iterator[tuple[slic
 
 def _statistics(array: np.ndarray, mode: str, train: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """Mean and standard deviation (D,) float32 over the items (and frames) of split train; constants get std 1."""
-    if mode != "standard":
+    if "standard" not in mode:
         return None
     total, squares, count = 0.0, 0.0, 0
     for rows in _blocks(array[: len(train)]):

@@ -39,8 +39,6 @@ class Run:
                 folder.mkdir(parents=True)
                 break
             except FileExistsError:
-                if not folder.parent.is_dir():
-                    raise InputError(f"--save {save}: is a file; a folder is expected") from None
                 number += 1
                 folder = Path(save) / f"{stem}-{number}"
         run = cls(folder, config | {"environment": environment()})
