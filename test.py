@@ -87,7 +87,6 @@ def main(args) -> None:
         neighbours=neighbours,
         num_of_retrieved_items=settings["num_of_retrieved_items"],
         similarity_temperature=settings["similarity_temperature"],
-        zero_retrieval=settings["no_retrieval"],
     )
     prediction = method.predict(split)  # (n, label_dim)
     if not np.isfinite(prediction).all():

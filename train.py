@@ -67,7 +67,11 @@ def build_parser() -> Parser:
         default=1.0,
         help="neighbours weigh softmax(similarity / this); 1 is published and nearly uniform, 0.1 prefers the nearest",
     )
-    retrieval.add_argument("--no_retrieval", action="store_true", help="ablation: zeros for all that is retrieved")
+    retrieval.add_argument(
+        "--no_retrieval",
+        action="store_true",
+        help="ablation: no neighbours, and zeros for what their branch would give",
+    )
 
     fit = parser.add_argument_group("training")
     fit.add_argument("--seed", type=whole_number(0), default=2024, help="of weights and shuffling")
@@ -162,7 +166,6 @@ def open_training_split(store: FeatureStore, split: str, args, neighbours: Neigh
         neighbours=neighbours,
         num_of_retrieved_items=args.num_of_retrieved_items,
         similarity_temperature=args.similarity_temperature,
-        zero_retrieval=args.no_retrieval,
     )
 
 

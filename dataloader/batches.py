@@ -75,14 +75,11 @@ def open_split(
     neighbours: Neighbours | None = None,
     num_of_retrieved_items: int = 10,
     similarity_temperature: float = 1.0,
-    zero_retrieval: bool = False,
 ) -> Split:
-    """`split` of `store` with what it retrieved: aggregated from `neighbours`, zeros (the ablation), or nothing."""
+    """`split` of `store` with what it retrieved, aggregated from `neighbours`; with nothing where these are None."""
     rows, frames = store.rows(split), choose_frames(store.visual.shape[1], frame_num)
     retrieved = None
-    if zero_retrieval:
-        retrieved = _nothing(store, len(rows), len(frames))
-    elif neighbours is not None:
+    if neighbours is not None:
         retrieved = aggregate(store, neighbours, rows, num_of_retrieved_items, similarity_temperature, frames)
     return Split(store, rows, frames, retrieved)
 
@@ -94,16 +91,6 @@ def choose_frames(stored: int, frame_num: int | None) -> np.ndarray:
     if frame_num > stored:
         raise InputError(f"--frame_num {frame_num}: the data set stores {stored} frames a video; give at most {stored}")
     return np.linspace(0, stored - 1, frame_num).astype(int)
-
-
-def _nothing(store: FeatureStore, n: int, frame_num: int) -> Retrieved:
-    """Zeros in the shape of what n items would retrieve; one zero, broadcast, takes no memory."""
-    zero = np.zeros((), dtype=np.float32)
-    return Retrieved(
-        visual=np.broadcast_to(zero, (n, frame_num, store.visual.shape[2])),
-        textual=np.broadcast_to(zero, (n, store.textual.shape[1])),
-        label=np.broadcast_to(zero, (n, store.items.label_dim)),
-    )
 
 
 def _tensor(array: np.ndarray, device: torch.device) -> Tensor:

@@ -95,12 +95,18 @@ class MMRANetwork(nn.Module):
         )
 
     def forward(self, batch) -> Tensor:
-        """A Batch (dataloader/batches.py) with the aggregated neighbours -> (B, label_dim)."""
+        """A Batch (dataloader/batches.py) with the aggregated neighbours -> (B, label_dim).
+
+        Without them (the ablation) the retrieved branch does not run, and zeros stand for all that it would give.
+        """
         if batch.visual.shape[1] != self.frame_num:
             raise ValueError(f"{batch.visual.shape[1]} frames given to a model of frame_num {self.frame_num}")
         v, t = self.own(batch.visual, batch.textual)  # (B, D) each
-        r_v, r_t = self.retrieved(batch.retrieved_visual, batch.retrieved_textual)  # (B, D) each
-        label = F.relu(self.label_embedding_linear(batch.retrieved_label))  # (B, D)
+        if batch.retrieved_visual is None:
+            r_v = r_t = label = torch.zeros_like(v)  # (B, D)
+        else:
+            r_v, r_t = self.retrieved(batch.retrieved_visual, batch.retrieved_textual)  # (B, D) each
+            label = F.relu(self.label_embedding_linear(batch.retrieved_label))  # (B, D)
         features = [t, v, r_t, r_v, v * r_v, v * r_t, t * r_v, t * r_t, v * label, t * label]
         return self.prediction_module(torch.cat(features, dim=1))  # (B, label_dim)
 
