@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from dataloader.console import InputError, Parser, add_dataset_flags, dataset_folder, listed, run_script, whole_number
+from dataloader.console import InputError, Parser, add_dataset_flags, dataset_folder, run_script, whole_number
 from dataloader.device import add_device_flag, pick_device
 from dataloader.files import require_writable
 from dataloader.neighbours import BANKS, Neighbours
-from dataloader.store import FeatureStore, not_finite, scan
+from dataloader.store import FeatureStore
 
 CHUNK = 64  # columns whose maximum stands for them in the first step of the selection
 SPARE = 4  # candidates beyond k: the gap behind the k-th tells whether the k-th is certain
@@ -50,7 +50,7 @@ def main(args) -> None:
             f"--num_of_retrieved_items {k}: the bank ({args.bank}) has {len(bank)} items and an item never retrieves "
             f"itself, so at most {max(0, len(bank) - 1)} can be retrieved"
         )
-    check_vectors(store)
+    store.check_features("retrieval", directions=True)
     require_writable(store.folder)
     start = time.perf_counter()
     ids, similarity = search(store.retrieval, bank, k, device=device, batch_size=args.batch_size, progress=True)
@@ -60,21 +60,6 @@ def main(args) -> None:
     print(f"{path}: {k} neighbours for {len(store)} items from a bank of {len(bank)} ({args.bank}), {seconds:.1f} s")
     print(f"mean similarity: nearest {similarity[:, 0].mean():.3f}, {k}th {similarity[:, -1].mean():.3f}")
     print(f"next: python train.py --dataset_path {args.dataset_path} --dataset_id {args.dataset_id}")
-
-
-def check_vectors(store: FeatureStore) -> None:
-    """InputError on retrieval vectors that have no direction."""
-    bad, _, zero = scan(store.retrieval)
-    problems = [not_finite(bad, store.items.item_id)] if bad.any() else []
-    if zero.any():
-        ids = listed(store.items.item_id[zero])
-        problems.append(f"{int(zero.sum())} all-zero vectors, which are similar to nothing (item ids {ids})")
-    if problems:
-        raise InputError(
-            f"{store.folder / 'retrieval.npy'}: {'; '.join(problems)}; encode the texts anew with: python "
-            f"feature_engineering/textual_engineering.py --dataset_id {store.folder.name} --output retrieval "
-            "--overwrite --encoder <name or folder>"
-        )
 
 
 def search(
@@ -90,7 +75,7 @@ def search(
 
     Best first; equal float32 similarities go to the lower row; row i is never among its own neighbours (k < M).
     Blocks of queries meet the distinct vectors of the bank, so no N x M matrix exists. What float32 cannot tell
-    apart, at the border or within the top k, is computed again in float64, so that the result depends
+    apart, at the border or within the top k, is computed again in float64, so that who is retrieved depends
     neither on the block size nor on the order in which a matrix product sums.
     """
     device = torch.device(device)

@@ -8,7 +8,6 @@ into <save>/<name of the run> instead.
 from __future__ import annotations
 
 import json
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +21,11 @@ from dataloader.files import require_writable, write_json, written_beside
 from dataloader.items import SPLITS
 from dataloader.neighbours import Neighbours
 from dataloader.store import FeatureStore
+from engine.config import check_config
 from engine.figures import draw_errors, draw_predictions, draw_training
-from engine.metrics import METRICS, batch_means, intervals, measure
+from engine.metrics import CONFIDENCE, METRICS, batch_means, intervals, measure
 from engine.network import Training
-from engine.run import Run
+from engine.run import BEST, LAST, Run
 from engine.seeding import seed_everything
 
 # Published flags that the run answers: typed, they must agree with it.
@@ -68,14 +68,17 @@ def main(args) -> None:
     device = pick_device(args.device)
     seed_everything(args.seed)
     folder = Path(args.dataset_path or settings["dataset_path"]) / (args.dataset_id or settings["dataset_id"])
-    out = Path(args.save) / run.folder.resolve().name if args.save else run.folder
-    out = out if args.split == "test" else out / args.split
-    require_writable(out)
     store = FeatureStore.open(folder, need=("visual", "textual"))
     neighbours = None if settings["no_retrieval"] else Neighbours.read(store)
     check_data(args, run, store, neighbours)
+    out = output_folder(args, run, store)
+    require_writable(out)
     method = build(
-        settings["model_id"], run.config["data"]["family"], run.config["model"], training_of(settings), device
+        settings["model_id"],
+        run.config["data"]["family"],
+        run.config["model"],
+        Training.from_settings(settings),
+        device,
     )
     method.evaluation_batch_size = args.batch_size
     method.load(run.folder)
@@ -106,15 +109,10 @@ def main(args) -> None:
 
 def check_flags(args, run: Run) -> dict:
     """The run's settings; InputError where it is no run or a typed flag contradicts it."""
-    config = run.config
-    settings, model = config.get("settings"), config.get("model")
-    if not isinstance(settings, dict) or not isinstance(model, dict) or not isinstance(config.get("data"), dict):
-        raise InputError(f"{run.folder / 'config.json'}: not the configuration of a run of train.py")
-    needed = {field.name for field in fields(Training)} - {"shuffle"} | {
-        *("model_id", "dataset_path", "dataset_id", "no_retrieval", "num_of_retrieved_items", "similarity_temperature")
-    }
-    if missing := sorted(needed - set(settings)):
-        raise InputError(f"{run.folder / 'config.json'}: its settings lack {', '.join(missing)}")
+    if Path(args.model_path).name == LAST:
+        raise InputError(f"--model_path {args.model_path}: {LAST} is for --resume; give the run's folder or its {BEST}")
+    check_config(run)
+    settings, model = run.config["settings"], run.config["model"]
     for flag in FROM_RUN:
         trained = model[flag] if flag in model else settings.get(flag)
         if flag in args.typed and args.typed[flag] != trained:
@@ -149,9 +147,12 @@ def check_data(args, run: Run, store: FeatureStore, neighbours: Neighbours | Non
         )
 
 
-def training_of(settings: dict) -> Training:
-    names = [field.name for field in fields(Training) if field.name != "shuffle"]
-    return Training(**{name: settings[name] for name in names}, shuffle=not settings["no_shuffle"])
+def output_folder(args, run: Run, store: FeatureStore) -> Path:
+    """The run's own folder is for split test of the data trained on; all else goes into folders within it."""
+    out = Path(args.save) / run.folder.resolve().name if args.save else run.folder
+    if store.fingerprint != run.config["data"]["fingerprint"]:
+        out = out / f"{store.dataset_id}_{store.fingerprint}"
+    return out if args.split == "test" else out / args.split
 
 
 # ---- results -----------------------------------------------------------------------------------
@@ -166,7 +167,8 @@ def evaluate(split: Split, prediction: np.ndarray, args) -> dict:
         values = measure(prediction[:, [t]], truth[:, [t]])
         bounds = intervals(prediction[:, t], truth[:, t], args.seed)
         targets[name] = {m: {"value": values[m], "low": bounds[m][0], "high": bounds[m][1]} for m in METRICS}
-    report = {"split": args.split, "n": len(split), "confidence": 0.95}
+    data = {"dataset_id": split.store.dataset_id, "fingerprint": split.store.fingerprint}
+    report = data | {"split": args.split, "n": len(split), "confidence": CONFIDENCE}
     if len(names) == 1:
         report["metrics"] = targets[names[0]]
     else:
@@ -207,7 +209,7 @@ def write_predictions(path: Path, split: Split, prediction: np.ndarray, neighbou
     ids = np.full((len(split), 0), -1) if neighbours is None else neighbours.ids[split.rows, :k]
     columns["neighbours"] = [json.dumps(items.item_id[row[row >= 0]].tolist(), ensure_ascii=False) for row in ids]
     with written_beside(path) as partial:
-        pd.DataFrame(columns).to_csv(partial, index=False, float_format="%.6g")
+        pd.DataFrame(columns).to_csv(partial, index=False, float_format="%.12g")
 
 
 def draw(folder: Path, run: Run, split: Split, prediction: np.ndarray, name: str) -> None:

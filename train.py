@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +19,13 @@ from dataloader.device import add_device_flag, pick_device
 from dataloader.files import require_writable
 from dataloader.neighbours import Neighbours
 from dataloader.store import FeatureStore
+from engine.config import check_config
 from engine.metrics import METRICS
 from engine.network import LOSSES, OPTIMISERS, PRECISIONS, Training
 from engine.run import Run
 from engine.seeding import seed_everything
 
-RESUMABLE = ("resume", "epochs", "device", "dataset_path", "save")  # what may be typed beside --resume
+RESUMABLE = ("resume", "epochs", "device", "dataset_path")  # what may be typed beside --resume
 
 
 def metric_names(text: str) -> tuple[str, ...]:
@@ -102,6 +102,7 @@ def main(args) -> None:
         args = resumed_settings(args, run)
     device = pick_device(args.device)
     check_method(args)
+    check_retrieval_flags(args)
     require_writable(run.folder if run else Path(args.save))
     store = FeatureStore.open(dataset_folder(args), need=("visual", "textual"))
     for warning in store.check_features("visual", "textual"):
@@ -116,6 +117,7 @@ def main(args) -> None:
         "frame_num": len(train.frames),
         "alpha": args.alpha,
         "label_dim": store.items.label_dim,
+        "use_retrieval": not args.no_retrieval,
     }
     config = run_config(args, store, neighbours, arguments)
     if run is None:
@@ -124,7 +126,7 @@ def main(args) -> None:
         check_same_data(run, config)
 
     seed_everything(args.seed)
-    method = build(args.model_id, store.family, arguments, training_of(args), device, run)
+    method = build(args.model_id, store.family, arguments, Training.from_settings(vars(args)), device, run)
     run.log(
         f"{'resuming' if args.resume else 'run'} {run.folder}: {args.model_id} ({store.family}) on {store.folder}, "
         f"{len(train)} train and {len(valid)} valid videos, {device}"
@@ -135,7 +137,8 @@ def main(args) -> None:
 
 def resumed_settings(args: argparse.Namespace, run: Run) -> argparse.Namespace:
     """The run's own settings; a typed flag that says otherwise is an error, but for those in RESUMABLE."""
-    settings = dict(run.config.get("settings", {}))
+    check_config(run)
+    settings = dict(run.config["settings"])
     if set(settings) != set(vars(args)) - {"typed", "resume"}:
         raise InputError(f"--resume {run.folder}: its config.json has other settings than this version; train anew")
     settings["metric"] = tuple(settings["metric"])
@@ -144,7 +147,7 @@ def resumed_settings(args: argparse.Namespace, run: Run) -> argparse.Namespace:
             raise InputError(
                 f"--{flag} {value} contradicts the run {run.folder}, which has {settings[flag]}; leave it out"
             )
-    typed = {flag: args.typed[flag] for flag in ("epochs", "device", "dataset_path") if flag in args.typed}
+    typed = {flag: args.typed[flag] for flag in RESUMABLE[1:] if flag in args.typed}
     return argparse.Namespace(**settings | typed, resume=args.resume)
 
 
@@ -156,6 +159,12 @@ def check_method(args) -> None:
             f"--feature_num {args.feature_num}: it is the number of feature kinds, and {args.model_id} takes 2, "
             "visual and textual (the width of the features is --feature_dim)"
         )
+
+
+def check_retrieval_flags(args) -> None:
+    for flag in ("num_of_retrieved_items", "similarity_temperature"):
+        if args.no_retrieval and flag in getattr(args, "typed", {}):
+            raise InputError(f"--{flag} does nothing with --no_retrieval; leave one of them out")
 
 
 def open_training_split(store: FeatureStore, split: str, args, neighbours: Neighbours | None) -> Split:
@@ -174,6 +183,13 @@ def check_labels(args, store: FeatureStore, train: Split, valid: Split) -> None:
     if args.label_dim not in (None, label_dim):
         names = ", ".join(store.info["label"]["names"])
         raise InputError(f"--label_dim {args.label_dim}: {store.folder} has {label_dim} ({names}); leave the flag out")
+    if "SRC" in args.metric or "nMSE" in args.metric:
+        for t, name in enumerate(store.info["label"]["names"]):
+            if np.ptp(valid.label[:, t]) == 0:
+                raise InputError(
+                    f"--metric {'+'.join(args.metric)}: all {len(valid)} labels {name} of split valid are equal, so "
+                    f"nMSE and SRC are not defined in {store.folder}; take MAE or RMSE, or another split"
+                )
     labels = np.concatenate([train.label, valid.label])
     if args.loss == "BCE" and (labels.min() < 0 or labels.max() > 1):
         raise InputError(
@@ -200,11 +216,6 @@ def check_same_data(run: Run, config: dict) -> None:
                 f"--resume {run.folder}: the {what} changed since it was trained ({run.config.get(part)}, now "
                 f"{config[part]}); bring the old ones back or train anew"
             )
-
-
-def training_of(args) -> Training:
-    names = [name for name in asdict(Training()) if name != "shuffle"]
-    return Training(**{name: getattr(args, name) for name in names}, shuffle=not args.no_shuffle)
 
 
 def report(run: Run, history) -> None:

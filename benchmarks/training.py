@@ -33,12 +33,12 @@ def build_parser() -> Parser:
 def necessary_flops(frames: int, dim: int, label_dim: int = 1) -> int:
     """Of a training step, a video. Multiply-adds of the matrix products, twice; what is linear in D is left out.
 
-    A branch: visual_embedding and both halves of cross_modal_linear_1 by frame, seven D x D products by video
-    (textual_embedding 1, dual_attention 2 + 2, cross_modal_linear_2 2). Backward, the weights' gradients cost
+    A branch: visual_embedding and both halves of cross_modal_linear_1 by frame, five D x D products by video
+    (textual_embedding 1, dual_attention 1 + 1, cross_modal_linear_2 2). Backward, the weights' gradients cost
     the same again; inputs need none, so that only T* (by frame) and V* (by video) hand theirs down.
     """
     prediction = 10 * dim * 800 + 800 * 200 + 200 * label_dim
-    forward = 2 * (3 * frames + 7) * dim**2 + prediction
+    forward = 2 * (3 * frames + 5) * dim**2 + prediction
     to_inputs = 2 * (frames + 1) * dim**2 + prediction
     return 2 * (2 * forward + to_inputs)
 

@@ -93,6 +93,9 @@ def feature_files(args) -> dict[str, str]:
 
 
 def refuse_idle_flags(args, files: dict[str, str]) -> None:
+    targets = args.count_column or args.label_column or []
+    if len(set(targets)) < len(targets):
+        raise InputError(f"the columns {', '.join(targets)} name a target twice; name each once")
     if "log_offset" in args.typed and not args.count_column:
         raise InputError("--log_offset belongs to --count_column, which is not given")
     named = [setting.partition("=")[0] for setting in args.normalise if "=" in setting]

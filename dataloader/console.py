@@ -44,7 +44,7 @@ def run_script(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespa
     except (InputError, OSError) as error:
         if isinstance(error, BrokenPipeError):  # `script | head`: nobody reads on, which is no error
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(0)
+            sys.exit(141)  # as a shell reports a program that a closed pipe ended
         sys.exit(_fail(parser.prog, error))
     except KeyboardInterrupt:
         print(f"\n{parser.prog}: interrupted", file=sys.stderr)
@@ -74,6 +74,8 @@ def add_dataset_flags(parser: argparse.ArgumentParser, default_id: str | None = 
 
 
 def dataset_folder(args: argparse.Namespace) -> Path:
+    if args.dataset_id in ("", ".", ".."):
+        raise InputError(f"--dataset_id {args.dataset_id!r}: the name of a folder in --dataset_path is expected")
     return Path(args.dataset_path) / args.dataset_id
 
 

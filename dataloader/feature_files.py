@@ -30,7 +30,9 @@ def load_features(path: Path, name: str, item_ids: np.ndarray) -> np.ndarray:
     if array.ndim != ARRAYS[name] or 0 in array.shape[1:]:
         expected = "(items, frames, dimension) or (items, dimension)" if name == "visual" else "(items, dimension)"
         problems.append(f"shape {array.shape}, expected {expected}")
-    if ids is not None and len(ids) == len(array):
+    elif ids is not None and len(ids) != len(array):
+        problems.append(f"{len(ids)} ids beside {len(array)} rows")
+    elif ids is not None:
         row_of = {item_id: row for row, item_id in enumerate(ids)}
         if len(row_of) < len(ids):
             problems.append(f"{len(ids) - len(row_of)} duplicate ids in it")

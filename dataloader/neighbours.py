@@ -72,7 +72,7 @@ class Neighbours:
         n, ids = len(store), self.ids
         if ids.shape != (n, self.k) or self.similarity.shape != ids.shape or ids.dtype != np.int32:
             return [f"ids {ids.shape} {ids.dtype} and similarity {self.similarity.shape}, expected ({n}, {self.k})"]
-        if self.bank not in BANKS:
+        if not isinstance(self.bank, str) or self.bank not in BANKS:
             return [f"bank {self.bank!r} is unknown (known: {', '.join(BANKS)})"]
         if ids.min(initial=-1) < -1 or ids.max(initial=-1) >= n:
             return [f"rows from {ids.min()} to {ids.max()}, expected 0 to {n - 1}, or -1"]
@@ -87,10 +87,11 @@ class Neighbours:
         return found
 
     def digest(self) -> str:
-        """16 hexadecimal digits that change with any neighbour or similarity."""
-        sha = hashlib.sha256(self.ids.tobytes())
-        sha.update(self.similarity.tobytes())
-        return sha.hexdigest()[:16]
+        """16 hexadecimal digits that change with any neighbour.
+
+        Not with similarities: of the same vectors they differ by 1e-7 between devices and block sizes.
+        """
+        return hashlib.sha256(self.ids.tobytes()).hexdigest()[:16]
 
     def weights(self, rows: np.ndarray, k: int, temperature: float) -> tuple[np.ndarray, np.ndarray]:
         """The first k neighbours of `rows` and softmax(similarity / temperature) over them, (n, k); pads weigh 0."""
@@ -136,7 +137,7 @@ def aggregate(
 def weighted_sum(
     array: np.ndarray, ids: np.ndarray, weight: np.ndarray, frames: np.ndarray | None = None
 ) -> np.ndarray:
-    """(N, [F,] D), ids (n, k), weight (n, k) -> (n, [F,] D) of the array's dtype, summed in float32."""
+    """(N, [F,] D), ids (n, k), weight (n, k) -> (n, [F,] D) of the array's dtype, and as precise."""
     shape = array.shape[1:] if frames is None else (len(frames), *array.shape[2:])
     out = np.empty((len(ids), *shape), dtype=array.dtype)
     every_frame = frames is None or len(frames) == array.shape[1]

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,14 +27,20 @@ SATURATING_RMS = 10.0  # a linear layer's output then has a standard deviation n
 BLOCK_BYTES = 64 << 20  # how much of an array a scan holds at a time
 
 MAKERS = {
-    "NUS": "python data/NUS/preprocess.py --raw <folder of the release>",
+    "NUS": "python data/NUS/preprocess.py --raw <folder of the release> --dataset_path {path}",
     "demo": "python data/demo/run.py",
 }
+DEFAULT_MAKER = (
+    "python data/import_features.py --table <file> --dataset_path {path} --dataset_id {id} "
+    "(or data/import_pickles.py for the published .pkl files)"
+)
 ENCODERS = {
-    "visual": "python feature_engineering/visual_engineering.py --dataset_id {id} --encoder <name or folder>",
-    "textual": "python feature_engineering/textual_engineering.py --dataset_id {id} --encoder <name or folder>",
-    "retrieval": "python feature_engineering/textual_engineering.py --dataset_id {id} --encoder <name or folder>"
-    " --output retrieval",
+    "visual": "python feature_engineering/visual_engineering.py --dataset_path {path} --dataset_id {id} "
+    "--encoder <name or folder>",
+    "textual": "python feature_engineering/textual_engineering.py --dataset_path {path} --dataset_id {id} "
+    "--encoder <name or folder>",
+    "retrieval": "python feature_engineering/textual_engineering.py --dataset_path {path} --dataset_id {id} "
+    "--encoder <name or folder> --output retrieval",
 }
 
 
@@ -55,18 +62,17 @@ class FeatureStore:
         """Open the store in `folder`; `need` names the arrays that must be there."""
         folder = Path(folder)
         if not (folder / "dataset.json").is_file():
-            maker = MAKERS.get(folder.name) or (
-                f"python data/import_features.py --table <file> --dataset_path {folder.parent} --dataset_id "
-                f"{folder.name} (or data/import_pickles.py for the published .pkl files)"
-            )
-            raise InputError(f"{folder}: no data set here (no dataset.json); make it with: {maker}")
+            maker = MAKERS.get(folder.name, DEFAULT_MAKER).format(path=folder.parent, id=folder.name)
+            known = sorted(path.parent.name for path in folder.parent.glob("*/dataset.json"))
+            others = f"{folder.parent} has {', '.join(known)}" if known else f"there is none in {folder.parent}"
+            raise InputError(f"{folder}: no data set here (no dataset.json; {others}); make it with: {maker}")
         info = _checked_info(folder / "dataset.json")
         store = cls(folder, Items.read(folder / "items.parquet"), info)
         store._check_items()
         for name in info["arrays"]:
             store.arrays[name] = store._open(name)
         if missing := [name for name in need if name not in store.arrays]:
-            command = ENCODERS[missing[0]].format(id=folder.name)
+            command = encoding_command(missing[0], folder)
             raise InputError(f"{folder}: no {' and no '.join(missing)} features yet; make them with: {command}")
         return store
 
@@ -144,13 +150,23 @@ class FeatureStore:
         transform = self.info["label"]
         return np.exp2(label) - transform["offset"] if transform["transform"] == "log2" else label
 
-    def check_features(self, *names: str) -> list[str]:
-        """Read the arrays once; InputError on NaN or infinite values; returns warnings about their scale."""
+    def check_features(self, *names: str, directions: bool = False) -> list[str]:
+        """Read the arrays; InputError on NaN, infinity or other content than was written; warnings about their scale.
+
+        directions: all-zero rows, which have none, are an error too.
+        """
         problems, warnings = [], []
         for name in names:
-            bad, rms, _ = scan(self.arrays[name])
-            if bad.any():
-                problems.append(f"{self.folder / name}.npy: " + not_finite(bad, self.items.item_id))
+            bad, rms, zero = scan(self.arrays[name])
+            found = [not_finite(bad, self.items.item_id)] if bad.any() else []
+            if directions and zero.any():
+                ids = listed(self.items.item_id[zero])
+                found.append(f"{int(zero.sum())} all-zero vectors, which are similar to nothing (item ids {ids})")
+            if not found and _sha256(self.arrays[name]) != self.info["arrays"][name]["sha256"]:
+                found.append("not the array that was written (changed by hand?)")
+            if found:
+                remedy = encoding_command(name, self.folder)
+                problems.append(f"{self.folder / name}.npy: {'; '.join(found)}; encode anew with: {remedy} --overwrite")
             elif warning := scale_warning(name, rms):
                 warnings.append(f"{self.folder / name}.npy: {warning}")
         if problems:
@@ -192,6 +208,7 @@ class FeatureStore:
         path = self.folder / f"{name}.npy"
         with written_beside(path) as partial:
             array = np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape)
+            _reserve(partial)
             yield array
             array.flush()
             bad, _, _ = scan(array)
@@ -199,17 +216,31 @@ class FeatureStore:
                 raise InputError(f"{path}: not written: " + not_finite(bad, self.items.item_id))
             described = {"shape": list(shape), "dtype": dtype, "sha256": _sha256(array), **source}
             # Withdrawn first: a kill between here and the last line leaves an array that is missing, not a wrong one.
-            if self.info["arrays"].pop(name, None):
-                self._write_info()
-        self.info["arrays"][name] = described
-        self._write_info()
+            self._update_arrays(name, None)
+        self._update_arrays(name, described)
         self.arrays[name] = self._open(name)
+
+    def _update_arrays(self, name: str, described: dict | None) -> None:
+        """Change one array's entry; those of other arrays may have come in since this store was opened."""
+        now = _checked_info(self.folder / "dataset.json")
+        if now["items"] != self.info["items"]:
+            raise InputError(f"{self.folder}: its items were replaced meanwhile; {name} belongs to the old ones")
+        self.info["arrays"] = {key: value for key, value in now["arrays"].items() if key != name}
+        if described is not None:
+            self.info["arrays"][name] = described
+        if self.info["arrays"] != now["arrays"]:
+            self._write_info()
 
     def _write_info(self) -> None:
         packages = ("torch", "transformers", "numpy", "pandas", "pyarrow", "scikit-learn")
         self.info["versions"] = {package: importlib.metadata.version(package) for package in packages}
         self.info["fingerprint"] = self.fingerprint
         write_json(self.folder / "dataset.json", self.info)
+
+
+def encoding_command(name: str, folder: Path) -> str:
+    """What to type for the features `name` of the data set in `folder`."""
+    return ENCODERS[name].format(path=folder.parent, id=folder.name)
 
 
 def refuse_to_overwrite(folder: Path) -> None:
@@ -243,6 +274,18 @@ def scale_warning(name: str, rms: float) -> str | None:
         f"the {name} values have a root mean square of {rms:,.0f}; above {SATURATING_RMS:g} they saturate the "
         f"networks: import them with --normalise {name}=standard (or {name}=l2)"
     )
+
+
+def _reserve(path: Path) -> None:
+    """Take the disk space of a sparse file now: a memory map that runs out of it dies without a word."""
+    size = path.stat().st_size
+    try:
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+    except AttributeError:  # not on this system
+        pass
+    except OSError as error:
+        raise InputError(f"{path}: no room for its {size / 1e6:,.1f} MB ({error.strerror})") from None
 
 
 def _sha256(array: np.ndarray) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +43,12 @@ class Training:
     precision: str = "fp32"
     shuffle: bool = True
     seed: int = 2024
+
+    @classmethod
+    def from_settings(cls, settings: dict) -> Training:
+        """The flags of train.py -> how to train."""
+        names = [field.name for field in fields(cls) if field.name != "shuffle"]
+        return cls(**{name: settings[name] for name in names}, shuffle=not settings["no_shuffle"])
 
 
 class Network:

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
+from safetensors import SafetensorError
 
-from dataloader.console import InputError, add_dataset_flags, whole_number
+from dataloader.console import InputError, add_dataset_flags, listed, whole_number
 from dataloader.device import add_device_flag
 from dataloader.files import require_writable
 from dataloader.scaling import MODES, add_normalised
@@ -44,7 +45,7 @@ def load_pretrained(loader, name: str, revision: str | None, **options):
         transformers.utils.logging.disable_progress_bar()
     try:
         return loader.from_pretrained(name, revision=revision, **options)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
             f"--encoder {name}: transformers cannot load it ({reason}); give a hub name or a local folder"
@@ -53,7 +54,12 @@ def load_pretrained(loader, name: str, revision: str | None, **options):
 
 def load_encoder(name: str, revision: str | None, device: torch.device, loader) -> torch.nn.Module:
     """An encoder in float32 and inference mode on `device`; never by executing code from the hub."""
-    model = load_pretrained(loader, name, revision, dtype=torch.float32, trust_remote_code=False, use_safetensors=True)
+    options = {"dtype": torch.float32, "trust_remote_code": False, "use_safetensors": True, "output_loading_info": True}
+    model, report = load_pretrained(loader, name, revision, **options)
+    if missing := sorted(key for key in report["missing_keys"] if "pooler" not in key):  # poolers are not used
+        raise InputError(
+            f"--encoder {name}: its checkpoint lacks {len(missing)} of the network's weights ({listed(missing)})"
+        )
     return model.eval().to(device)
 
 
@@ -77,8 +83,12 @@ def write_features(store: FeatureStore, names: list[str], array: np.ndarray, arg
         print(f"{store.folder / name}.npy: {shape} {args.dtype}, data set fingerprint {store.fingerprint}")
 
 
-def refuse_existing(store: FeatureStore, names: list[str], overwrite: bool) -> None:
-    """Before hours of encoding, not after."""
+def check_before_encoding(store: FeatureStore, names: list[str], args: argparse.Namespace) -> None:
+    """What would fail after hours of encoding, asked before them."""
     require_writable(store.folder)
-    if not overwrite and (there := [name for name in names if name in store.arrays]):
+    if "standard" in args.normalise:
+        store.rows("train")  # its statistics; complains where the split is empty
+    if args.revision and Path(args.encoder).is_dir():
+        raise InputError(f"--revision {args.revision}: is for encoders from the hub, and {args.encoder} is a folder")
+    if not args.overwrite and (there := [name for name in names if name in store.arrays]):
         raise InputError(f"{store.folder}: {' and '.join(there)} features are here already; --overwrite replaces them")

@@ -18,14 +18,15 @@ from dataloader.store import FeatureStore
 from feature_engineering.encoders import (
     PROGRESS,
     add_encoder_flags,
+    check_before_encoding,
     load_encoder,
     load_pretrained,
     provenance,
-    refuse_existing,
     write_features,
 )
 
 POOLINGS = ("mean", "cls", "cls_avg")
+LONGEST_UNLESS_SAID = 512  # tokens; some tokenizers claim 1e30
 OUTPUTS = {"textual": ["textual"], "retrieval": ["retrieval"], "both": ["textual", "retrieval"]}
 
 
@@ -52,15 +53,23 @@ def main(args) -> None:
         raise InputError(f"--prompt {args.prompt!r}: has no {{text}}, so every item would get the same vector")
     names = OUTPUTS[args.output]
     store = FeatureStore.open(dataset_folder(args))
-    refuse_existing(store, names, args.overwrite)
+    check_before_encoding(store, names, args)
     device = pick_device(args.device)
     tokenizer = load_pretrained(AutoTokenizer, args.encoder, args.revision)
+    if tokenizer.pad_token is None:  # GPT-2 and its kin; the attention mask hides what is padded
+        tokenizer.pad_token = tokenizer.eos_token
     model = load_encoder(args.encoder, args.revision, device, AutoModel)
+    if projects := hasattr(model, "get_text_features"):
+        if "pooling" in args.typed:
+            raise InputError(f"--pooling {args.pooling}: {args.encoder} has a projected text embedding, which is taken")
+    elif model.config.is_encoder_decoder:
+        model = model.get_encoder()
     # Equal texts are encoded once: their vectors are then equal to the last bit, and retrieval's ties are real ties.
-    texts, item_text = np.unique(store.items.text.astype(str), return_inverse=True)
+    number = {text: i for i, text in enumerate(dict.fromkeys(store.items.text))}
+    texts, item_text = list(number), [number[text] for text in store.items.text]
     prompts = [args.prompt.replace("{text}", text) for text in texts]
     vectors = encode_texts(model, tokenizer, prompts, args.pooling, args.batch_size, args.max_length)
-    pooling = "projected" if hasattr(model, "get_text_features") else args.pooling
+    pooling = "projected" if projects else args.pooling
     source = provenance(model, args.encoder, pooling=pooling, prompt=args.prompt)
     write_features(store, names, vectors[item_text], args, source)
 
@@ -71,7 +80,7 @@ def encode_texts(
 ) -> np.ndarray:
     """texts -> (N, D) float32; batches hold texts of like length, so that little is spent on padding."""
     longest = getattr(getattr(model.config, "text_config", model.config), "max_position_embeddings", None)
-    limits = (max_length, longest, tokenizer.model_max_length)
+    limits = (max_length, longest, min(tokenizer.model_max_length, LONGEST_UNLESS_SAID))
     max_length = min(limit for limit in limits if limit is not None)
     device = next(model.parameters()).device
     order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))

@@ -20,10 +20,10 @@ from dataloader.store import FeatureStore
 from feature_engineering.encoders import (
     PROGRESS,
     add_encoder_flags,
+    check_before_encoding,
     load_encoder,
     load_pretrained,
     provenance,
-    refuse_existing,
     write_features,
 )
 from feature_engineering.frame_capture import add_frames_flag, frames_folder, refuse_hostile_ids
@@ -41,7 +41,7 @@ def build_parser() -> Parser:
 
 def main(args) -> None:
     store = FeatureStore.open(dataset_folder(args))
-    refuse_existing(store, ["visual"], args.overwrite)
+    check_before_encoding(store, ["visual"], args)
     refuse_hostile_ids(store)
     frames = frames_folder(args)
     if not frames.is_dir():

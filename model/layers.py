@@ -48,13 +48,13 @@ class CrossModalBranch(nn.Module):
         attention = score.softmax(dim=1)  # (B, F)
 
         # The attended text is attention[f] * T: of rank one, so its layer is applied to T once, not to each frame.
-        # Tn = -alpha Tp passes the same layer as Tp: alpha rescales what the layer can learn, no more (REFERENCE.md).
-        attended = F.linear(torch.cat([textual, -self.alpha * textual], dim=1), self.dual_attention_linear_1.weight)
+        attended = F.linear(textual, self._folded(self.dual_attention_linear_1))  # (B, D)
         star = attention.unsqueeze(2) * attended.unsqueeze(1) + self.dual_attention_linear_1.bias  # (B, F, D)
         textual_star = act(star).view(batch * frames, -1)  # (B * F, D)
         # The text's attention over frames is a softmax over an axis of length one: the plain sum of the frames.
         total = visual.sum(dim=1)  # (B, Dv)
-        visual_star = act(self.dual_attention_linear_2(torch.cat([total, -self.alpha * total], dim=1)))  # (B, D)
+        bias = self.dual_attention_linear_2.bias
+        visual_star = act(F.linear(total, self._folded(self.dual_attention_linear_2), bias))  # (B, D)
 
         # cross_modal_linear_1([V, T*]) without the concatenation: V asks for no gradient and is spared its product.
         for_visual, for_textual = self.cross_modal_linear_1.weight.split([visual_dim, self.feature_dim], dim=1)
@@ -65,27 +65,42 @@ class CrossModalBranch(nn.Module):
         weight = (self.uni_modal_linear_1(visual_fused).squeeze(2) / self.feature_dim).softmax(dim=1)  # (B, F)
         return torch.bmm(weight.unsqueeze(1), visual_fused).squeeze(1), textual_fused
 
+    def _folded(self, dual_attention: nn.Linear) -> Tensor:
+        """The layer's weight (D, 2 Dt) for [X, -alpha X], as the weight (D, Dt) for X that gives the same.
+
+        So alpha rescales what the layer can learn and no more: the published design, kept as it is.
+        """
+        positive, negative = dual_attention.weight.chunk(2, dim=1)
+        return positive - self.alpha * negative
+
 
 class MMRANetwork(nn.Module):
     """MMRA: a video's own branch, the branch of what it retrieved, and the label that came with it.
 
     Zhong et al., "Predicting Micro-video Popularity via Multi-modal Retrieval Augmentation", SIGIR 2024.
     The data sets' models differ by activation and frames only (model/MicroLens/MMRA.py, model/NUS/MMRA.py).
+
+    frame_num: F, the family's published number without it. use_retrieval False is the ablation: the retrieved
+    branch does not run, and zeros stand for all that it and the retrieved label would give.
     """
+
+    activation: Callable[[Tensor], Tensor]
+    published_frame_num: int
 
     def __init__(
         self,
-        activation: Callable[[Tensor], Tensor],
         *,
-        visual_dim: int,
-        textual_dim: int,
-        feature_dim: int,
-        frame_num: int,
-        alpha: float,
-        label_dim: int,
+        visual_dim: int = 768,
+        textual_dim: int = 768,
+        feature_dim: int = 768,
+        frame_num: int | None = None,
+        alpha: float = 0.6,
+        label_dim: int = 1,
+        use_retrieval: bool = True,
     ):
         super().__init__()
-        self.frame_num = frame_num
+        self.frame_num = self.published_frame_num if frame_num is None else frame_num
+        self.uses_retrieval, activation = use_retrieval, self.activation
         dims = {"visual_dim": visual_dim, "textual_dim": textual_dim, "feature_dim": feature_dim, "alpha": alpha}
         self.own = CrossModalBranch(activation, **dims)
         self.retrieved = CrossModalBranch(activation, **dims)
@@ -95,18 +110,15 @@ class MMRANetwork(nn.Module):
         )
 
     def forward(self, batch) -> Tensor:
-        """A Batch (dataloader/batches.py) with the aggregated neighbours -> (B, label_dim).
-
-        Without them (the ablation) the retrieved branch does not run, and zeros stand for all that it would give.
-        """
+        """A Batch (dataloader/batches.py) with the aggregated neighbours -> (B, label_dim)."""
         if batch.visual.shape[1] != self.frame_num:
             raise ValueError(f"{batch.visual.shape[1]} frames given to a model of frame_num {self.frame_num}")
         v, t = self.own(batch.visual, batch.textual)  # (B, D) each
-        if batch.retrieved_visual is None:
-            r_v = r_t = label = torch.zeros_like(v)  # (B, D)
-        else:
+        if self.uses_retrieval:
             r_v, r_t = self.retrieved(batch.retrieved_visual, batch.retrieved_textual)  # (B, D) each
             label = F.relu(self.label_embedding_linear(batch.retrieved_label))  # (B, D)
+        else:
+            r_v = r_t = label = torch.zeros_like(v)  # (B, D)
         features = [t, v, r_t, r_v, v * r_v, v * r_t, t * r_v, t * r_t, v * label, t * label]
         return self.prediction_module(torch.cat(features, dim=1))  # (B, label_dim)
 

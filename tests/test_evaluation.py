@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from safetensors.numpy import load_file, save_file
-from test_train import flags, trained
+from test_train import trained
 from tiny import make_store
 
 import train
@@ -122,11 +122,15 @@ def test_without_retrieval_no_neighbours_are_needed(tmp_path, test_script):
 # ---- what does not fit together ----------------------------------------------------------------
 
 
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def refused(test_script, folder: Path, message: str, *more) -> None:
-    before = sorted(str(p) for p in folder.parent.rglob("*"))
+    before = contents(folder.parent)
     with pytest.raises(InputError, match=message):
         test_script.main(test_script.build_parser().parse_args(["--model_path", str(folder), *map(str, more)]))
-    assert sorted(str(p) for p in folder.parent.rglob("*")) == before
+    assert contents(folder.parent) == before
 
 
 @pytest.mark.parametrize(
@@ -153,8 +157,12 @@ def test_other_data_need_to_be_allowed(evaluated, fresh, tmp_path, test_script):
     other = make_store(tmp_path / "other" / "tiny", label=lambda labels, split: labels + 1)
     place = ("--dataset_path", other.folder.parent)
     refused(test_script, fresh, "not the data trained on .fingerprint .*--allow_other_data", *place)
+    before = contents(fresh)
     words = ["--model_path", str(fresh), "--allow_other_data", *map(str, place)]
     test_script.main(test_script.build_parser().parse_args(words))
+    report = json.loads((fresh / f"tiny_{other.fingerprint}" / "metrics.json").read_text())
+    assert (report["dataset_id"], report["fingerprint"]) == ("tiny", other.fingerprint)
+    assert {path: content for path, content in contents(fresh).items() if path in before} == before
     wider = make_store(tmp_path / "wider" / "tiny", visual_dim=6)
     place = ("--dataset_path", wider.folder.parent, "--allow_other_data")
     refused(test_script, fresh, "visual_dim 6, but the model was trained with 5", *place)
@@ -176,6 +184,7 @@ def test_checkpoints_that_are_none(evaluated, fresh, tmp_path, test_script):
     published = tmp_path / "alone" / "model.pth"
     published.write_bytes(pickle.dumps({"weights": [1]}))
     refused(test_script, published, "no config.json beside it.*pickled code")
+    refused(test_script, fresh / "last.pt", "last.pt is for --resume; give the run's folder or its best.safetensors")
     beside = fresh / "model.pth"
     beside.write_bytes(pickle.dumps({}))
     refused(test_script, beside, "not a checkpoint; the run's folder or its best.safetensors is expected")
@@ -187,8 +196,11 @@ def test_checkpoints_that_are_none(evaluated, fresh, tmp_path, test_script):
     refused(test_script, fresh, "best.safetensors: truncated or not a safetensors file")
     (fresh / "best.safetensors").unlink()
     refused(test_script, fresh, "the run has not finished an epoch yet")
-    (fresh / "config.json").write_text('{"settings": {}}')
-    refused(test_script, fresh, "config.json: not the configuration of a run")
+    config = json.loads((fresh / "config.json").read_text())
+    for part, name, value in (("settings", "no_shuffle", None), ("model", "frame_num", "x"), ("data", "family", 3)):
+        damaged = config | {part: config[part] | {name: value}}
+        (fresh / "config.json").write_text(json.dumps(damaged))
+        refused(test_script, fresh, f"config.json: not the configuration of a run .*its {part} .*{name}")
 
 
 def test_a_malicious_last_pt_is_refused(fresh, tmp_path):
@@ -208,7 +220,41 @@ def test_one_line_and_exit_code_2_from_the_shell(evaluated, fresh, run, tmp_path
         assert done.returncode == 2 and done.stderr.count("\n") == 1 and done.stderr.startswith("test.py: error: ")
 
 
-def test_flags_of_training_are_all_documented(run):
-    words = run("train.py", "--help").stdout
-    for flag in flags(Path("a"), Path("b"))[::2]:
-        assert flag in words
+PUBLISHED = """seed device metric save epochs batch_size early_stop_turns loss optim lr dataset_id dataset_path model_id
+feature_num num_of_retrieved_items feature_dim label_dim alpha frame_num"""
+
+
+def test_every_published_flag_is_known_by_its_name(test_script):
+    known = {action.dest for action in train.build_parser()._actions}
+    assert set(PUBLISHED.split()) <= known
+    training_only = {"epochs", "early_stop_turns", "optim", "lr"}
+    known = {action.dest for action in test_script.build_parser()._actions}
+    assert (set(PUBLISHED.split()) - training_only) | {"model_path"} <= known
+
+
+def test_counts_keep_their_digits(tmp_path, test_script):
+    """Vine's most looped videos have eight digits."""
+    store = make_store(tmp_path / "tiny", label=lambda labels, split: labels + 20)
+    folder = trained(store.folder, tmp_path / "runs", "--no_retrieval", "--epochs", 1)
+    test_script.main(test_script.build_parser().parse_args(["--model_path", str(folder)]))
+    counts = pd.read_csv(folder / "predictions.csv")["truth_count"]
+    np.testing.assert_allclose(counts, store.items.popularity[store.items.rows("test"), 0], rtol=1e-10)
+
+
+def test_neighbours_made_again_in_other_blocks_are_the_same(tmp_path, test_script):
+    store = make_store(tmp_path / "tiny")
+    folder = trained(store.folder, tmp_path / "runs")
+    import retriever
+
+    words = [
+        "--dataset_path",
+        str(tmp_path),
+        "--dataset_id",
+        "tiny",
+        "--num_of_retrieved_items",
+        "6",
+        "--batch_size",
+        "1",
+    ]
+    retriever.main(retriever.build_parser().parse_args(words))
+    test_script.main(test_script.build_parser().parse_args(["--model_path", str(folder)]))

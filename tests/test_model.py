@@ -145,3 +145,13 @@ def test_a_wrong_number_of_frames_is_refused():
     model = mmra("NUS", visual_dim=3, textual_dim=3, feature_dim=3)
     with pytest.raises(ValueError, match="5 frames given to a model of frame_num 4"):
         model(SimpleNamespace(visual=torch.zeros(2, 5, 3)))
+
+
+def test_the_ablation_puts_zeros_for_all_that_is_retrieved():
+    """Against the same network with its retrieved branch's results set to zero by hand."""
+    torch.manual_seed(0)
+    model = mmra("MicroLens", visual_dim=3, textual_dim=3, feature_dim=4, frame_num=2, use_retrieval=False)
+    batch = SimpleNamespace(visual=torch.randn(5, 2, 3), textual=torch.randn(5, 3), retrieved_visual=None)
+    v, t = model.own(batch.visual, batch.textual)
+    expected = model.prediction_module(torch.cat([t, v, torch.zeros(5, 8 * 4)], dim=1))
+    torch.testing.assert_close(model(batch), expected)

@@ -142,7 +142,7 @@ def test_features_are_taken_along_and_normalised(release, importing):
     histogram = np.random.default_rng(0).integers(0, 172800, (40, 5)).astype("f4")
     np.savez(release.folder / "histogram_feature.npz", arr_0=histogram, other=np.zeros(3))
     np.savez(release.folder / "text_sentence2vec_feature.npz", arr_0=np.ones((40, 7), "f4"))
-    assert np.allclose(np.linalg.norm(importing().visual, axis=-1), 1, atol=1e-5)  # the default: l2
+    assert np.allclose(np.linalg.norm(importing().visual, axis=-1), 1, atol=1e-5)  # the default: standard+l2
     store = importing("--normalise", "visual=standard", "--overwrite")
     train = store.visual[store.rows("train"), 0]  # (32, 5)
     assert store.visual.shape == (40, 1, 5) and store.textual.shape == (40, 7)
@@ -233,8 +233,9 @@ def test_features_that_do_not_fit(release, importing, tmp_path):
 
 def test_normalising_features_that_are_not_there(release, importing):
     release.write()
-    with pytest.raises(InputError, match="--normalise visual=...: no such features"):
-        importing("--normalise", "visual=l2")
+    for mode in ("visual=l2", "standard"):
+        with pytest.raises(InputError, match=f"--normalise {mode}: no such features"):
+            importing("--normalise", mode)
 
 
 def test_command_line_refuses_in_one_line_and_does_not_overwrite(run, release, tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tiny import make_store as full_store
 
 from dataloader.console import InputError
 from dataloader.items import Items
@@ -148,7 +149,8 @@ def test_a_garbled_dataset_json_is_refused(folder, key, value):
 def test_a_missing_array_names_the_command_that_makes_it(tmp_path):
     FeatureStore.create(tmp_path / "set", make_items(), family="NUS", label=LABEL)
     with pytest.raises(
-        InputError, match=r"no visual and no textual features yet.*visual_engineering.py --dataset_id set"
+        InputError,
+        match=r"no visual and no textual features yet.*visual_engineering.py --dataset_path .* --dataset_id set",
     ):
         FeatureStore.open(tmp_path / "set", need=("visual", "textual"))
 
@@ -253,3 +255,33 @@ def test_shifting_a_character_between_texts_changes_the_digest():
     items = make_items(2)
     texts = [np.array(pair, object) for pair in (["ab", "c"], ["a", "bc"], ["", "abc"])]
     assert len({replace(items, text=text).digest() for text in texts}) == 3
+
+
+def test_two_scripts_that_add_features_at_once_keep_both(tmp_path):
+    """Each opened the store before the other wrote: encoding images and texts side by side."""
+    store = full_store(tmp_path / "tiny", k=None)
+    bare = FeatureStore.create(tmp_path / "bare", store.items, family="NUS", label=store.info["label"])
+    other = FeatureStore.open(bare.folder)
+    for one, name in ((bare, "textual"), (other, "visual")):
+        array = store.arrays[name]
+        with one.add_array(name, array.shape, "float32") as out:
+            out[:] = array
+    both = FeatureStore.open(bare.folder, need=("visual", "textual"))
+    both.check_features("visual", "textual")
+    replaced = FeatureStore.open(bare.folder)
+    others = replace(store.items, text=store.items.text + " and more")
+    FeatureStore.create(bare.folder, others, family="NUS", label=store.info["label"], overwrite=True)
+    with (
+        pytest.raises(InputError, match="its items were replaced meanwhile; visual belongs to the old ones"),
+        replaced.add_array("visual", store.visual.shape, "float32", overwrite=True) as out,
+    ):
+        out[:] = store.visual
+
+
+def test_opening_reads_no_features(tmp_path, monkeypatch):
+    """The arrays come as memory maps: nothing is loaded, and what lies in them is not looked at."""
+    folder = full_store(tmp_path / "tiny", k=None).folder
+    monkeypatch.setattr("dataloader.store.scan", None)
+    monkeypatch.setattr("dataloader.store._sha256", None)
+    store = FeatureStore.open(folder)
+    assert all(isinstance(array, np.memmap) for array in store.arrays.values())

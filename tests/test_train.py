@@ -21,12 +21,13 @@ from dataloader.console import InputError
 from dataloader.neighbours import Neighbours
 from engine.run import Run
 
-SMALL = ("--feature_dim", "8", "--lr", "1e-3", "--num_of_retrieved_items", "5", "--epochs", "3")
+SMALL = ("--feature_dim", "8", "--lr", "1e-3", "--epochs", "3")
 
 
 def flags(store_folder: Path, save: Path, *more) -> list[str]:
     where = ["--dataset_path", store_folder.parent, "--dataset_id", store_folder.name, "--save", save]
-    return [str(flag) for flag in (*where, *SMALL, *more)]
+    k = () if "--no_retrieval" in more else ("--num_of_retrieved_items", 5)
+    return [str(flag) for flag in (*where, *SMALL, *k, *more)]
 
 
 def trained(store_folder: Path, save: Path, *more) -> Path:
@@ -63,6 +64,11 @@ def same(a, b) -> bool:
 def lines(run: Path) -> list[dict]:
     records = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
     return [{key: value for key, value in record.items() if key != "seconds"} for record in records]
+
+
+@pytest.fixture(scope="module")
+def plain(store, tmp_path_factory) -> Path:
+    return trained(store.folder, tmp_path_factory.mktemp("plain"), "--epochs", 1)
 
 
 @pytest.fixture(scope="module")
@@ -129,16 +135,71 @@ def test_the_logged_loss_is_the_epochs_mean(store, tmp_path):
     "more",
     [
         ("--no_retrieval",),
-        ("--loss", "MAE", "--optim", "AdamW", "--weight_decay", "0.01"),
-        ("--loss", "Huber", "--optim", "SGD"),
+        ("--loss", "MAE"),
+        ("--loss", "Huber"),
+        ("--optim", "AdamW", "--weight_decay", "0.1"),
+        ("--optim", "SGD"),
+        ("--weight_decay", "0.1"),
         ("--precision", "bf16"),
-        ("--frame_num", 2, "--metric", "SRC"),
-        ("--similarity_temperature", "0.1", "--alpha", "0.2", "--metric", "nMSE+RMSE"),
+        ("--frame_num", 2),
+        ("--similarity_temperature", "0.1"),
+        ("--num_of_retrieved_items", 2),
+        ("--alpha", "0.2"),
+        ("--feature_dim", 9),
+        ("--batch_size", 13),
+        ("--lr", "2e-3"),
     ],
 )
-def test_every_flag_acts(store, tmp_path, more):
-    plain, other = trained(store.folder, tmp_path / "a"), trained(store.folder, tmp_path / "b", *more)
-    assert weights(plain) != weights(other) or lines(plain) != lines(other)
+def test_every_flag_acts(store, plain, tmp_path, more):
+    other = trained(store.folder, tmp_path, "--epochs", 1, *more)
+    assert lines(plain)[0]["valid"] != lines(other)[0]["valid"]
+
+
+def test_the_metric_chooses_the_epoch(store, tmp_path):
+    """Each metric's own best epoch is the one that is kept (the scores differ, so --metric is read)."""
+    scores = {}
+    for metric in ("SRC", "MAE", "nMSE+RMSE"):
+        records = lines(trained(store.folder, tmp_path / metric, "--lr", "0.02", "--epochs", 8, "--metric", metric))
+        signs = {"SRC": -1.0}
+        by_hand = [sum(signs.get(m, 1.0) * r["valid"][m] for m in metric.split("+")) for r in records]
+        scores[metric] = [record["score"] for record in records]
+        assert scores[metric] == pytest.approx(by_hand)
+        assert records[-1]["best_epoch"] == int(np.argmin(by_hand)) + 1
+    assert len({tuple(s) for s in scores.values()}) == 3
+
+
+def test_the_ablation_sees_nothing_of_what_is_retrieved(store, tmp_path):
+    """Other neighbours, other labels in the bank's place: the ablated run is the same, the plain one is not."""
+    other = make_store(tmp_path / "other" / "tiny", bank=("train", "valid"))
+    for more, same_bits in (((), False), (("--no_retrieval",), True)):
+        runs = [trained(s.folder, tmp_path / f"{i}{same_bits}", *more) for i, s in enumerate((store, other))]
+        assert (weights(runs[0]) == weights(runs[1])) is same_bits
+
+
+def test_flags_that_would_do_nothing_are_refused(store, tmp_path):
+    for flag in ("--num_of_retrieved_items", "--similarity_temperature"):
+        words = [flag, "0.5" if "temp" in flag else "2"]
+        words = ["--dataset_path", store.folder.parent, "--dataset_id", "tiny", "--no_retrieval", *words]
+        with pytest.raises(InputError, match=f"{flag} does nothing with --no_retrieval"):
+            train.main(train.build_parser().parse_args(list(map(str, words))))
+    folder = trained(store.folder, tmp_path)
+    with pytest.raises(InputError, match="--save .* contradicts the run"):
+        resumed(folder, "--save", tmp_path / "elsewhere")
+
+
+def test_an_array_exchanged_on_disk_is_noticed(tmp_path):
+    store = make_store(tmp_path / "tiny")
+    path = store.folder / "visual.npy"
+    np.save(path, np.load(path)[::-1])
+    with pytest.raises(InputError, match=r"visual\.npy: not the array that was written"):
+        trained(store.folder, tmp_path / "runs")
+
+
+def test_labels_that_are_all_equal(tmp_path):
+    store = make_store(tmp_path / "tiny", label=lambda labels, split: np.where(split[:, None] == "valid", 5.0, labels))
+    with pytest.raises(InputError, match="all 20 labels target0 of split valid are equal"):
+        trained(store.folder, tmp_path / "runs")
+    trained(store.folder, tmp_path / "runs", "--metric", "MAE")
 
 
 def test_several_targets_half_precision_and_both_families(tmp_path):
@@ -306,7 +367,7 @@ def test_with_bank_train_a_valid_label_changes_no_training_input(tmp_path):
         (("--frame_num", 4), "--frame_num 4: the data set stores 3 frames a video"),
         (("--num_of_retrieved_items", 7), r"--num_of_retrieved_items 7: .*holds 6 .*retriever.py.*_items 7"),
         (("--loss", "BCE"), r"--loss BCE: needs labels in \[0, 1\]"),
-        (("--dataset_id", "absent"), "absent: no data set here.*make it with: python data/import_features.py"),
+        (("--dataset_id", "absent"), "absent: no data set here .*tiny.*make it with: python data/import_features.py"),
         (("--device", "nonsense"), "--device nonsense: not on this machine"),
     ],
 )

@@ -34,7 +34,7 @@ def build_parser() -> Parser:
         help="published: random 80/10/10 with the published seeds; user: a user's videos stay on one side; "
         "time: the newest videos are test",
     )
-    add_normalise_flag(parser, default=["visual=l2"])
+    add_normalise_flag(parser, default=["visual=standard+l2"])
     parser.add_argument("--overwrite", action="store_true", help="replace a data set that is already there")
     return parser
 
@@ -51,10 +51,12 @@ def main(args) -> None:
         for name, file in FEATURE_FILES.items()
         if (args.raw / file).exists()
     }
-    named = [setting.partition("=")[0] for setting in args.typed.get("normalise", []) if "=" in setting]
-    if idle := [name for name in named if name not in features]:
+    named = {setting.rpartition("=")[0] for setting in args.typed.get("normalise", [])}
+    if "normalise" in args.typed and (not features or named - {"", *features}):
         known = ", ".join(f"{name} {file}" for name, file in FEATURE_FILES.items())
-        raise InputError(f"--normalise {idle[0]}=...: no such features in --raw {args.raw} (files: {known})")
+        raise InputError(
+            f"--normalise {' '.join(args.normalise)}: no such features in --raw {args.raw} (files: {known})"
+        )
     targets = LABELS if args.label == "all" else (args.label,)
     counts = raw.counts[:, [LABELS.index(target) for target in targets]]
     splits = {

@@ -8,22 +8,5 @@ from model.layers import MMRANetwork
 
 
 class MMRA(MMRANetwork):
-    def __init__(
-        self,
-        *,
-        visual_dim: int = 768,
-        textual_dim: int = 768,
-        feature_dim: int = 768,
-        frame_num: int = 10,
-        alpha: float = 0.6,
-        label_dim: int = 1,
-    ):
-        super().__init__(
-            torch.tanh,
-            visual_dim=visual_dim,
-            textual_dim=textual_dim,
-            feature_dim=feature_dim,
-            frame_num=frame_num,
-            alpha=alpha,
-            label_dim=label_dim,
-        )
+    activation = staticmethod(torch.tanh)
+    published_frame_num = 10

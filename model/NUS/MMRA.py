@@ -14,25 +14,8 @@ PREDICTION_LAYERS = {
 
 
 class MMRA(MMRANetwork):
-    def __init__(
-        self,
-        *,
-        visual_dim: int = 768,
-        textual_dim: int = 768,
-        feature_dim: int = 768,
-        frame_num: int = 4,
-        alpha: float = 0.6,
-        label_dim: int = 1,
-    ):
-        super().__init__(
-            torch.relu,
-            visual_dim=visual_dim,
-            textual_dim=textual_dim,
-            feature_dim=feature_dim,
-            frame_num=frame_num,
-            alpha=alpha,
-            label_dim=label_dim,
-        )
+    activation = staticmethod(torch.relu)
+    published_frame_num = 4
 
     @staticmethod
     def own_name(published: str) -> str:
