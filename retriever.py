@@ -22,6 +22,7 @@ CHUNK = 64  # columns whose maximum stands for them in the first step of the sel
 SPARE = 4  # candidates beyond k: the gap behind the k-th tells whether the k-th is certain
 # Float32 products of unit vectors err by some 1e-7: two similarities closer than this are computed again in float64.
 CLOSE = 1e-6
+SHORTEST, LONGEST = 1e-15, 1e15  # lengths whose squares float32 holds well
 SCORE_BYTES = 640 << 20  # of a block of scores: queries a block are fewer where the bank is very large
 
 
@@ -36,7 +37,7 @@ def build_parser() -> Parser:
         help="train+valid is published, but shows validation labels to training",
     )
     add_device_flag(parser)
-    parser.add_argument("--batch_size", type=whole_number(1), default=1024, help="queries searched at once")
+    parser.add_argument("--batch_size", type=whole_number(1), default=2048, help="queries searched at once")
     return parser
 
 
@@ -68,7 +69,7 @@ def search(
     k: int,
     *,
     device: torch.device | str = "cpu",
-    batch_size: int = 1024,
+    batch_size: int = 2048,
     progress: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Exact top k by cosine: vectors (N, R), bank (M,) ascending rows -> ids (N, k) int32, similarity (N, k) float32.
@@ -79,9 +80,8 @@ def search(
     neither on the block size nor on the order in which a matrix product sums.
     """
     device = torch.device(device)
-    members = _distinct(vectors, bank)
-    first = np.array([rows[0] for rows in members])  # (U,) a row of each distinct vector
-    shared = np.array([len(rows) > 1 for rows in members])  # (U,)
+    first, sharing = _distinct(vectors, bank)  # (U,) a row of each distinct vector; the groups of equal ones
+    shared = np.isin(first, list(sharing))  # (U,)
     own = np.full(len(vectors), -1)  # the column of a row's own vector, where no other row shares it
     own[first[~shared]] = np.flatnonzero(~shared)
     batch_size = max(1, min(batch_size, len(vectors), SCORE_BYTES // (4 * len(first))))
@@ -110,28 +110,33 @@ def search(
             unsure = (gap < CLOSE).any(axis=1) | shared[found[:, :k]].any(axis=1)
         for i in np.flatnonzero(unsure):
             border = value[i, min(k, candidates) - 1] - CLOSE
-            near = np.flatnonzero(block[i, : len(first)].cpu().numpy() >= border)
-            ids[query[i]], similarity[query[i]] = _exactly(vectors, query[i], [members[c] for c in near], k)
+            near = first[np.flatnonzero(block[i, : len(first)].cpu().numpy() >= border)]
+            groups = [sharing.get(row, np.array([row])) for row in near.tolist()]
+            ids[query[i]], similarity[query[i]] = _exactly(vectors, query[i], groups, k)
     return ids, similarity
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    """(B, R) of any float type -> float32 rows of length 1, by way of float64, where no length overflows."""
+    """(B, R) of any float type -> float32 rows of length 1."""
     rows = torch.from_numpy(np.array(vectors, dtype=np.float32))  # (B, R)
-    return (rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True, dtype=torch.float64)).float().numpy()
+    length = torch.linalg.vector_norm(rows, dim=1, keepdim=True)  # (B, 1)
+    if not ((length > SHORTEST) & (length < LONGEST)).all():  # the squares overflow or vanish in float32
+        rows = rows.double()
+        length = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    return (rows / length).float().numpy()
 
 
-def _distinct(vectors: np.ndarray, bank: np.ndarray) -> list[np.ndarray]:
-    """The bank's rows, those of equal vectors together; rows ascend in a group, groups by their first row."""
+def _distinct(vectors: np.ndarray, bank: np.ndarray) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+    """The first row of each distinct vector of the bank, ascending, and all rows of those that several rows share."""
     heads = np.ascontiguousarray(vectors[bank, : min(4, vectors.shape[1])], dtype=np.float32) + 0.0  # -0 is 0
     heads = heads.view(f"V{heads.shape[1] * 4}").ravel()
     _, inverse, counts = np.unique(heads, return_inverse=True, return_counts=True)
-    groups: dict[object, list[int]] = {}
-    for row, lonely in zip(bank.tolist(), (counts[inverse] == 1).tolist(), strict=True):
-        # Only rows that share their first values are compared as a whole: few, unless texts repeat.
-        key = row if lonely else (vectors[row].astype(np.float32) + 0.0).tobytes()
-        groups.setdefault(key, []).append(row)
-    return [np.array(rows) for rows in groups.values()]
+    alike = counts[inverse] > 1
+    groups: dict[bytes, list[int]] = {}
+    for row in bank[alike].tolist():  # only rows that share their first values are compared as a whole
+        groups.setdefault((vectors[row].astype(np.float32) + 0.0).tobytes(), []).append(row)
+    first = np.sort(np.append(bank[~alike], [rows[0] for rows in groups.values()]).astype(int))
+    return first, {rows[0]: np.array(rows) for rows in groups.values() if len(rows) > 1}
 
 
 def _multiply(query: np.ndarray, keys: torch.Tensor, out: torch.Tensor) -> None:
@@ -148,11 +153,14 @@ def _top(scores: torch.Tensor, n: int) -> tuple[np.ndarray, np.ndarray]:
     They lie in the n chunks with the largest maxima, so one pass over the scores finds the chunks and the costly
     selection sees n * CHUNK columns.
     """
-    chunks = scores.view(len(scores), -1, CHUNK).amax(dim=2)  # (B, columns / CHUNK)
-    best = chunks.topk(min(n, chunks.shape[1]), dim=1).indices  # (B, n)
-    columns = (best[:, :, None] * CHUNK + torch.arange(CHUNK, device=scores.device)).flatten(1)  # (B, n * CHUNK)
-    value, place = scores.gather(1, columns).topk(n, dim=1)  # (B, n)
-    return value.cpu().numpy(), columns.gather(1, place).cpu().numpy()
+    chunks = scores.view(len(scores), -1, CHUNK)  # (B, C, CHUNK)
+    count = chunks.shape[1]
+    best = chunks.amax(dim=2).topk(min(n, count), dim=1).indices  # (B, n)
+    rows = torch.arange(len(scores), device=scores.device)[:, None] * count  # (B, 1)
+    among = chunks.flatten(0, 1).index_select(0, (rows + best).flatten()).view(len(scores), -1)  # (B, n * CHUNK)
+    value, place = among.topk(n, dim=1)  # (B, n)
+    columns = best.gather(1, place // CHUNK) * CHUNK + place % CHUNK  # (B, n)
+    return value.cpu().numpy(), columns.cpu().numpy()
 
 
 def _exactly(vectors: np.ndarray, row: int, groups: list[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:

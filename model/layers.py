@@ -49,7 +49,8 @@ class CrossModalBranch(nn.Module):
 
         # The attended text is attention[f] * T: of rank one, so its layer is applied to T once, not to each frame.
         attended = F.linear(textual, self._folded(self.dual_attention_linear_1))  # (B, D)
-        star = attention.unsqueeze(2) * attended.unsqueeze(1) + self.dual_attention_linear_1.bias  # (B, F, D)
+        bias = self.dual_attention_linear_1.bias
+        star = torch.addcmul(bias, attention.unsqueeze(2), attended.unsqueeze(1))  # (B, F, D)
         textual_star = act(star).view(batch * frames, -1)  # (B * F, D)
         # The text's attention over frames is a softmax over an axis of length one: the plain sum of the frames.
         total = visual.sum(dim=1)  # (B, Dv)
@@ -58,7 +59,8 @@ class CrossModalBranch(nn.Module):
 
         # cross_modal_linear_1([V, T*]) without the concatenation: V asks for no gradient and is spared its product.
         for_visual, for_textual = self.cross_modal_linear_1.weight.split([visual_dim, self.feature_dim], dim=1)
-        fused = F.linear(flat, for_visual, self.cross_modal_linear_1.bias) + F.linear(textual_star, for_textual)
+        fused = F.linear(flat, for_visual, self.cross_modal_linear_1.bias)
+        fused = torch.addmm(fused, textual_star, for_textual.T)  # (B * F, D)
         visual_fused = act(fused).view(batch, frames, -1)  # (B, F, D)
         textual_fused = act(self.cross_modal_linear_2(torch.cat([textual, visual_star], dim=1)))  # (B, D)
 
