@@ -20,7 +20,7 @@ from dataloader.store import FeatureStore
 
 BANKS = {"train": ("train",), "train+valid": ("train", "valid")}
 REMEDY = "make it anew with: python retriever.py --dataset_path {path} --dataset_id {id}"
-BLOCK_BYTES = 32 << 20  # of aggregated features held beside the result
+BLOCK_BYTES = 8 << 20  # of aggregated features held beside the result
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ ARRAYS = {"visual": 3, "textual": 2, "retrieval": 2}  # name -> axes: (N, F, Dv)
 DTYPES = ("float32", "float16")
 FORMAT = 1
 SATURATING_RMS = 10.0  # a linear layer's output then has a standard deviation near 6: tanh is +-1
-BLOCK_BYTES = 64 << 20  # how much of an array a scan holds at a time
+BLOCK_BYTES = 16 << 20  # how much of an array a scan holds at a time
 
 MAKERS = {
     "NUS": "python data/NUS/preprocess.py --raw <folder of the release> --dataset_path {path}",

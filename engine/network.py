@@ -59,7 +59,7 @@ class Network:
     def __init__(self, module: nn.Module, training: Training, device: torch.device, run: Run | None = None):
         self.module, self.training, self.device, self.run = module.to(device), training, device, run
         self.uses_retrieval = getattr(module, "uses_retrieval", True)
-        self.evaluation_batch_size = 256
+        self.evaluation_batch_size = training.batch_size
 
     # ---- prediction ----------------------------------------------------------------------------
 
@@ -143,6 +143,7 @@ class Network:
             optimiser.step()
             total += value * len(batch.rows)
             bar.set_postfix(loss=f"{value:.4f}", refresh=False)
+        optimiser.zero_grad()  # a quarter of the network's memory, for evaluation and checkpoints to use
         return total / len(train)
 
     def _kept(self) -> str:
