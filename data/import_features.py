@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +21,7 @@ from dataloader.feature_files import load_features
 from dataloader.items import SPLITS, Items
 from dataloader.scaling import add_normalise_flag, add_normalised, check_normalised, modes_by_array
 from dataloader.splits import FEWEST, published_split
-from dataloader.store import ARRAYS, DTYPES, ENCODERS, FAMILIES, FeatureStore, describe, refuse_to_overwrite
+from dataloader.store import DTYPES, FAMILIES, FeatureStore, describe, next_steps, refuse_to_overwrite
 
 MOST_CHARACTERS = 2**31 - 1  # in one CSV field; the csv module's own limit is 131072
 
@@ -83,7 +82,7 @@ def main(args) -> None:
     for warning in store.check_features(*(name for name in ("visual", "textual") if name in arrays)):
         print(f"warning: {warning}", file=sys.stderr)
     print(describe(store))
-    print_next(args, arrays)
+    print(next_steps(store))
 
 
 def feature_files(args) -> dict[str, str]:
@@ -119,15 +118,6 @@ def load_arrays(files: dict[str, str], items: Items, modes: dict[str, str], dtyp
         except InputError as error:
             problems.append(str(error))
     return arrays
-
-
-def print_next(args, arrays: dict[str, np.ndarray]) -> None:
-    where = f"--dataset_path {shlex.quote(args.dataset_path)} --dataset_id {shlex.quote(args.dataset_id)}"
-    for name in ARRAYS:
-        if name not in arrays:
-            print("next: " + ENCODERS[name].replace("--dataset_id {id}", where))
-    if "retrieval" in arrays:
-        print(f"next: python retriever.py {where}")
 
 
 # ---- the table ---------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -240,7 +241,14 @@ class FeatureStore:
 
 def encoding_command(name: str, folder: Path) -> str:
     """What to type for the features `name` of the data set in `folder`."""
-    return ENCODERS[name].format(path=folder.parent, id=folder.name)
+    return ENCODERS[name].format(path=shlex.quote(str(folder.parent)), id=shlex.quote(folder.name))
+
+
+def next_steps(store: FeatureStore) -> str:
+    """What to type next: a line for each kind of features that is missing, else the retriever."""
+    commands = [encoding_command(name, store.folder) for name in ARRAYS if name not in store.arrays]
+    where = f"--dataset_path {shlex.quote(str(store.folder.parent))} --dataset_id {shlex.quote(store.folder.name)}"
+    return "\n".join(f"next: {command}" for command in commands or [f"python retriever.py {where}"])
 
 
 def refuse_to_overwrite(folder: Path) -> None:

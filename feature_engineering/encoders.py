@@ -16,7 +16,7 @@ from dataloader.console import InputError, add_dataset_flags, listed, whole_numb
 from dataloader.device import add_device_flag
 from dataloader.files import require_writable
 from dataloader.scaling import MODES, add_normalised
-from dataloader.store import DTYPES, FeatureStore
+from dataloader.store import DTYPES, FeatureStore, next_steps
 
 PROGRESS = {"disable": None, "dynamic_ncols": True}  # no bar where stderr is not a terminal
 
@@ -81,6 +81,7 @@ def write_features(store: FeatureStore, names: list[str], array: np.ndarray, arg
         add_normalised(store, name, array, args.normalise, dtype=args.dtype, overwrite=args.overwrite, **source)
         shape = " x ".join(map(str, array.shape))
         print(f"{store.folder / name}.npy: {shape} {args.dtype}, data set fingerprint {store.fingerprint}")
+    print(next_steps(store))
 
 
 def check_before_encoding(store: FeatureStore, names: list[str], args: argparse.Namespace) -> None:

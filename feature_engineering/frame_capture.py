@@ -24,7 +24,7 @@ from dataloader.console import (
     run_script,
     whole_number,
 )
-from dataloader.store import FeatureStore
+from dataloader.store import FeatureStore, encoding_command
 from feature_engineering.encoders import PROGRESS
 
 # A folder of videos often holds .json, .jpg and .vtt files of the same names.
@@ -71,6 +71,7 @@ def main(args) -> None:
     print(f"{frames}: {frame_num} frames of {captured} videos captured, {there} were there already")
     if problems:
         raise InputError(f"{args.videos}: {summary(problems, len(store))}; mend them and run this again")
+    print(f"next: {encoding_command('visual', store.folder)}")
 
 
 def refuse_hostile_ids(store: FeatureStore) -> None:

@@ -12,7 +12,7 @@ from dataloader.items import Items
 from dataloader.NUS.dataset import FEATURE_FILES, LABELS, read_raw
 from dataloader.scaling import add_normalise_flag, add_normalised, modes_by_array
 from dataloader.splits import published_split, time_split, user_split
-from dataloader.store import FeatureStore, describe, refuse_to_overwrite
+from dataloader.store import FeatureStore, describe, next_steps, refuse_to_overwrite
 
 
 def build_parser() -> Parser:
@@ -70,7 +70,11 @@ def main(args) -> None:
     for name, array in features.items():
         add_normalised(store, name, array, modes[name], source=FEATURE_FILES[name])
     print(describe(store))
-    print("next: python feature_engineering/textual_engineering.py --help, for captions as text and retrieval vectors")
+    print(next_steps(store))
+    if "textual" in features:
+        print(
+            f"or for better captions than {FEATURE_FILES['textual']}: the same command with --output both --overwrite"
+        )
 
 
 if __name__ == "__main__":
