@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from dataloader.arrays import not_finite, scan
 from dataloader.console import InputError, listed
 from dataloader.files import open_array
-from dataloader.store import ARRAYS, not_finite, scan
+from dataloader.store import ARRAYS
 
 ID_KEYS = ("item_id", "item_ids", "ids")
 

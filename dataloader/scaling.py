@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from dataloader.arrays import BLOCK_BYTES, not_finite
 from dataloader.console import InputError
 from dataloader.items import Items
-from dataloader.store import ARRAYS, BLOCK_BYTES, FeatureStore, not_finite
+from dataloader.store import ARRAYS, FeatureStore
 
 MODES = ("none", "l2", "standard", "standard+l2")
 

@@ -9,13 +9,13 @@ import contextlib
 import hashlib
 import importlib.metadata
 import json
-import os
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from dataloader.arrays import digest, not_finite, reserve, scale_warning, scan
 from dataloader.console import InputError, Parser, listed, run_script
 from dataloader.files import open_array, read_json, write_json, written_beside
 from dataloader.items import SPLITS, Items
@@ -24,8 +24,6 @@ FAMILIES = ("MicroLens", "NUS")
 ARRAYS = {"visual": 3, "textual": 2, "retrieval": 2}  # name -> axes: (N, F, Dv), (N, Dt), (N, R)
 DTYPES = ("float32", "float16")
 FORMAT = 1
-SATURATING_RMS = 10.0  # a linear layer's output then has a standard deviation near 6: tanh is +-1
-BLOCK_BYTES = 16 << 20  # how much of an array a scan holds at a time
 
 MAKERS = {
     "NUS": "python data/NUS/preprocess.py --raw <folder of the release> --dataset_path {path}",
@@ -163,7 +161,7 @@ class FeatureStore:
             if directions and zero.any():
                 ids = listed(self.items.item_id[zero])
                 found.append(f"{int(zero.sum())} all-zero vectors, which are similar to nothing (item ids {ids})")
-            if not found and _sha256(self.arrays[name]) != self.info["arrays"][name]["sha256"]:
+            if not found and digest(self.arrays[name]) != self.info["arrays"][name]["sha256"]:
                 found.append("not the array that was written (changed by hand?)")
             if found:
                 remedy = encoding_command(name, self.folder)
@@ -209,13 +207,13 @@ class FeatureStore:
         path = self.folder / f"{name}.npy"
         with written_beside(path) as partial:
             array = np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape)
-            _reserve(partial)
+            reserve(partial)
             yield array
             array.flush()
             bad, _, _ = scan(array)
             if bad.any():
                 raise InputError(f"{path}: not written: " + not_finite(bad, self.items.item_id))
-            described = {"shape": list(shape), "dtype": dtype, "sha256": _sha256(array), **source}
+            described = {"shape": list(shape), "dtype": dtype, "sha256": digest(array), **source}
             # Withdrawn first: a kill between here and the last line leaves an array that is missing, not a wrong one.
             self._update_arrays(name, None)
         self._update_arrays(name, described)
@@ -254,54 +252,6 @@ def next_steps(store: FeatureStore) -> str:
 def refuse_to_overwrite(folder: Path) -> None:
     if (folder / "dataset.json").exists():
         raise InputError(f"{folder}: a data set is here already; --overwrite replaces it")
-
-
-def scan(array: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
-    """One pass over (N, ...): which rows hold NaN or infinity, the root mean square, which rows are all zero."""
-    bad, zero, squares = np.zeros(len(array), bool), np.zeros(len(array), bool), 0.0
-    axes = tuple(range(1, array.ndim))
-    step = max(1, BLOCK_BYTES // max(1, 4 * int(np.prod(array.shape[1:]))))
-    for start in range(0, len(array), step):
-        block = np.asarray(array[start : start + step], dtype=np.float32)
-        rows = slice(start, start + len(block))
-        bad[rows] = ~np.isfinite(block).all(axis=axes)
-        zero[rows] = ~block.any(axis=axes)
-        with np.errstate(over="ignore"):  # infinite for values beyond 1e19, which is warning enough
-            squares += float(np.dot(block.ravel(), block.ravel()))
-    return bad, float(np.sqrt(squares / max(1, array.size))), zero
-
-
-def not_finite(bad: np.ndarray, item_ids: np.ndarray) -> str:
-    return f"{int(bad.sum())} of {len(bad)} items have NaN or infinite values (item ids {listed(item_ids[bad])})"
-
-
-def scale_warning(name: str, rms: float) -> str | None:
-    if rms <= SATURATING_RMS:
-        return None
-    return (
-        f"the {name} values have a root mean square of {rms:,.0f}; above {SATURATING_RMS:g} they saturate the "
-        f"networks: import them with --normalise {name}=standard (or {name}=l2)"
-    )
-
-
-def _reserve(path: Path) -> None:
-    """Take the disk space of a sparse file now: a memory map that runs out of it dies without a word."""
-    size = path.stat().st_size
-    try:
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, size)
-    except AttributeError:  # not on this system
-        pass
-    except OSError as error:
-        raise InputError(f"{path}: no room for its {size / 1e6:,.1f} MB ({error.strerror})") from None
-
-
-def _sha256(array: np.ndarray) -> str:
-    sha = hashlib.sha256(f"{array.shape} {array.dtype.str}".encode())
-    step = max(1, BLOCK_BYTES // max(1, array[:1].nbytes))
-    for start in range(0, len(array), step):
-        sha.update(np.ascontiguousarray(array[start : start + step]))
-    return sha.hexdigest()
 
 
 def _checked_info(path: Path) -> dict:
@@ -357,7 +307,7 @@ def describe(store: FeatureStore) -> str:
         lines.append(
             f"{name}: {' x '.join(map(str, array.shape))} {array.dtype}, {array.nbytes / 1e6:,.1f} MB, "
             f"root mean square {rms:.3g}, {int(zero.sum())} all-zero items, {int(bad.sum())} with NaN or infinity"
-            + ("; NOT the array that was written" if _sha256(array) != source["sha256"] else "")
+            + ("; NOT the array that was written" if digest(array) != source["sha256"] else "")
             + (f"; {json.dumps(origin, ensure_ascii=False)}" if origin else "")
         )
         if (warning := scale_warning(name, rms)) and not bad.any():

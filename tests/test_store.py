@@ -282,6 +282,6 @@ def test_opening_reads_no_features(tmp_path, monkeypatch):
     """The arrays come as memory maps: nothing is loaded, and what lies in them is not looked at."""
     folder = full_store(tmp_path / "tiny", k=None).folder
     monkeypatch.setattr("dataloader.store.scan", None)
-    monkeypatch.setattr("dataloader.store._sha256", None)
+    monkeypatch.setattr("dataloader.store.digest", None)
     store = FeatureStore.open(folder)
     assert all(isinstance(array, np.memmap) for array in store.arrays.values())

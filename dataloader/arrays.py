@@ -1,0 +1,62 @@
+"""What is done to whole arrays of features: one pass that finds what is wrong, their digest, room on the disk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+
+from dataloader.console import InputError, listed
+
+SATURATING_RMS = 10.0  # a linear layer's output then has a standard deviation near 6: tanh is +-1
+BLOCK_BYTES = 16 << 20  # how much of an array a pass holds at a time
+
+
+def scan(array: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
+    """One pass over (N, ...): which rows hold NaN or infinity, the root mean square, which rows are all zero."""
+    bad, zero, squares = np.zeros(len(array), bool), np.zeros(len(array), bool), 0.0
+    axes = tuple(range(1, array.ndim))
+    step = max(1, BLOCK_BYTES // max(1, 4 * int(np.prod(array.shape[1:]))))
+    for start in range(0, len(array), step):
+        block = np.asarray(array[start : start + step], dtype=np.float32)
+        rows = slice(start, start + len(block))
+        bad[rows] = ~np.isfinite(block).all(axis=axes)
+        zero[rows] = ~block.any(axis=axes)
+        with np.errstate(over="ignore"):  # infinite for values beyond 1e19, which is warning enough
+            squares += float(np.dot(block.ravel(), block.ravel()))
+    return bad, float(np.sqrt(squares / max(1, array.size))), zero
+
+
+def not_finite(bad: np.ndarray, item_ids: np.ndarray) -> str:
+    return f"{int(bad.sum())} of {len(bad)} items have NaN or infinite values (item ids {listed(item_ids[bad])})"
+
+
+def scale_warning(name: str, rms: float) -> str | None:
+    if rms <= SATURATING_RMS:
+        return None
+    return (
+        f"the {name} values have a root mean square of {rms:,.0f}; above {SATURATING_RMS:g} they saturate the "
+        f"networks: import them with --normalise {name}=standard (or {name}=l2)"
+    )
+
+
+def reserve(path: Path) -> None:
+    """Take the disk space of a sparse file now: a memory map that runs out of it dies without a word."""
+    size = path.stat().st_size
+    try:
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+    except AttributeError:  # not on this system
+        pass
+    except OSError as error:
+        raise InputError(f"{path}: no room for its {size / 1e6:,.1f} MB ({error.strerror})") from None
+
+
+def digest(array: np.ndarray) -> str:
+    sha = hashlib.sha256(f"{array.shape} {array.dtype.str}".encode())
+    step = max(1, BLOCK_BYTES // max(1, array[:1].nbytes))
+    for start in range(0, len(array), step):
+        sha.update(np.ascontiguousarray(array[start : start + step]))
+    return sha.hexdigest()

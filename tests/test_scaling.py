@@ -1,0 +1,50 @@
+"""--normalise against numpy: every mode, its statistics from split train alone, float16 and several frames."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tiny import make_store
+
+from dataloader.scaling import MODES, add_normalised
+
+
+def by_hand(array: np.ndarray, mode: str, train: np.ndarray) -> np.ndarray:
+    x = array.astype(np.float64)
+    if "standard" in mode:
+        seen = x[train].reshape(-1, x.shape[-1])
+        spread = seen.std(axis=0)
+        x = (x - seen.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    if "l2" in mode:
+        length = np.sqrt((x * x).sum(axis=-1, keepdims=True))
+        x = x / np.where(length > 0, length, 1)
+    return x
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_modes_are_what_they_say(tmp_path, mode, dtype):
+    store = make_store(tmp_path / "tiny", k=None)
+    array = np.random.default_rng(3).normal(3, 20, (len(store), 3, 5)).astype(np.float32)
+    array[:, :, 4] = 7  # a constant dimension has no spread to divide by
+    train = store.items.rows("train")
+    array[np.setdiff1d(np.arange(len(store)), train)] *= 10  # the others must not move the statistics
+    add_normalised(store, "visual", array, mode, dtype=dtype, overwrite=True)
+    tolerance = 1e-5 if dtype == "float32" else 2e-3
+    np.testing.assert_allclose(store.visual, by_hand(array, mode, train), atol=tolerance, rtol=tolerance)
+    kept = store.info["arrays"]["visual"]
+    assert kept["normalise"] == mode and ("statistics" in kept) is ("standard" in mode)
+    if "standard" in mode:
+        np.testing.assert_allclose(kept["statistics"]["mean"], array[train].reshape(-1, 5).mean(axis=0), rtol=1e-4)
+
+
+def test_a_mode_of_another_split_changes_nothing_in_train(tmp_path):
+    """No item of valid, test or predict has a say in how train is scaled."""
+    store = make_store(tmp_path / "tiny", k=None)
+    train, results = store.items.rows("train"), []
+    for factor in (1, 50):
+        array = np.random.default_rng(4).standard_normal((len(store), 7)).astype(np.float32)
+        array[store.items.split != "train"] *= factor
+        add_normalised(store, "textual", array, "standard", overwrite=True)
+        results.append(np.array(store.textual[train]))
+    np.testing.assert_array_equal(*results)
