@@ -124,6 +124,7 @@ def main(args) -> None:
         run = Run.create(args.save, f"{args.model_id}_{args.dataset_id}", config)
     else:
         check_same_data(run, config)
+        run.change_settings(epochs=args.epochs)
 
     seed_everything(args.seed)
     method = build(args.model_id, store.family, arguments, Training.from_settings(vars(args)), device, run)

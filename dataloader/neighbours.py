@@ -59,6 +59,8 @@ class Neighbours:
             raise InputError(f"{path}: no neighbours yet; {remedy}") from None
         except (ValueError, TypeError, KeyError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
             raise InputError(f"{path}: truncated or not a neighbours file ({error}); {remedy}") from None
+        if isinstance(found.bank, str) and found.bank in BANKS:
+            remedy += f" --bank {found.bank}"
         if found.fingerprint != store.fingerprint:
             raise InputError(
                 f"{path}: made for another state of the data set (fingerprint {found.fingerprint}, "
@@ -124,7 +126,7 @@ def aggregate(
         raise InputError(
             f"--num_of_retrieved_items {k}: {store.folder / 'neighbours.npz'} holds {neighbours.k} an item; "
             + REMEDY.format(path=store.folder.parent, id=store.folder.name)
-            + f" --num_of_retrieved_items {k}"
+            + f" --bank {neighbours.bank} --num_of_retrieved_items {k}"
         )
     ids, weight = neighbours.weights(rows, k, temperature)
     return Retrieved(

@@ -61,6 +61,13 @@ class Run:
             raise InputError(f"{flag} {path}: not a checkpoint; the run's folder or its {BEST} is expected")
         return cls(folder, read_json(folder / "config.json"))
 
+    def change_settings(self, **settings) -> None:
+        """What a resumed run was told anew: config.json keeps saying how to repeat the run."""
+        changed = self.config["settings"] | settings
+        if changed != self.config["settings"]:
+            self.config = self.config | {"settings": changed}
+            write_json(self.folder / "config.json", self.config)
+
     # ---- what training writes ------------------------------------------------------------------
 
     def log(self, message: str) -> None:

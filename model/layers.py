@@ -13,7 +13,7 @@ from torch import Tensor, nn
 class CrossModalBranch(nn.Module):
     """One side of MMRA: a video's frames and text, attended to each other, as two vectors.
 
-    visual (B, F, Dv), textual (B, Dt) -> pooled visual (B, D), pooled textual (B, D). Zhong et al. 2024, section 3.3,
+    visual (B, F, Dv), textual (B, Dt) -> pooled visual (B, D), pooled textual (B, D). Zhong et al. 2024,
     with the published code's scaling: scores are divided by D, not sqrt(D): the weights start uniform to 1e-4.
     Layers carry the published names.
     """

@@ -301,6 +301,7 @@ def test_resume_of_a_finished_run_changes_nothing_and_contradictions_are_refused
         resumed(folder, "--lr", "0.5")
     resumed(folder, "--lr", "1e-3", "--epochs", 4)  # said again, it is no contradiction
     assert len(lines(folder)) == 4
+    assert Run.open(folder, "").config["settings"]["epochs"] == 4
     other = make_store(tmp_path / "tiny", label=lambda labels, split: labels + 1)
     with pytest.raises(InputError, match="the data set changed since it was trained"):
         resumed(folder, "--dataset_path", other.folder.parent)
