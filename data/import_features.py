@@ -18,10 +18,11 @@ import pyarrow.parquet as pq
 
 from dataloader.console import InputError, Parser, add_dataset_flags, dataset_folder, listed, number, run_script
 from dataloader.feature_files import load_features
+from dataloader.hints import next_steps
 from dataloader.items import SPLITS, Items
 from dataloader.scaling import add_normalise_flag, add_normalised, check_normalised, modes_by_array
 from dataloader.splits import FEWEST, published_split
-from dataloader.store import DTYPES, FAMILIES, FeatureStore, describe, next_steps, refuse_to_overwrite
+from dataloader.store import DTYPES, FAMILIES, FeatureStore, describe, refuse_to_overwrite
 
 MOST_CHARACTERS = 2**31 - 1  # in one CSV field; the csv module's own limit is 131072
 

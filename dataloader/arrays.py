@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,27 @@ from dataloader.console import InputError, listed
 
 SATURATING_RMS = 10.0  # a linear layer's output then has a standard deviation near 6: tanh is +-1
 BLOCK_BYTES = 16 << 20  # how much of an array a pass holds at a time
+
+
+class Rows:
+    """Rows of an array, in any order, without a copy of it: what slices and index arrays ask for is read."""
+
+    def __init__(self, array: np.ndarray, rows: np.ndarray):
+        self.array, self.rows, self.shape = array, rows, (len(rows), *array.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, key) -> np.ndarray:
+        return self.array[self.rows[key]]
+
+
+def blocks(array: np.ndarray | Rows, count: int | None = None) -> Iterator[slice]:
+    """Slices of (the first `count`) rows of `array` that hold some BLOCK_BYTES each, as float64."""
+    count = len(array) if count is None else count
+    step = max(1, BLOCK_BYTES // max(1, 8 * int(np.prod(array.shape[1:]))))
+    for start in range(0, count, step):
+        yield slice(start, min(start + step, count))
 
 
 def scan(array: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 MAX_LISTED = 5
+PROGRESS_BAR = {"disable": None, "dynamic_ncols": True}  # no bar where stderr is not a terminal
 
 
 class InputError(ValueError):

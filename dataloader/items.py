@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ class Items:
     popularity: np.ndarray  # (N, L) raw counts, NaN where unknown
     label: np.ndarray  # (N, L) what is trained on, NaN where there is none
     split: np.ndarray  # (N,) one of SPLITS
+    extra: dict[str, np.ndarray] = field(default_factory=dict)  # further counts (N,), kept and not trained on
 
     def __len__(self) -> int:
         return len(self.item_id)
@@ -36,6 +37,11 @@ class Items:
 
     def rows(self, split: str) -> np.ndarray:
         return np.flatnonzero(self.split == split)
+
+    def take(self, kept: np.ndarray) -> Items:
+        """The items of a mask or of rows, in this order."""
+        columns = (self.item_id, self.text, self.popularity, self.label, self.split)
+        return Items(*(c[kept] for c in columns), {name: values[kept] for name, values in self.extra.items()})
 
     def problems(self) -> list[str]:
         """Everything that is wrong with these items, a clause each; empty where they are fit to be stored."""
@@ -75,6 +81,8 @@ class Items:
             values = values.astype("<f8")
             values[np.isnan(values)] = np.nan  # one bit pattern for all NaN
             sha.update(values.tobytes())
+        for name, values in sorted(self.extra.items()):
+            sha.update(name.encode() + values.astype("<f8").tobytes())
         return sha.hexdigest()
 
     def write(self, path: Path) -> None:
@@ -86,6 +94,7 @@ class Items:
                 "label": _column(self.label),
                 "split": pa.array(self.split, pa.string()),
             }
+            | {name: _column(values[:, None]) for name, values in self.extra.items()}
         )
         with written_beside(path) as partial:
             pq.write_table(table, partial)
@@ -104,11 +113,12 @@ class Items:
         try:
             strings = [_strings(table.column(name)) for name in ("item_id", "text", "split")]
             popularity, label = (_matrix(table.column(name)) for name in ("popularity", "label"))
+            extra = {name: _matrix(table.column(name))[:, 0] for name in table.column_names if name not in columns}
         except (pa.ArrowException, ValueError, TypeError) as error:
             raise InputError(f"{path}: a column has the wrong type ({error})") from None
         if popularity.shape != label.shape:
             raise InputError(f"{path}: popularity has {popularity.shape[1]} values an item, label {label.shape[1]}")
-        return cls(item_id=strings[0], text=strings[1], split=strings[2], popularity=popularity, label=label)
+        return cls(strings[0], strings[1], popularity, label, strings[2], extra)
 
 
 def _column(values: np.ndarray) -> pa.Array:

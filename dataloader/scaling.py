@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from dataloader.arrays import BLOCK_BYTES, not_finite
+from dataloader.arrays import blocks, not_finite
 from dataloader.console import InputError
 from dataloader.items import Items
 from dataloader.store import ARRAYS, FeatureStore
@@ -68,7 +68,7 @@ def add_normalised(
 
 def _normalised(array: np.ndarray, mode: str, statistics) -> Iterator[tuple[slice, np.ndarray]]:
     """Blocks of rows, float32, normalised."""
-    for rows in _blocks(array):
+    for rows in blocks(array):
         block = np.asarray(array[rows], dtype=np.float32)
         if "standard" in mode:
             mean, std = statistics
@@ -84,15 +84,9 @@ def _statistics(array: np.ndarray, mode: str, train: np.ndarray) -> tuple[np.nda
     if "standard" not in mode:
         return None
     total, squares, count = 0.0, 0.0, 0
-    for rows in _blocks(array[: len(train)]):
+    for rows in blocks(array, len(train)):
         values = np.asarray(array[train[rows]], dtype=np.float64).reshape(-1, array.shape[-1])  # (n, D)
         total, squares, count = total + values.sum(axis=0), squares + (values**2).sum(axis=0), count + len(values)
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 0))
     return mean.astype(np.float32), np.where(std > 1e-6 * np.abs(mean), std, 1).astype(np.float32)
-
-
-def _blocks(array: np.ndarray) -> Iterator[slice]:
-    step = max(1, BLOCK_BYTES // max(1, 8 * int(np.prod(array.shape[1:]))))
-    for start in range(0, len(array), step):
-        yield slice(start, start + step)

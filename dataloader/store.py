@@ -9,38 +9,21 @@ import contextlib
 import hashlib
 import importlib.metadata
 import json
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from dataloader.arrays import digest, not_finite, reserve, scale_warning, scan
+from dataloader.arrays import blocks, digest, not_finite, reserve, scale_warning, scan
 from dataloader.console import InputError, Parser, listed, run_script
 from dataloader.files import open_array, read_json, write_json, written_beside
+from dataloader.hints import ARRAYS, encoding_command, maker_command
 from dataloader.items import SPLITS, Items
 
 FAMILIES = ("MicroLens", "NUS")
-ARRAYS = {"visual": 3, "textual": 2, "retrieval": 2}  # name -> axes: (N, F, Dv), (N, Dt), (N, R)
 DTYPES = ("float32", "float16")
 FORMAT = 1
-
-MAKERS = {
-    "NUS": "python data/NUS/preprocess.py --raw <folder of the release> --dataset_path {path}",
-    "demo": "python data/demo/run.py",
-}
-DEFAULT_MAKER = (
-    "python data/import_features.py --table <file> --dataset_path {path} --dataset_id {id} "
-    "(or data/import_pickles.py for the published .pkl files)"
-)
-ENCODERS = {
-    "visual": "python feature_engineering/visual_engineering.py --dataset_path {path} --dataset_id {id} "
-    "--encoder <name or folder>",
-    "textual": "python feature_engineering/textual_engineering.py --dataset_path {path} --dataset_id {id} "
-    "--encoder <name or folder>",
-    "retrieval": "python feature_engineering/textual_engineering.py --dataset_path {path} --dataset_id {id} "
-    "--encoder <name or folder> --output retrieval",
-}
+NEXT = ".next"  # behind the names of files that wait to replace those of a data set
 
 
 class FeatureStore:
@@ -60,11 +43,13 @@ class FeatureStore:
     def open(cls, folder: Path | str, need: tuple[str, ...] = ()) -> FeatureStore:
         """Open the store in `folder`; `need` names the arrays that must be there."""
         folder = Path(folder)
+        _finish_replacement(folder)
         if not (folder / "dataset.json").is_file():
-            maker = MAKERS.get(folder.name, DEFAULT_MAKER).format(path=folder.parent, id=folder.name)
             known = sorted(path.parent.name for path in folder.parent.glob("*/dataset.json"))
             others = f"{folder.parent} has {', '.join(known)}" if known else f"there is none in {folder.parent}"
-            raise InputError(f"{folder}: no data set here (no dataset.json; {others}); make it with: {maker}")
+            raise InputError(
+                f"{folder}: no data set here (no dataset.json; {others}); make it with: {maker_command(folder)}"
+            )
         info = _checked_info(folder / "dataset.json")
         store = cls(folder, Items.read(folder / "items.parquet"), info)
         store._check_items()
@@ -191,9 +176,39 @@ class FeatureStore:
             (folder / name).unlink(missing_ok=True)
         items.write(folder / "items.parquet")
         store = cls(folder, items, {})
-        store.info = {"format": FORMAT, "family": family, "label": label, "items": items.digest(), "arrays": {}}
+        digests = dict.fromkeys(("items", "imported"), items.digest())  # items may be left out later, imported stays
+        store.info = {"format": FORMAT, "family": family, "label": label, **digests, "arrays": {}}
         store._write_info()
         return store
+
+    def keep(self, kept: np.ndarray) -> FeatureStore:
+        """The data set without the items that the mask `kept` (N,) leaves out, and without neighbours.
+
+        Items and features are replaced together: a kill leaves the old data set, or the new one, which the next
+        opening puts into place.
+        """
+        for stale in self.folder.glob(f"*{NEXT}"):  # of a killed attempt
+            stale.unlink()
+        items = self.items.take(kept)
+        new = FeatureStore(
+            self.folder, items, self.info | {"items": items.digest(), "arrays": dict(self.info["arrays"])}
+        )
+        rows = np.flatnonzero(kept)
+        for name, array in self.arrays.items():
+            path = self.folder / f"{name}.npy{NEXT}"
+            with written_beside(path) as partial:
+                out = np.lib.format.open_memmap(
+                    partial, mode="w+", dtype=array.dtype, shape=(len(rows), *array.shape[1:])
+                )
+                reserve(partial)
+                for block in blocks(array, len(rows)):
+                    out[block] = array[rows[block]]
+                out.flush()
+                described = {"shape": list(out.shape), "sha256": digest(out)}
+            new.info["arrays"][name] = self.info["arrays"][name] | described
+        items.write(self.folder / f"items.parquet{NEXT}")
+        new._write_info(NEXT)
+        return FeatureStore.open(self.folder)
 
     @contextlib.contextmanager
     def add_array(self, name: str, shape: tuple[int, ...], dtype: str, *, overwrite=False, **source) -> Iterator:
@@ -230,23 +245,20 @@ class FeatureStore:
         if self.info["arrays"] != now["arrays"]:
             self._write_info()
 
-    def _write_info(self) -> None:
+    def _write_info(self, suffix: str = "") -> None:
         packages = ("torch", "transformers", "numpy", "pandas", "pyarrow", "scikit-learn")
         self.info["versions"] = {package: importlib.metadata.version(package) for package in packages}
         self.info["fingerprint"] = self.fingerprint
-        write_json(self.folder / "dataset.json", self.info)
+        write_json(self.folder / f"dataset.json{suffix}", self.info)
 
 
-def encoding_command(name: str, folder: Path) -> str:
-    """What to type for the features `name` of the data set in `folder`."""
-    return ENCODERS[name].format(path=shlex.quote(str(folder.parent)), id=shlex.quote(folder.name))
-
-
-def next_steps(store: FeatureStore) -> str:
-    """What to type next: a line for each kind of features that is missing, else the retriever."""
-    commands = [encoding_command(name, store.folder) for name in ARRAYS if name not in store.arrays]
-    where = f"--dataset_path {shlex.quote(str(store.folder.parent))} --dataset_id {shlex.quote(store.folder.name)}"
-    return "\n".join(f"next: {command}" for command in commands or [f"python retriever.py {where}"])
+def _finish_replacement(folder: Path) -> None:
+    """Put the files that `keep` wrote into place: dataset.json.next, written last, says that they are complete."""
+    if (folder / f"dataset.json{NEXT}").exists():
+        for path in (folder / "items.parquet", *(folder / f"{name}.npy" for name in ARRAYS), folder / "dataset.json"):
+            if (new := path.with_name(path.name + NEXT)).exists():
+                (folder / "neighbours.npz").unlink(missing_ok=True)  # their rows are the old ones
+                new.replace(path)
 
 
 def refuse_to_overwrite(folder: Path) -> None:

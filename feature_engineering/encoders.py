@@ -1,33 +1,52 @@
-"""Loading an encoder by transformers, and what both feature scripts share around it."""
+"""Loading an encoder by transformers, pinned and offline where asked, and what the feature scripts share around it."""
 
 from __future__ import annotations
 
 import argparse
 import hashlib
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 import transformers
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 
+from dataloader.arrays import Rows
 from dataloader.console import InputError, add_dataset_flags, listed, whole_number
 from dataloader.device import add_device_flag
 from dataloader.files import require_writable
+from dataloader.hints import next_steps
 from dataloader.scaling import MODES, add_normalised
-from dataloader.store import DTYPES, FeatureStore, next_steps
+from dataloader.store import DTYPES, FeatureStore
 
-PROGRESS = {"disable": None, "dynamic_ncols": True}  # no bar where stderr is not a terminal
+PRECISIONS = ("auto", "fp32", "bf16")
+HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
 
 
-def add_encoder_flags(parser: argparse.ArgumentParser, batch_size: int) -> None:
-    """The flags that the two feature scripts share."""
+def add_encoder_flags(parser: argparse.ArgumentParser, encoder: str, batch_size: int) -> None:
+    """The flags of every script that runs a model."""
     add_dataset_flags(parser)
-    parser.add_argument("--encoder", required=True, help="hub name, or folder that transformers loads the encoder from")
-    parser.add_argument("--revision", help="revision (commit, tag) of a hub encoder; the newest without it")
+    parser.add_argument(
+        "--encoder", default=encoder, metavar="NAME[@REVISION]|FOLDER", help="from the hub or its cache, or a folder"
+    )
     parser.add_argument("--batch_size", type=whole_number(1), default=batch_size, help="inputs encoded at once")
+    parser.add_argument(
+        "--precision",
+        default="auto",
+        choices=PRECISIONS,
+        help="of the encoder's arithmetic; auto is bf16 on CUDA and fp32 on a CPU, whose bf16 units, where it has "
+        "them, bf16 uses",
+    )
     add_device_flag(parser)
+    parser.add_argument("--overwrite", action="store_true", help="replace what is there, and begin anew")
+
+
+def add_storage_flags(parser: argparse.ArgumentParser) -> None:
+    """How features are stored."""
     parser.add_argument("--dtype", default="float32", choices=DTYPES, help="precision of the stored features")
     parser.add_argument(
         "--normalise",
@@ -36,47 +55,96 @@ def add_encoder_flags(parser: argparse.ArgumentParser, batch_size: int) -> None:
         help="l2: each vector to length 1; standard: each dimension to mean 0, variance 1 over split train; "
         "standard+l2: one after the other",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace features that are already there")
 
 
-def load_pretrained(loader, name: str, revision: str | None, **options):
+# ---- where an encoder comes from ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Source:
+    """An encoder's files: `label` and `revision` say in a data set what made it; None: the hash of the weights."""
+
+    folder: Path
+    label: str
+    revision: str | None
+
+
+def fetch(name: str) -> Source:
+    """`folder`, or `owner/name[@revision]` from the hub's cache, brought up to date where there is a network."""
+    if Path(name).is_dir():  # named without its place: a data set says what made it, not where that lay
+        return Source(Path(name), Path(name).resolve().name, None)
+    repository, _, revision = name.partition("@")
+    try:
+        folder = snapshot_download(repository, revision=revision or None, allow_patterns=HUB_FILES)
+        if not any(Path(folder).glob("*.safetensors")):  # older repositories; read as plain tensors, never as code
+            folder = snapshot_download(repository, revision=revision or None, allow_patterns=[*HUB_FILES, "*.bin"])
+    except LocalEntryNotFoundError:
+        raise InputError(
+            f"--encoder {name}: neither a folder nor in the hub's cache, and the hub cannot be reached; where there "
+            f"is a network, get it with: hf download {repository}{f' --revision {revision}' * bool(revision)}"
+        ) from None
+    except (HFValidationError, HfHubHTTPError, OSError) as error:
+        raise InputError(f"--encoder {name}: neither a folder nor a model of the hub ({_first_line(error)})") from None
+    return Source(Path(folder), repository, Path(folder).name)
+
+
+def load_pretrained(loader, source: Source, **options):
     """`loader.from_pretrained`, its many failures turned into one line that names the encoder."""
     if not sys.stderr.isatty():
         transformers.utils.logging.disable_progress_bar()
     try:
-        return loader.from_pretrained(name, revision=revision, **options)
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(
-            f"--encoder {name}: transformers cannot load it ({reason}); give a hub name or a local folder"
-        ) from None
+        return loader.from_pretrained(source.folder, trust_remote_code=False, local_files_only=True, **options)
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError, TypeError, EOFError) as error:
+        raise InputError(f"--encoder {source.label}: transformers cannot load it ({_first_line(error)})") from None
+    except Exception as error:  # torch refuses what is not plain tensors with an exception of pickle's
+        if type(error).__module__ not in ("_pickle", "pickle"):
+            raise
+        raise InputError(f"--encoder {source.label}: its weights are no plain tensors, so not loaded") from None
 
 
-def load_encoder(name: str, revision: str | None, device: torch.device, loader) -> torch.nn.Module:
-    """An encoder in float32 and inference mode on `device`; never by executing code from the hub."""
-    options = {"dtype": torch.float32, "trust_remote_code": False, "use_safetensors": True, "output_loading_info": True}
-    model, report = load_pretrained(loader, name, revision, **options)
+def load_encoder(source: Source, device: torch.device, precision: str, loader) -> torch.nn.Module:
+    """An encoder in inference mode on `device`; never by executing code that came with it."""
+    model, report = load_pretrained(loader, source, dtype=torch.float32, output_loading_info=True)
     if missing := sorted(key for key in report["missing_keys"] if "pooler" not in key):  # poolers are not used
         raise InputError(
-            f"--encoder {name}: its checkpoint lacks {len(missing)} of the network's weights ({listed(missing)})"
+            f"--encoder {source.label}: its checkpoint lacks {len(missing)} of the weights ({listed(missing)})"
         )
-    return model.eval().to(device)
+    return model.eval().to(device, compute_dtype(precision, device))
 
 
-def provenance(model: torch.nn.Module, name: str, **settings) -> dict:
-    """What dataset.json says of an encoder: its name, and its hub commit or the hash of its weights."""
-    commit = getattr(model.config, "_commit_hash", None)
-    if commit is None:
+def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
+    reduced = precision == "bf16" or (precision == "auto" and device.type == "cuda")
+    return torch.bfloat16 if reduced else torch.float32
+
+
+def provenance(model: torch.nn.Module, source: Source, **settings) -> dict:
+    """What dataset.json says of an encoder: its name, hub commit or hash of its weights, and how it was run."""
+    revision = source.revision
+    if revision is None:
         sha = hashlib.sha256()
         for key, tensor in sorted(model.state_dict().items()):
-            sha.update(key.encode() + tensor.cpu().contiguous().numpy().tobytes())
-        commit = f"weights-sha256:{sha.hexdigest()[:16]}"
-    # A local folder is named without its place: a data set says what made it, not where that lay.
-    label = Path(name).name if Path(name).is_dir() else name
-    return {"encoder": {"name": label, "revision": commit, **settings}}
+            sha.update(key.encode() + tensor.cpu().float().contiguous().numpy().tobytes())
+        revision = f"weights-sha256:{sha.hexdigest()[:16]}"
+    dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
+    return {"encoder": {"name": source.label, "revision": revision, "dtype": dtype, **settings}}
 
 
-def write_features(store: FeatureStore, names: list[str], array: np.ndarray, args, source: dict) -> None:
+def to_device(batch: np.ndarray, model: torch.nn.Module) -> torch.Tensor:
+    """A batch on the model's device, in its precision; on CUDA from pinned memory, so that copying hides."""
+    parameter, tensor = next(model.parameters()), torch.from_numpy(batch)
+    if parameter.device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(parameter.device, non_blocking=True).to(parameter.dtype)
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+# ---- into the data set -------------------------------------------------------------------------------------------
+
+
+def write_features(store: FeatureStore, names: list[str], array: np.ndarray | Rows, args, source: dict) -> None:
     for name in names:
         add_normalised(store, name, array, args.normalise, dtype=args.dtype, overwrite=args.overwrite, **source)
         shape = " x ".join(map(str, array.shape))
@@ -89,7 +157,5 @@ def check_before_encoding(store: FeatureStore, names: list[str], args: argparse.
     require_writable(store.folder)
     if "standard" in args.normalise:
         store.rows("train")  # its statistics; complains where the split is empty
-    if args.revision and Path(args.encoder).is_dir():
-        raise InputError(f"--revision {args.revision}: is for encoders from the hub, and {args.encoder} is a folder")
     if not args.overwrite and (there := [name for name in names if name in store.arrays]):
         raise InputError(f"{store.folder}: {' and '.join(there)} features are here already; --overwrite replaces them")

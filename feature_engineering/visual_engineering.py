@@ -1,123 +1,115 @@
 """Encode the frames of a data set with any image encoder of transformers, as visual features (N, F, Dv).
 
-The published system takes google/vit-base-patch16-224-in21k: its CLS vector of every frame. Frames are read from
-<frames>/<item id>/*.jpg or *.png, sorted by name, or from the one picture <frames>/<item id>.jpg or .png.
+The published system takes google/vit-base-patch16-224-in21k: its CLS vector of every frame. Frames come straight from
+the videos (--videos <folder>, nothing else is written) or are read from pictures <item id>_<i>.jpg, as
+video_frame_capture.py writes them. A killed or stopped run goes on where it was when the same command is typed again.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+import argparse
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
-from tqdm import tqdm
 from transformers import AutoImageProcessor, AutoModel
 
-from dataloader.console import InputError, Parser, dataset_folder, listed, run_script
+from dataloader.arrays import Rows
+from dataloader.console import InputError, Parser, dataset_folder, run_script
 from dataloader.device import pick_device
 from dataloader.store import FeatureStore
+from feature_engineering.captured import CAPTURED, write_captured
 from feature_engineering.encoders import (
-    PROGRESS,
     add_encoder_flags,
+    add_storage_flags,
     check_before_encoding,
+    fetch,
     load_encoder,
     load_pretrained,
     provenance,
+    to_device,
     write_features,
 )
-from feature_engineering.frame_capture import add_frames_flag, frames_folder, refuse_hostile_ids
+from feature_engineering.frames import SHARD_ITEMS, Plan, add_source_flags, batches_by_shard, make_plan
+from feature_engineering.progress import Progress
+from feature_engineering.skipped import leave_out, warn_of_losses
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
-UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what PIL raises on broken files
+PUBLISHED = "google/vit-base-patch16-224-in21k"
 
 
 def build_parser() -> Parser:
     parser = Parser(description=__doc__)
-    add_encoder_flags(parser, batch_size=32)
-    add_frames_flag(parser)
+    add_encoder_flags(parser, PUBLISHED, batch_size=32)
+    add_storage_flags(parser)
+    add_source_flags(parser)
     return parser
 
 
 def main(args) -> None:
     store = FeatureStore.open(dataset_folder(args))
     check_before_encoding(store, ["visual"], args)
-    refuse_hostile_ids(store)
-    frames = frames_folder(args)
-    if not frames.is_dir():
-        raise InputError(
-            f"{frames}: no such folder; capture frames with: python feature_engineering/frame_capture.py "
-            f"--dataset_path {args.dataset_path} --dataset_id {args.dataset_id} --videos <folder>"
-        )
-    files = [frame_files(frames, item_id) for item_id in store.items.item_id]
-    problems = listing_problems(store.items.item_id, files)
-    device = pick_device(args.device)
-    processor = load_pretrained(AutoImageProcessor, args.encoder, args.revision, backend="pil")
-    model = load_encoder(args.encoder, args.revision, device, AutoModel)
-    if hasattr(model.config, "mask_ratio"):
-        model.config.mask_ratio = 0.0  # ViTMAE hides random patches in inference mode too
-    vectors, pooling = encode_frames(model, processor, files, args.batch_size, problems)
-    if problems:
-        raise InputError(f"{frames}: {'; '.join(problems)}; nothing was written")
-    source = provenance(model, args.encoder, pooling=pooling)
-    write_features(store, ["visual"], vectors, args, source)
+    plan = make_plan(store, args)
+    encoder = ImageEncoder(args)
+    progress = encode_videos(store, plan, encoder, args, "visual")
+    store, rows = leave_out(store, progress, args.on_error, "visual", plan.place)
+    write_captured(store.folder / CAPTURED, progress.notes("captured"))
+    write_features(store, ["visual"], Rows(progress.features, rows), args, encoder.provenance())
+    progress.remove()
+    warn_of_losses(len(progress.failed), progress.total, store.folder / "skipped.csv")
 
 
-def frame_files(frames: Path, item_id: str) -> list[Path]:
-    """The pictures of one item, sorted by name; empty where there are none."""
-    if (frames / item_id).is_dir():
-        return sorted(path for path in (frames / item_id).iterdir() if path.suffix.lower() in SUFFIXES)
-    return [path for suffix in SUFFIXES if (path := frames / f"{item_id}{suffix}").is_file()][:1]
+class ImageEncoder:
+    """An image encoder and its processor, as the flags ask for them."""
+
+    def __init__(self, args: argparse.Namespace):
+        self.source = fetch(args.encoder)
+        self.processor = load_pretrained(AutoImageProcessor, self.source, backend="pil")
+        self.model = load_encoder(self.source, pick_device(args.device), args.precision, AutoModel)
+        if hasattr(self.model.config, "mask_ratio"):
+            self.model.config.mask_ratio = 0.0  # ViTMAE hides random patches in inference mode too
+        self.pooling = None  # known with the first batch
+
+    @torch.inference_mode()
+    def __call__(self, pixels: np.ndarray) -> torch.Tensor:
+        """(B, 3, H, W) -> (B, D), still on the device: nothing waits for it yet."""
+        pooled, self.pooling = pool(self.model, to_device(pixels, self.model))
+        return pooled
+
+    def provenance(self, **settings) -> dict:
+        if self.pooling is None:  # all was encoded by an earlier run
+            size = self.processor.crop_size if getattr(self.processor, "do_center_crop", None) else self.processor.size
+            side = size.get("height") or size.get("shortest_edge")
+            self(np.zeros((1, 3, side, side), np.float32))
+        return provenance(self.model, self.source, pooling=self.pooling, **settings)
 
 
-def listing_problems(item_ids, files: list[list[Path]]) -> list[str]:
-    """What is wrong with the numbers of frames, a clause each."""
-    counts = np.array([len(paths) for paths in files])
-    problems = []
-    if (counts == 0).any():
-        missing = item_ids[counts == 0]
-        problems.append(f"{len(missing)} of {len(counts)} items have no frames ({listed(missing)})")
-    usual = int(np.bincount(counts[counts > 0]).argmax()) if counts.any() else 0
-    differ = (counts > 0) & (counts != usual)
-    if differ.any():
-        shown = listed(f"{item_id}: {count}" for item_id, count in zip(item_ids[differ], counts[differ], strict=True))
-        problems.append(f"{int(differ.sum())} items do not have {usual} frames as the others do ({shown})")
-    return problems
+def encode_videos(
+    store: FeatureStore, plan: Plan, encoder: ImageEncoder, args: argparse.Namespace, name: str
+) -> Progress:
+    """The vectors (N, F, D) of all items, in a Progress; what an earlier run finished is not done again."""
+    settings = {
+        "encoder": encoder.source.label,
+        "revision": encoder.source.revision or provenance(encoder.model, encoder.source)["encoder"]["revision"],
+        "precision": str(next(encoder.model.parameters()).dtype),
+        "frame_num": plan.frame_num,
+        "frames": "videos" if args.videos else "pictures",
+        "batch_size": args.batch_size,
+    }
+    folder = store.folder / f"{name}.progress"
+    progress = Progress.open(folder, settings, plan.item_ids, SHARD_ITEMS, restart=args.overwrite)
+    if progress.done:
+        print(f"{folder}: going on, {progress.units_done} of {progress.total} videos are encoded")
+    for number, units, batches, failed, captured in batches_by_shard(plan, progress, encoder.processor, args):
+        vectors = torch.cat([encoder(batch) for batch in batches]).float().cpu().numpy()  # (S * F, D)
+        vectors = vectors.reshape(len(units), plan.frame_num, -1)
+        failed |= {plan.item_ids[units[i]]: "NaN or infinite features" for i in np.flatnonzero(~finite(vectors))}
+        vectors[[item_id in failed for item_id in plan.item_ids[units.start : units.stop]]] = 0
+        progress.commit(number, vectors, failed=failed, captured=captured)
+    return progress
 
 
-@torch.inference_mode()
-def encode_frames(
-    model, processor, files: list[list[Path]], batch_size: int, problems: list[str]
-) -> tuple[np.ndarray | None, str | None]:
-    """Pictures -> (N, F, Dv) float32 and the name of the pooling; appends to `problems` the files that PIL cannot read.
-
-    With a problem known there is nothing to encode for; reading goes on, so that one message tells all of them.
-    """
-    paths = [path for item in files for path in item]  # all items have F of them, or there is a problem already
-    device, vectors, pooling, unreadable = next(model.parameters()).device, None, None, []
-    for start in tqdm(range(0, len(paths), batch_size), desc="frames", unit="batch", **PROGRESS):
-        images = []
-        for path in paths[start : start + batch_size]:
-            try:
-                images.append(read_image(path))
-            except UNREADABLE:
-                unreadable.append(f"{path.parent.name}/{path.name}")
-        if problems or unreadable:
-            continue
-        pixels = processor(images=images, return_tensors="pt")["pixel_values"].to(device)  # (B, 3, H, W)
-        pooled, pooling = pool(model, pixels)
-        if vectors is None:
-            vectors = np.empty((len(paths), pooled.shape[1]), dtype=np.float32)
-        vectors[start : start + len(images)] = pooled.float().cpu().numpy()  # (B, Dv)
-    if unreadable:
-        problems.append(f"{len(unreadable)} of {len(paths)} pictures cannot be read ({listed(unreadable)})")
-    return (None if problems else vectors.reshape(len(files), -1, vectors.shape[1])), pooling
-
-
-def read_image(path: Path) -> Image.Image:
-    """The picture as a viewer shows it: upright, in RGB."""
-    with Image.open(path) as image:
-        return ImageOps.exif_transpose(image).convert("RGB")
+def finite(vectors: np.ndarray) -> np.ndarray:
+    """(S,) which items' vectors (S, ...) hold no NaN and no infinity."""
+    return np.isfinite(vectors).reshape(len(vectors), -1).all(axis=1)
 
 
 def pool(model, pixels: torch.Tensor) -> tuple[torch.Tensor, str]:

@@ -8,11 +8,12 @@ import numpy as np
 
 from dataloader.console import InputError, Parser, add_dataset_flags, dataset_folder, run_script
 from dataloader.feature_files import load_features
+from dataloader.hints import next_steps
 from dataloader.items import Items
 from dataloader.NUS.dataset import FEATURE_FILES, LABELS, read_raw
 from dataloader.scaling import add_normalise_flag, add_normalised, modes_by_array
 from dataloader.splits import published_split, time_split, user_split
-from dataloader.store import FeatureStore, describe, next_steps, refuse_to_overwrite
+from dataloader.store import FeatureStore, describe, refuse_to_overwrite
 
 
 def build_parser() -> Parser:

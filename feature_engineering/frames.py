@@ -1,0 +1,154 @@
+"""Where each item's frames come from, videos or pictures, and their way through workers to an encoder's batches."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+from transformers.image_processing_utils import BaseImageProcessor
+
+from dataloader.console import PROGRESS_BAR, InputError, dataset_folder, listed, whole_number
+from dataloader.hints import place
+from dataloader.store import FeatureStore
+from feature_engineering import pixels
+from feature_engineering.naming import IMAGE_SUFFIXES, find_images, refuse_hostile_ids
+from feature_engineering.progress import Progress
+from feature_engineering.skipped import add_on_error_flag, fail_on
+from feature_engineering.videos import family_frames, find_videos, unusable
+from feature_engineering.workers import Failure, add_worker_flags, in_workers
+
+SHARD_ITEMS = 32  # what a killed run loses at most
+
+
+def add_source_flags(parser: argparse.ArgumentParser) -> None:
+    """`--videos` or `--frames`, how many frames, and how they are decoded."""
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--videos", type=Path, help="folder of <item id>.mp4: streamed, no pictures on the disk")
+    source.add_argument(
+        "--frames", type=Path, help="folder of <item id>_<i>.jpg; <data set's folder>/frames without it and --videos"
+    )
+    parser.add_argument(
+        "--frame_num",
+        type=whole_number(1),
+        help="frames of a video; of videos as the data set's family has them, of pictures as most items have",
+    )
+    add_worker_flags(parser)
+    add_on_error_flag(parser)
+
+
+@dataclass
+class Plan:
+    """What to do for each of the N items of a store."""
+
+    item_ids: list[str]
+    place: Path  # the folder of the videos or the pictures
+    frame_num: int  # F
+    load: object  # the workers' function
+    inputs: list  # N: a path, or the paths of the pictures; None where there is nothing
+    reasons: dict[str, str] = field(default_factory=dict)  # item id -> why there is nothing
+
+
+def plan_videos(store: FeatureStore, folder: Path, frame_num: int | None) -> Plan:
+    videos, ids = find_videos(folder), store.items.item_id.tolist()
+    plan = Plan(ids, folder, frame_num or family_frames(store.family), pixels.from_video, [])
+    for item_id in ids:
+        paths = videos.get(item_id, [])
+        if reason := unusable(paths):
+            plan.reasons[item_id] = reason
+        plan.inputs.append(None if reason else paths[0])
+    return plan
+
+
+def plan_images(store: FeatureStore, folder: Path, frame_num: int | None) -> Plan:
+    """Items have all as many pictures as most of them have; the last picture of those that have fewer repeats."""
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder}: no such folder of frames; capture frames with: python "
+            f"feature_engineering/video_frame_capture.py {place(store.folder)} --videos <folder>"
+        )
+    ids = store.items.item_id.tolist()
+    found = find_images(folder, ids)
+    counts = [len(found[item_id]) for item_id in ids if item_id in found]
+    if not counts:
+        raise InputError(f"{folder}: no picture <item id>_<i>.jpg ({', '.join(IMAGE_SUFFIXES)}) of any item in it")
+    frame_num = frame_num or int(np.bincount(counts).argmax())
+    plan = Plan(ids, folder, frame_num, pixels.from_images, [])
+    for item_id in ids:
+        paths = found.get(item_id, [])
+        if not paths or len(paths) > frame_num:
+            plan.reasons[item_id] = f"{len(paths)} pictures, not {frame_num}" if paths else "no picture of it"
+        plan.inputs.append(None if item_id in plan.reasons else paths)
+    return plan
+
+
+def make_plan(store: FeatureStore, args: argparse.Namespace) -> Plan:
+    """By `--videos` or `--frames`; InputError where not one item has anything, or the first has not under `fail`."""
+    refuse_hostile_ids(store)
+    if args.videos:
+        plan = plan_videos(store, args.videos, args.frame_num)
+    else:
+        plan = plan_images(store, args.frames or dataset_folder(args) / "frames", args.frame_num)
+    if len(plan.reasons) == len(plan.item_ids):
+        shown = listed(f"{item}: {why}" for item, why in plan.reasons.items())
+        raise InputError(f"{plan.place}: nothing for any of the {len(plan.item_ids)} items ({shown})")
+    fail_on(plan.reasons, args.on_error, plan.place)
+    return plan
+
+
+def batches_by_shard(
+    plan: Plan, progress: Progress, processor: BaseImageProcessor, args: argparse.Namespace
+) -> Iterator[tuple[int, range, Iterator[np.ndarray], dict, dict]]:
+    """The shards that are not done: number, items, their frames in batches (B, 3, H, W), failures, captured.
+
+    The two dictionaries fill while the batches are taken: item id -> why it failed, item id -> {real, note}. An item
+    that fails keeps its place, as black frames: what surrounds an item in its batch is always the same.
+    """
+    pixels.begin(processor)
+    blank = np.repeat(pixels.process(Image.new("RGB", (32, 32)))[None] * 0, plan.frame_num, axis=0)  # (F, 3, H, W)
+    shards = list(progress.pending())
+    todo = [unit for _, units in shards for unit in units if plan.inputs[unit] is not None]
+    tasks = ((plan.inputs[unit], plan.frame_num) for unit in todo)
+    ahead = -(-args.batch_size // plan.frame_num) + 1  # enough for the next batch, while this one is encoded
+    results = in_workers(plan.load, tasks, args.workers, args.timeout, ahead, pixels.begin, (processor,))
+    bar = tqdm(total=progress.total, initial=progress.units_done, desc="videos", unit="video", **PROGRESS_BAR)
+
+    def frames(units: range, failed: dict, captured: dict) -> Iterator[np.ndarray]:
+        for unit in units:
+            item_id, images = plan.item_ids[unit], blank
+            if plan.inputs[unit] is None:
+                failed[item_id] = plan.reasons[item_id]
+            elif isinstance(result := next(results), Failure):
+                failed[item_id] = result.reason
+                fail_on({item_id: result.reason}, args.on_error, plan.place)
+            else:
+                images, real, note = result
+                captured[item_id] = {"real": real} | ({"note": note} if note else {})
+            bar.update()
+            yield images
+
+    try:
+        for number, units in shards:
+            failed, captured = {}, {}
+            yield number, units, _batched(frames(units, failed, captured), args.batch_size), failed, captured
+    finally:
+        results.close()
+        bar.close()
+
+
+def _batched(arrays: Iterator[np.ndarray], size: int) -> Iterator[np.ndarray]:
+    """Arrays of any lengths -> the same rows in arrays of `size`, the last one smaller."""
+    waiting, count = [], 0
+    for array in arrays:
+        waiting.append(array)
+        count += len(array)
+        while count >= size:
+            rows = np.concatenate(waiting)
+            yield rows[:size]
+            waiting, count = [rows[size:]], count - size
+    if count:
+        yield np.concatenate(waiting)

@@ -1,0 +1,52 @@
+"""File names of items: `<item id>_<i>.jpg`, and which ids can be file names at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from dataloader.console import InputError, listed
+from dataloader.store import FeatureStore
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+LONGEST_NAME = 240  # bytes; file systems take 255, a suffix included
+
+
+def frame_name(item_id: str, number: int) -> str:
+    return f"{item_id}_{number}.jpg"
+
+
+def item_and_number(stem: str) -> tuple[str, int] | None:
+    """`<item id>_<i>` -> the two; None where it is no such name."""
+    item_id, _, number = stem.rpartition("_")
+    return (item_id, int(number)) if item_id and number.isascii() and number.isdecimal() else None
+
+
+def find_images(folder: Path, item_ids: Iterable[str]) -> dict[str, list[Path]]:
+    """Item id -> its pictures in order: `<item id>_<i>.jpg`, or the one picture `<item id>.jpg`."""
+    known, numbered, found = set(item_ids), {}, {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            path = Path(entry.path)
+            if path.suffix.lower() not in IMAGE_SUFFIXES:
+                continue
+            if path.stem in known:
+                found[path.stem] = [path]
+            if (named := item_and_number(path.stem)) and named[0] in known:
+                numbered.setdefault(named[0], {})[named[1]] = path
+    return found | {item_id: [paths[i] for i in sorted(paths)] for item_id, paths in numbered.items()}
+
+
+def refuse_hostile_ids(store: FeatureStore) -> None:
+    """Item ids become file names; one that is a path would be read or written outside its folder."""
+    hostile = [
+        item_id
+        for item_id in store.items.item_id
+        if item_id.startswith(".") or set(item_id) & set("/\\\0") or len(item_id.encode()) > LONGEST_NAME
+    ]
+    if hostile:
+        raise InputError(
+            f"{store.folder / 'items.parquet'}: {len(hostile)} item ids cannot name a file: they start with a dot, "
+            f"hold a slash or exceed {LONGEST_NAME} bytes ({listed(repr(item_id[:80]) for item_id in hostile)})"
+        )

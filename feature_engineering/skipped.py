@@ -1,0 +1,100 @@
+"""Items that cannot be used: `--on_error`, `skipped.csv` in the data set's folder, and what is said of them."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from dataloader.console import InputError, listed
+from dataloader.files import written_beside
+from dataloader.store import FeatureStore
+from feature_engineering.progress import Progress
+
+POLICIES = ("skip", "fail", "zero")
+COLUMNS = ("item_id", "stage", "reason")
+MOST_LOST = 0.05  # of the items, without a warning in the last line
+
+
+def add_on_error_flag(parser: argparse.ArgumentParser, policies: tuple[str, ...] = POLICIES) -> None:
+    meanings = {
+        "skip": "leave it out of the data set and list it in skipped.csv",
+        "fail": "stop at the first",
+        "zero": "keep it with zeros as its features, and list it too",
+    }
+    parser.add_argument(
+        "--on_error",
+        default="skip",
+        choices=policies,
+        help="an item that cannot be used: " + "; ".join(f"{policy}: {meanings[policy]}" for policy in policies),
+    )
+
+
+def fail_on(reasons: dict[str, str], policy: str, place: Path) -> None:
+    """InputError for the first of `reasons` (item id -> why) where the policy is to fail."""
+    if policy == "fail" and reasons:
+        raise InputError(
+            f"{place}: item {'; item '.join(f'{item}: {why}' for item, why in list(reasons.items())[:3])}"
+            f"{f' and {len(reasons) - 3} more' if len(reasons) > 3 else ''}; mend it, or pass over such items with "
+            "--on_error skip"
+        )
+
+
+def write_skipped(folder: Path, stage: str, reasons: dict[str, str]) -> Path:
+    """Put a stage's items into `folder`/skipped.csv; those of other stages stay, and an item's first reason counts."""
+    path = folder / "skipped.csv"
+    rows = [row for row in read_skipped(folder) if row["stage"] != stage]
+    before = {row["item_id"] for row in rows}
+    rows += [dict(zip(COLUMNS, (item, stage, why), strict=True)) for item, why in reasons.items() if item not in before]
+    if rows or path.exists():
+        with written_beside(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(rows)
+    return path
+
+
+def read_skipped(folder: Path) -> list[dict[str, str]]:
+    path = folder / "skipped.csv"
+    if not path.exists():
+        return []
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not a CSV file ({error}); move it away") from None
+    if any(set(row) != set(COLUMNS) for row in rows):
+        raise InputError(f"{path}: its columns are not {', '.join(COLUMNS)}; move it away")
+    return rows
+
+
+def leave_out(
+    store: FeatureStore, progress: Progress, policy: str, stage: str, place: Path
+) -> tuple[FeatureStore, np.ndarray]:
+    """Act on the items that failed: the data set as it is to be, and its rows among the progress's units.
+
+    InputError where every item failed: the data set is left as it is.
+    """
+    failed, total = progress.failed, progress.total
+    path = write_skipped(store.folder, stage, failed)
+    shown = listed(f"{item}: {why}" for item, why in failed.items())
+    if len(failed) == total:
+        raise InputError(f"{place}: none of the {total} items could be used ({shown}); see {path}")
+    if not failed:
+        return store, np.arange(total)
+    what = "left out" if policy == "skip" else "given zeros"
+    print(f"{len(failed)} of {total} items {what}, listed in {path} ({shown})")
+    kept = np.array([policy != "skip" or key not in failed for key in progress.keys])
+    if len(store) > kept.sum():  # else an earlier run has left them out and was killed then
+        store = store.keep(kept)
+    return store, np.flatnonzero(kept)
+
+
+def warn_of_losses(lost: int, total: int, path: Path) -> None:
+    """The last line of a job that lost many of its items."""
+    if lost > MOST_LOST * total:
+        sys.stdout.flush()
+        print(f"warning: {lost} of {total} items ({lost / total:.0%}) could not be used; see {path}", file=sys.stderr)

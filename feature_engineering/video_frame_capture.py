@@ -1,0 +1,119 @@
+"""Capture the frames of a data set's videos as pictures: <videos>/<item id>.mp4 -> <frames>/<item id>_0.jpg, _1.jpg ...
+
+A second run goes on where the first one stopped. Not needed for features alone: visual_engineering.py --videos takes
+the frames straight from the videos.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from PIL import Image
+from tqdm import tqdm
+
+from dataloader.console import (
+    PROGRESS_BAR,
+    InputError,
+    Parser,
+    add_dataset_flags,
+    dataset_folder,
+    listed,
+    run_script,
+    whole_number,
+)
+from dataloader.files import require_writable
+from dataloader.hints import encoding_command
+from dataloader.store import FeatureStore
+from feature_engineering.captured import CAPTURED, captured_line, read_captured, write_captured
+from feature_engineering.naming import find_images, frame_name, refuse_hostile_ids
+from feature_engineering.skipped import add_on_error_flag, fail_on, warn_of_losses, write_skipped
+from feature_engineering.videos import capture, family_frames, find_videos, unusable
+from feature_engineering.workers import Failure, add_worker_flags, in_workers
+
+QUALITY = 95
+
+
+def build_parser() -> Parser:
+    parser = Parser(description=__doc__)
+    add_dataset_flags(parser)
+    parser.add_argument("--videos", required=True, type=Path, help="folder of the videos, named <item id>.<suffix>")
+    parser.add_argument(
+        "--frame_num", type=whole_number(1), help="frames of a video; without it as the data set's family has them"
+    )
+    parser.add_argument("--frames", type=Path, help="folder of the frames; <data set's folder>/frames without it")
+    add_worker_flags(parser)
+    add_on_error_flag(parser, ("skip", "fail"))
+    parser.add_argument("--overwrite", action="store_true", help="capture frames anew that are already there")
+    return parser
+
+
+def main(args) -> None:
+    store = FeatureStore.open(dataset_folder(args))
+    refuse_hostile_ids(store)
+    frames, frame_num = args.frames or store.folder / "frames", args.frame_num or family_frames(store.family)
+    require_writable(frames)
+    ids = store.items.item_id.tolist()
+    videos, done = find_videos(args.videos), already_there(frames, ids, frame_num, args.overwrite)
+    reasons = {item_id: why for item_id in ids if item_id not in done and (why := unusable(videos.get(item_id, [])))}
+    fail_on(reasons, args.on_error, args.videos)
+    todo = [item_id for item_id in ids if item_id not in done and item_id not in reasons]
+    frames.mkdir(parents=True, exist_ok=True)
+    write_captured(frames / CAPTURED, done)
+    tasks = ((videos[item_id][0], frame_num, frames, item_id) for item_id in todo)
+    results = in_workers(write_frames, tasks, args.workers, args.timeout)
+    bar = tqdm(total=len(ids), initial=len(ids) - len(todo), desc="videos", unit="video", **PROGRESS_BAR)
+    with bar, contextlib.closing(results), (frames / CAPTURED).open("a", encoding="utf-8") as file:
+        for item_id, result in zip(todo, results, strict=True):
+            if isinstance(result, Failure):
+                reasons[item_id] = result.reason
+                fail_on({item_id: result.reason}, args.on_error, args.videos)
+            else:
+                file.write(captured_line(item_id, {"frames": frame_num} | result))
+                file.flush()
+            bar.update()
+    report(store, args, frames, frame_num, reasons, there=len(done))
+
+
+def already_there(frames: Path, ids: list[str], frame_num: int, overwrite: bool) -> dict[str, dict]:
+    """The items whose frames are all there; frames of another --frame_num are not mixed with these."""
+    if overwrite or not frames.is_dir():
+        return {}
+    captured, found = read_captured(frames / CAPTURED), find_images(frames, ids)
+    if other := [item_id for item_id, facts in captured.items() if facts.get("frames") != frame_num]:
+        raise InputError(
+            f"{frames}: {len(other)} items have another number of frames than {frame_num} "
+            f"({listed(other)}); --overwrite captures them anew"
+        )
+    return {item_id: facts for item_id, facts in captured.items() if len(found.get(item_id, [])) == frame_num}
+
+
+def write_frames(video: Path, frame_num: int, frames: Path, item_id: str) -> dict:
+    """In a worker: the F pictures of one item, each written beside its place; what captured.jsonl says of it."""
+    captured = capture(video, frame_num, Image.fromarray, threads=1)
+    for number, image in enumerate(captured.images):
+        path = frames / frame_name(item_id, number)
+        partial = path.with_suffix(".partial")
+        image.save(partial, "jpeg", quality=QUALITY)
+        partial.replace(path)
+    return {"real": captured.real} | ({"note": captured.note} if captured.note else {})
+
+
+def report(store: FeatureStore, args, frames: Path, frame_num: int, reasons: dict[str, str], there: int) -> None:
+    total, path = len(store), write_skipped(store.folder, "frames", reasons)
+    captured = total - len(reasons) - there
+    print(f"{frames}: {frame_num} frames of {captured} videos captured, {there} were there already")
+    shown = listed(f"{item}: {why}" for item, why in reasons.items())
+    if len(reasons) == total:
+        raise InputError(f"{args.videos}: no frames of any of the {total} items ({shown}); see {path}")
+    noted = [facts for facts in read_captured(frames / CAPTURED).values() if "note" in facts]
+    if noted:
+        print(f"{len(noted)} videos are damaged, what could be decoded is used; see {frames / CAPTURED}")
+    if reasons:
+        print(f"{len(reasons)} of {total} videos gave no frames, listed in {path} ({shown})")
+    print(f"next: {encoding_command('visual', store.folder)}" + (f" --frames {args.frames}" if args.frames else ""))
+    warn_of_losses(len(reasons), total, path)
+
+
+if __name__ == "__main__":
+    run_script(build_parser(), main)

@@ -1,0 +1,107 @@
+"""Worker processes for what may crash or hang: decoders. The job goes on, with a reason in place of the result."""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import concurrent.futures
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import av
+import pebble
+
+from dataloader.console import number, whole_number
+
+
+@dataclass(frozen=True)
+class Failure:
+    """In place of the result of a task that gave none."""
+
+    reason: str
+
+
+def add_worker_flags(parser: argparse.ArgumentParser) -> None:
+    cores = os.cpu_count() or 1
+    parser.add_argument(
+        "--workers", type=whole_number(1), default=max(1, min(16, cores - 1)), help="processes that decode"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=number(0, above=True),
+        default=120.0,
+        help="seconds that a file may take before it is given up",
+    )
+
+
+def in_workers(
+    function: Callable,
+    tasks: Iterable[tuple],
+    workers: int,
+    timeout: float,
+    ahead: int = 4,
+    initializer=None,
+    initargs=(),
+) -> Iterator[Any]:
+    """`function(*task)` of every task, in the order of the tasks, or a Failure.
+
+    A task that takes longer than `timeout` seconds is ended with its process, and so is one whose process dies; both
+    cost nothing but that task. Results wait until they are taken, `ahead` of them beside those in work, so memory is
+    bounded. The processes end with this generator (close it), and with the process that made them.
+    """
+    start = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(start)
+    if start == "forkserver":  # imported once; each worker, also in place of one that died, is then a quick fork
+        context.set_forkserver_preload([function.__module__])
+    pool = pebble.ProcessPool(
+        max_workers=workers, initializer=_begin, initargs=(initializer, initargs), context=context
+    )
+    waiting: collections.deque = collections.deque()
+    try:
+        for task in tasks:
+            waiting.append(pool.schedule(_attempt, args=(function, task), timeout=timeout))
+            if len(waiting) > workers + ahead:
+                yield _result(waiting.popleft(), timeout)
+        while waiting:
+            yield _result(waiting.popleft(), timeout)
+        pool.close()
+    finally:
+        pool.stop()
+        pool.join()
+
+
+def _result(future, timeout: float) -> Any:
+    try:
+        return future.result()
+    except concurrent.futures.TimeoutError:
+        return Failure(f"gave nothing within {timeout:g} s")
+    except pebble.ProcessExpired as error:
+        return Failure(f"the decoder crashed (exit code {error.exitcode})")
+
+
+def _begin(initializer, initargs) -> None:
+    """In a new worker: end when the parent ends, however it does."""
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the parent ends this one
+    av.logging.set_level(None)
+    if initializer:
+        initializer(*initargs)
+
+
+def _attempt(function: Callable, task: tuple) -> Any:
+    try:
+        return function(*task)
+    except Exception as error:  # what hostile files make libraries raise has no common base
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return Failure(" ".join(reason.split())[:200])
