@@ -1,0 +1,222 @@
+"""From videos and texts to features: each step's throughput against what bounds it, or what was done before it.
+
+pipeline  ViT-B/16 with random weights on F frames of each clip, videos to vectors, against the encoder alone on ready
+          tensors: decoding should hide behind it
+capture   10 frames of a 60 s H.264 clip of 720 x 1280, against reading every frame with OpenCV, as published
+texts     a sentence encoder on real captions, against one text at a time
+memory    peak resident memory of visual_engineering.py with four times as many videos
+The clips, captions and the sentence encoder are those of the folder MMRA_SHARED (default ../shared).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from transformers import ViTConfig, ViTImageProcessorPil, ViTModel
+
+from benchmarks.synthetic import report
+from dataloader.console import InputError, Parser, run_script, whole_number
+from dataloader.device import add_device_flag
+from dataloader.items import Items
+from dataloader.store import FeatureStore
+from feature_engineering.encoders import PRECISIONS
+from feature_engineering.frames import plan_videos
+from feature_engineering.images import ImageEncoder, encode_frames
+from feature_engineering.texts import TextEncoder, encode_texts
+from feature_engineering.videos import VIDEO_SUFFIXES, capture, frame_indices, unusable
+
+ROOT = Path(__file__).resolve().parent.parent
+PARTS = ("pipeline", "capture", "texts", "memory")
+CLIP_SECONDS, CLIP_WIDTH, CLIP_HEIGHT, CLIP_RATE = 60, 720, 1280, 30
+
+
+def build_parser() -> Parser:
+    parser = Parser(description=__doc__)
+    parser.add_argument("--part", nargs="+", default=PARTS, choices=PARTS, help="what is measured")
+    parser.add_argument("--frame_num", type=whole_number(1), default=10, help="F")
+    parser.add_argument("--batch_size", type=whole_number(1), default=32, help="frames encoded at once")
+    parser.add_argument("--workers", type=whole_number(1), default=1, help="processes that decode")
+    parser.add_argument("--precision", default="bf16", choices=PRECISIONS, help="of the ViT")
+    add_device_flag(parser)
+    return parser
+
+
+def main(args) -> None:
+    shared = Path(os.environ.get("MMRA_SHARED", ROOT.parent / "shared"))
+    if not shared.is_dir():
+        raise InputError(f"{shared}: no such folder; MMRA_SHARED names the one with clips/, data/ and models/")
+    with tempfile.TemporaryDirectory() as folder:
+        for part in args.part:
+            {"pipeline": pipeline, "capture": capture_part, "texts": texts, "memory": memory}[part](
+                args, shared, Path(folder)
+            )
+
+
+def encoder_flags(args, encoder: Path, **more) -> argparse.Namespace:
+    flags = {"precision": args.precision, "device": args.device, "batch_size": args.batch_size, "overwrite": True}
+    return argparse.Namespace(encoder=str(encoder), **(flags | more))
+
+
+def store_of(folder: Path, ids: list[str], texts: list[str]) -> FeatureStore:
+    n = len(ids)
+    zeros, split = np.zeros((n, 1)), np.full(n, "train", object)
+    items = Items(np.array(ids, object), np.array(texts, object), zeros, zeros, split)
+    label = {"names": ["popularity"], "transform": "none", "offset": 0}
+    return FeatureStore.create(folder, items, family="MicroLens", label=label, overwrite=True)
+
+
+def clips(shared: Path) -> dict[str, Path]:
+    paths = sorted(path for path in (shared / "clips").iterdir() if path.suffix in VIDEO_SUFFIXES)
+    return {path.stem: path for path in paths if not unusable([path])}
+
+
+def write_vit(folder: Path, **config) -> Path:
+    """A ViT-B/16 unless `config` says otherwise, with random weights."""
+    torch.manual_seed(0)
+    ViTModel(ViTConfig(**config)).save_pretrained(folder)
+    ViTImageProcessorPil().save_pretrained(folder)
+    return folder
+
+
+# ---- the parts ---------------------------------------------------------------------------------------------------
+
+
+def pipeline(args, shared: Path, folder: Path) -> None:
+    videos = clips(shared)
+    source = folder / "videos"
+    source.mkdir()
+    for item_id, path in videos.items():
+        (source / f"{item_id}{path.suffix}").symlink_to(path.resolve())
+    store = store_of(folder / "pipeline", list(videos), [""] * len(videos))
+    flags = encoder_flags(
+        args, write_vit(folder / "vit"), videos=source, workers=args.workers, timeout=120.0, on_error="fail"
+    )
+    encoder = ImageEncoder(flags)
+    plan = plan_videos(store, source, args.frame_num)
+    frames = len(videos) * args.frame_num
+    before = encoder_rate(encoder, args.batch_size)
+    start = time.perf_counter()
+    encode_frames(store, plan, encoder, flags, "visual")
+    rate = frames / (time.perf_counter() - start)
+    limit = (before + encoder_rate(encoder, args.batch_size)) / 2
+    shape = {"videos": len(videos), "frames": frames, "batch_size": args.batch_size, "workers": args.workers}
+    report("features", "pipeline_frames_per_s", rate, limit, "the encoder alone on ready tensors", **shape)
+
+
+def encoder_rate(encoder: ImageEncoder, batch_size: int, repeats: int = 8) -> float:
+    """Frames a second of the encoder on tensors that are there already: the mean over `repeats` batches."""
+    batch = np.random.default_rng(0).standard_normal((batch_size, 3, 224, 224), dtype=np.float32)
+    encoder(batch).float().cpu()
+    start = time.perf_counter()
+    torch.cat([encoder(batch) for _ in range(repeats)]).float().cpu()
+    return repeats * batch_size / (time.perf_counter() - start)
+
+
+def capture_part(args, shared: Path, folder: Path) -> None:
+    import cv2  # only this part needs it
+
+    path = folder / "long.mp4"
+    write_long_clip(path, sorted(clips(shared).values()))
+    ours, theirs, rates = [], [], {"ours": [], "theirs": []}
+    for _ in range(3):
+        start = time.perf_counter()
+        ours = capture(path, 10).images
+        rates["ours"].append(time.perf_counter() - start)
+        start = time.perf_counter()
+        theirs = read_all(cv2, path, 10)
+        rates["theirs"].append(time.perf_counter() - start)
+    difference = max(int(np.abs(a.astype(int) - b).max()) for a, b in zip(ours, theirs, strict=True))
+    fast, slow = sorted(rates["ours"])[1], sorted(rates["theirs"])[1]
+    of = "reading every frame with OpenCV"
+    report("features", "capture_s", fast, slow, of, slow / fast, largest_pixel_difference=difference, unit="times")
+
+
+def read_all(cv2, path: Path, frame_num: int) -> list[np.ndarray]:
+    """The published way: every frame is read, those at the wanted positions are kept."""
+    video, images, count = cv2.VideoCapture(str(path)), [], 0
+    wanted = set(frame_indices(int(video.get(cv2.CAP_PROP_FRAME_COUNT)), frame_num).tolist())
+    while True:
+        there, image = video.read()
+        if not there:
+            return images
+        if count in wanted:
+            images.append(image[:, :, ::-1])
+        count += 1
+
+
+def write_long_clip(path: Path, sources: list[Path]) -> None:
+    """Real pictures for a minute, by x264 with its defaults: a keyframe every 250 frames or cut, three B-frames."""
+    total, written = CLIP_SECONDS * CLIP_RATE, 0
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=CLIP_RATE)
+        stream.width, stream.height, stream.pix_fmt = CLIP_WIDTH, CLIP_HEIGHT, "yuv420p"
+        while written < total:
+            for source in sources:
+                with av.open(str(source)) as video:
+                    for frame in video.decode(video=0):
+                        if written == total:
+                            break
+                        frame = frame.reformat(CLIP_WIDTH, CLIP_HEIGHT, "yuv420p")
+                        frame.pts, frame.time_base = written, Fraction(1, CLIP_RATE)
+                        frame.pict_type = 0
+                        out.mux(stream.encode(frame))
+                        written += 1
+        out.mux(stream.encode())
+
+
+def texts(args, shared: Path, folder: Path) -> None:
+    captions = (shared / "data/nus_vine_10k/video_text.txt").read_text("utf-8").split("\n")[:10000]
+    flags = encoder_flags(
+        args,
+        shared / "models/all-MiniLM-L6-v2",
+        precision="fp32",
+        batch_size=64,
+        pooling=None,
+        prompt=None,
+        max_length=None,
+    )
+    encoder = TextEncoder(flags)
+    some = captions[::10]
+    encoder(some[:1])
+    start = time.perf_counter()
+    for text in some:
+        encoder([text]).cpu()
+    alone = len(some) / (time.perf_counter() - start)
+    start = time.perf_counter()
+    encode_texts(captions, encoder, folder / "texts.progress", flags)
+    rate = len(captions) / (time.perf_counter() - start)
+    report("features", "texts_per_s", rate, alone, "one text at a time", texts=len(captions), unit="times")
+
+
+def memory(args, shared: Path, folder: Path) -> None:
+    vit = write_vit(folder / "small", hidden_size=48, intermediate_size=96, num_hidden_layers=2, num_attention_heads=2)
+    peaks = []
+    for copies in (1, 4):
+        source, place = folder / f"videos{copies}", folder / f"memory{copies}"
+        source.mkdir()
+        ids = []
+        for item_id, path in clips(shared).items():
+            for copy in range(copies):
+                ids.append(f"{item_id}.{copy}")
+                (source / f"{item_id}.{copy}{path.suffix}").symlink_to(path.resolve())
+        store_of(place / "set", ids, [""] * len(ids))
+        command = ["feature_engineering/visual_engineering.py", "--dataset_path", place, "--dataset_id", "set"]
+        command += ["--videos", source, "--encoder", vit, "--workers", args.workers, "--device", args.device]
+        subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        peaks.append(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
+    report("features", "peak_bytes_4x", peaks[1], peaks[0], "peak with a quarter of the videos", videos=len(ids))
+
+
+if __name__ == "__main__":
+    run_script(build_parser(), main)
