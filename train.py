@@ -34,6 +34,7 @@ RESUMABLE = ("resume", "epochs", "device", "dataset_path")  # what may be typed 
 def build_parser(model_id: str = "MMRA", preset: str | None = None) -> MethodParser:
     """The flags of one method; what it parses may name another, whose flags then hold."""
     parser = MethodParser(build_parser, named_method, model_id, preset, description=__doc__, epilog=EPILOG)
+    parser.help_flags = f"--model_id {model_id} --help"
     flags = recipe(model_id).groups(preset)
     where = parser.add_argument_group("data and place")
     add_dataset_flags(where)

@@ -18,6 +18,8 @@ class InputError(ValueError):
 class Parser(argparse.ArgumentParser):
     """argparse with defaults in `--help`, no abbreviated flags, and one line on stderr for a bad flag."""
 
+    help_flags = "--help"
+
     def __init__(self, **kwargs):
         super().__init__(formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False, **kwargs)
 
@@ -30,7 +32,7 @@ class Parser(argparse.ArgumentParser):
         return parsed
 
     def error(self, message: str):
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} {self.help_flags})\n")
 
 
 def run_script(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None]) -> None:

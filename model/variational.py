@@ -25,7 +25,7 @@ class FrameEncoder(nn.Module):
         super().__init__()
         heads = max(h for h in range(1, HEADS + 1) if visual_dim % h == 0)
         layer = nn.TransformerEncoderLayer(visual_dim, heads, dim_feedforward=256, dropout=0.1, batch_first=True)
-        self.transformer_encoder = nn.TransformerEncoder(layer, num_layers=1)
+        self.transformer_encoder = nn.TransformerEncoder(layer, num_layers=1, enable_nested_tensor=False)
 
     def forward(self, visual: Tensor) -> Tensor:
         return self.transformer_encoder(visual)[:, -1]

@@ -70,11 +70,12 @@ class Hyfea(Estimator):
 
         try:
             forest = catboost.CatBoostRegressor().load_model(str(folder / FILE), format="cbm")
-            fits = len(forest.feature_names_) == self.width and forest._object._get_model_class_type is not None
+            width = len(forest.feature_names_)
+            fits = width == self.width and forest.predict(np.zeros((1, width), np.float32)).size == self.label_dim
         except catboost.CatBoostError as error:
             raise unreadable(folder / FILE, "a CatBoost model", error) from None
         if not fits:
-            raise InputError(f"{folder / FILE}: made for {len(forest.feature_names_)} features, this run has {self.width}")
+            raise InputError(f"{folder / FILE}: made for {width} features, or for other targets than this run's")
         self.forest = forest
 
 
