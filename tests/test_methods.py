@@ -52,6 +52,11 @@ NO_GRADIENT = {
     "MMRA": {"own.uni_modal_linear_2", "retrieved.uni_modal_linear_2"},
     "CBAN": {"uni_modal_linear_1", "uni_modal_linear_2"},
 }
+# A softmax does not see its bias; a sequence of one step has no state before it.
+ZERO_GRADIENT = {
+    "MMRA": {"own.uni_modal_linear_1.bias", "retrieved.uni_modal_linear_1.bias"},
+    "Contextual_LSTM": {"lstm_text.weight_hh_l0"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +158,7 @@ def test_a_networks_loss_is_finite_and_reaches_every_parameter(name, sizes, prec
     assert without == NO_GRADIENT.get(name, set())
     if sizes[0] > 1:  # of one frame the attention is 1 whatever the weights say
         dead = {n for n, p in network.module.named_parameters() if p.grad is not None and not p.grad.any()}
-        assert not dead
+        assert dead <= ZERO_GRADIENT.get(name, set())
 
 
 # ---- as a user runs them -----------------------------------------------------------------------

@@ -99,10 +99,11 @@ class SVR(Estimator):
             with np.load(folder / FILE, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
             sound = arrays["mean"].shape == arrays["scale"].shape == (self.width,) and arrays["gamma"].shape == ()
-            for t in range(self.label_dim):
+            sound &= len(arrays) == 3 + 3 * self.label_dim
+            for t in range(self.label_dim if sound else 0):
                 vectors, weight = arrays[f"vectors_{t}"], arrays[f"weight_{t}"]
                 sound &= vectors.shape == (len(weight), self.width) and arrays[f"intercept_{t}"].shape == ()
-            sound &= f"vectors_{self.label_dim}" not in arrays and all(a.dtype.kind == "f" for a in arrays.values())
+            sound &= all(a.dtype.kind == "f" for a in arrays.values())
         except (ValueError, TypeError, KeyError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
             raise unreadable(folder / FILE, "the arrays of an SVR", error) from None
         if not sound:
