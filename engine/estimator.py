@@ -24,9 +24,11 @@ CPU = torch.device("cpu")
 class Estimator(ABC):
     """What SVR and the trees share. It is fitted in one go: no epochs to resume, nothing kept on Ctrl-C.
 
-    seed: of all that is drawn at random. device: what was asked for; `self.device` is what the library runs on.
+    seed: of all that is drawn at random. device: what was asked for; fitted on the CPU all the same, as CatBoost and
+    TabNet's sparsemax do not repeat themselves on a GPU and libsvm does not know one.
     """
 
+    device = CPU
     uses_retrieval = transductive = False
     frames: int | None = None  # how many, from the first, go into the vector; all without it
 
@@ -45,12 +47,8 @@ class Estimator(ABC):
         self.width = frames * visual_dim + textual_dim
         self.label_dim, self.seed, self.asked, self.run = label_dim, seed, device, run
 
-    @property
-    def device(self) -> torch.device:
-        return CPU
-
     def fit(self, train: Split, valid: Split, unlabelled: Unlabelled | None = None) -> History:
-        if self.asked != self.device:
+        if self.asked.type != "cpu":
             self.run.log(f"note: {type(self).__name__} runs on the CPU, whatever --device says")
         start = time.perf_counter()
         history = self._fit(train, valid)

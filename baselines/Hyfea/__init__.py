@@ -18,10 +18,7 @@ FILE = "best.cbm"  # CatBoost's own format
 
 
 class Hyfea(Estimator):
-    """CatBoost on all frames one after the other, then the text. Several targets: one forest for all (MultiRMSE).
-
-    On the CPU always: CatBoost's training on a GPU does not repeat itself.
-    """
+    """CatBoost on all frames one after the other, then the text. Several targets: one forest for all (MultiRMSE)."""
 
     def __init__(
         self, *, trees: int = 500, depth: int = 10, lr: float = 0.03, early_stop_turns: int = 20, **dimensions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from dataloader.console import number, whole_number
@@ -51,19 +52,26 @@ class Decoder(nn.Sequential):
             nn.Linear(latent_dim, latent_dim),
             nn.ReLU(),
             _halving(),
-            nn.MaxPool1d(2, stride=1),
+            Pool(),
             _halving(),
-            nn.MaxPool1d(2, stride=1),
+            Pool(),
             _halving(),
             _halving(),
             _halving(),
-            nn.MaxPool1d(2, stride=1),
+            Pool(),
             nn.Linear(length, label_dim),
             nn.Dropout(0.2),
         )
 
     def forward(self, z: Tensor) -> Tensor:
         return super().forward(z.unsqueeze(1)).squeeze(1)  # (B, 1, latent_dim) -> (B, label_dim)
+
+
+class Pool(nn.Module):
+    """The larger of each two neighbours, as MaxPool1d(2, stride=1), whose backward on CUDA does not repeat itself."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.maximum(x[..., :-1], x[..., 1:])  # (B, 1, L) -> (B, 1, L - 1)
 
 
 def _halving() -> nn.Conv1d:

@@ -27,8 +27,7 @@ TABNET = "tabnet.zip"  # pytorch-tabnet's own format: a JSON of settings and a s
 class MFTM(Estimator):
     """tabnet_weight TabNet + (1 - tabnet_weight) LightGBM, on all frames one after the other, then the text.
 
-    LightGBM has a forest for each target, on the CPU; TabNet predicts all targets, on the device. history.jsonl is
-    TabNet's. Batches are pytorch-tabnet's default of 1,024, or all of train where that is less.
+    LightGBM has a forest for each target; TabNet predicts all targets. history.jsonl is TabNet's. Batches are pytorch-tabnet's default of 1,024, or all of train where that is less.
     """
 
     def __init__(
@@ -45,10 +44,6 @@ class MFTM(Estimator):
         self.trees, self.epochs, self.early_stop_turns, self.lr = trees, epochs, early_stop_turns, lr
         self.tabnet_weight = tabnet_weight
         self.forests, self.tabnet = [], None
-
-    @property
-    def device(self) -> torch.device:
-        return self.asked
 
     def _fit(self, train: Split, valid: Split) -> History:
         inputs, label = self.inputs(train), train.label.astype(np.float32)
@@ -74,7 +69,7 @@ class MFTM(Estimator):
 
     def _tabnet(self, **more) -> TabNet:
         with _quiet():
-            return TabNet(seed=self.seed, verbose=0, device_name=str(self.asked), **more)
+            return TabNet(seed=self.seed, verbose=0, device_name="cpu", **more)
 
     def predict(self, split: Split) -> np.ndarray:
         inputs = self.inputs(split)

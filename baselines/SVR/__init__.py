@@ -70,7 +70,7 @@ class SVR(Estimator):
             machine.fit(inputs[:trial], label[:trial])
         seconds = (time.perf_counter() - start) / TRIAL**2 * self.label_dim
         self.run.log(
-            f"SVR on {n:,} videos: a kernel of {n * n:,} entries for each of {self.label_dim} targets, which takes "
+            f"SVR on {n:,} videos: a kernel of {n * n:,} entries, {self.label_dim} to fit, which takes "
             f"{in_words(seconds)} or more; the cost grows with the square of the videos: --max_train_items N fits a "
             "seeded sample of N of them, and half of them take a quarter of the time"
         )
