@@ -44,14 +44,9 @@ def build_parser(model_id: str = "MMRA", preset: str | None = None) -> MethodPar
     )
     add_device_flag(where)
     where.add_argument("--model_id", default="MMRA", help=f"method: {', '.join(METHODS)}")
-    for title, named in {
-        "data": where,
-        "model": f"{model_id}",
-        "retrieval": "retrieval",
-        "training": "training",
-    }.items():
-        group = parser.add_argument_group(named) if isinstance(named, str) else named
-        for name, flag in flags.get(title, {}).items():
+    for title, named in flags.items():
+        group = where if title == "data" else parser.add_argument_group(model_id if title == "model" else title)
+        for name, flag in named.items():
             flag.add(group, name)
     return parser
 
@@ -80,6 +75,9 @@ def main(args) -> None:
     neighbours = Neighbours.read(store) if method_recipe.retrieves(vars(args)) else None
     train, valid = (open_training_split(store, split, args, neighbours) for split in ("train", "valid"))
     check_labels(args, store, train, valid)
+    # The items to be tested, without their labels: a transductive method learns from their features too.
+    transductive = method_recipe.is_transductive
+    unlabelled = open_split(store, "test", frame_num=args.frame_num).unlabelled() if transductive else None
     arguments = method_recipe.arguments(vars(args), dimensions(store, len(train.frames)))
     config = run_config(args, store, neighbours, arguments)
     if run is None:
@@ -94,8 +92,6 @@ def main(args) -> None:
         f"{'resuming' if args.resume else 'run'} {run.folder}: {args.model_id} ({store.family}) on {store.folder}, "
         f"{len(train)} train and {len(valid)} valid videos, {method.device}"
     )
-    # The items to be tested, without their labels: a transductive method learns from their features too.
-    unlabelled = open_split(store, "test", frame_num=args.frame_num).unlabelled() if method.transductive else None
     history = method.fit(train, valid, unlabelled)
     report(run, history)
 

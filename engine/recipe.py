@@ -110,6 +110,10 @@ class Recipe:
     def is_network(self) -> bool:
         return issubclass(self.made, nn.Module)
 
+    @property
+    def is_transductive(self) -> bool:
+        return getattr(self.made, "transductive", False)
+
     def groups(self, preset: str | None = None) -> dict[str, dict[str, Flag]]:
         """Title -> the method's flags with their defaults: those shared by all, its own, retrieval, training."""
         signature = inspect.signature(self.made).parameters

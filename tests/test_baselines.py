@@ -13,6 +13,7 @@ from tiny import make_store
 from baselines import METHODS, build, recipe
 from baselines.TMALL import similarity_graph
 from dataloader.batches import Unlabelled, open_split
+from dataloader.console import InputError
 from engine.network import Training
 from engine.recipe import dimensions
 from engine.run import Run
@@ -290,3 +291,13 @@ def test_tabnet_without_the_identity_is_the_librarys(tmp_path):
             model.fit(inputs, label, max_epochs=2, batch_size=32, compute_importance=False)
         found.append(model.predict(inputs))
     np.testing.assert_allclose(*found, rtol=1e-5, atol=1e-6)
+
+
+def test_tmall_without_items_to_test_is_refused_before_anything_is_written(tmp_path):
+    import train
+
+    store = make_store(tmp_path / "tiny", sizes={"train": 30, "valid": 10, "predict": 4})
+    where = ["--dataset_path", str(store.folder.parent), "--dataset_id", "tiny", "--save", str(tmp_path / "runs")]
+    with pytest.raises(InputError, match="split test is empty"):
+        train.main(train.build_parser().parse_args([*where, "--model_id", "TMALL"]))
+    assert not (tmp_path / "runs").exists()
