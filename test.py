@@ -8,14 +8,16 @@ into <save>/<name of the run> instead.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from baselines import build
+from baselines import build, method_of, recipe
+from baselines.parser import MethodParser, preparse
 from dataloader.batches import Split, open_split
-from dataloader.console import InputError, Parser, run_script, whole_number
+from dataloader.console import InputError, run_script, whole_number
 from dataloader.device import add_device_flag, pick_device
 from dataloader.files import require_writable, write_json, written_beside
 from dataloader.items import SPLITS
@@ -25,25 +27,14 @@ from engine.config import check_config
 from engine.figures import draw_errors, draw_predictions, draw_training
 from engine.metrics import CONFIDENCE, METRICS, batch_means, intervals, measure
 from engine.network import Training
+from engine.recipe import RETRIEVAL, TRAINING, Flag, dimensions
 from engine.run import BEST, LAST, Run
 from engine.seeding import seed_everything
 
-# Published flags that the run answers: typed, they must agree with it.
-FROM_RUN = {
-    "model_id": str,
-    "feature_num": int,
-    "num_of_retrieved_items": int,
-    "feature_dim": int,
-    "label_dim": int,
-    "alpha": float,
-    "frame_num": int,
-    "similarity_temperature": float,
-    "loss": str,
-}
 
-
-def build_parser() -> Parser:
-    parser = Parser(description=__doc__)
+def build_parser(model_id: str = "MMRA", preset: None = None) -> MethodParser:
+    """The flags of an evaluation of one method; what it parses names a run, whose method's flags then hold."""
+    parser = MethodParser(build_parser, named_method, model_id, preset, description=__doc__)
     parser.add_argument("--model_path", required=True, metavar="RUN", help="folder of a run, or the checkpoint in it")
     parser.add_argument("--split", default="test", choices=SPLITS[1:], help="predict: videos without a label")
     parser.add_argument("--batch_size", type=whole_number(1), default=256, help="also of the published batch means")
@@ -56,10 +47,28 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--allow_other_data", action="store_true", help="evaluate on data that are not the ones trained on"
     )
-    published = parser.add_argument_group("published flags", "given by the run; typed, they must agree with it")
-    for flag, kind in FROM_RUN.items():
-        published.add_argument(f"--{flag}", type=kind, help="as trained")
+    published = parser.add_argument_group("flags of training", "given by the run; typed, they must agree with it")
+    published.add_argument("--model_id", help="as trained")
+    for name, flag in flags_of_the_run(model_id).items():
+        flag.add(published, name)
     return parser
+
+
+def flags_of_the_run(model_id: str) -> dict[str, Flag]:
+    """Flags of train.py that say what was trained; those that say how are its alone, as ever."""
+    flags = recipe(model_id).flags()
+    kept = {name: flag for name, flag in flags.items() if name not in TRAINING or name == "loss"}
+    return {
+        name: replace(flag, default=flag.default if isinstance(flag.default, bool) else None, help="as trained")
+        for name, flag in kept.items()
+        if name != "seed"  # here it is of the bootstrap
+    }
+
+
+def named_method(words: list[str]) -> tuple[str, None]:
+    """The method of the run that a command line names."""
+    path = preparse(words, "model_path")["model_path"]
+    return ("MMRA" if path is None else method_of(Run.open(path, "--model_path"))), None
 
 
 def main(args) -> None:
@@ -69,32 +78,22 @@ def main(args) -> None:
     seed_everything(args.seed)
     folder = Path(args.dataset_path or settings["dataset_path"]) / (args.dataset_id or settings["dataset_id"])
     store = FeatureStore.open(folder, need=("visual", "textual"))
-    neighbours = None if settings["no_retrieval"] else Neighbours.read(store)
+    neighbours = Neighbours.read(store) if recipe(settings["model_id"]).retrieves(settings) else None
     check_data(args, run, store, neighbours)
     out = output_folder(args, run, store)
     require_writable(out)
-    method = build(
-        settings["model_id"],
-        run.config["data"]["family"],
-        run.config["model"],
-        Training.from_settings(settings),
-        device,
-    )
-    method.evaluation_batch_size = args.batch_size
+    # A network takes --batch_size items at a time here too.
+    training = Training.from_settings(settings | {"batch_size": args.batch_size})
+    method = build(settings["model_id"], run.config["data"]["family"], run.config["model"], training, device)
     method.load(run.folder)
     store.check_features("visual", "textual")
-    split = open_split(
-        store,
-        args.split,
-        frame_num=run.config["model"]["frame_num"],
-        neighbours=neighbours,
-        num_of_retrieved_items=settings["num_of_retrieved_items"],
-        similarity_temperature=settings["similarity_temperature"],
-    )
+    retrieval = {name: settings[name] for name in RETRIEVAL} if neighbours is not None else {}
+    frame_num = run.config["model"]["frame_num"]
+    split = open_split(store, args.split, frame_num=frame_num, neighbours=neighbours, **retrieval)
     prediction = method.predict(split)  # (n, label_dim)
     if not np.isfinite(prediction).all():
         raise InputError(f"{run.folder}: predicts NaN or infinity for {int((~np.isfinite(prediction)).sum())} labels")
-    k = 0 if neighbours is None else settings["num_of_retrieved_items"]
+    k = retrieval.get("num_of_retrieved_items", 0)
     write_predictions(out / "predictions.csv", split, prediction, neighbours, k)
     if args.split != "predict":
         report = evaluate(split, prediction, args)
@@ -111,9 +110,10 @@ def check_flags(args, run: Run) -> dict:
     """The run's settings; InputError where it is no run or a typed flag contradicts it."""
     if Path(args.model_path).name == LAST:
         raise InputError(f"--model_path {args.model_path}: {LAST} is for --resume; give the run's folder or its {BEST}")
-    check_config(run)
+    model_id = method_of(run)
+    check_config(run, recipe(model_id))
     settings, model = run.config["settings"], run.config["model"]
-    for flag in FROM_RUN:
+    for flag in ("model_id", *flags_of_the_run(model_id)):
         trained = model[flag] if flag in model else settings.get(flag)
         if flag in args.typed and args.typed[flag] != trained:
             raise InputError(f"--{flag} {args.typed[flag]} contradicts the run, which was trained with {trained}")
@@ -123,14 +123,9 @@ def check_flags(args, run: Run) -> dict:
 def check_data(args, run: Run, store: FeatureStore, neighbours: Neighbours | None) -> None:
     """InputError where the data set is not the one trained on, or could not be used with this model at all."""
     trained, model = run.config["data"], run.config["model"]
-    found = {
-        "visual_dim": store.visual.shape[2],
-        "textual_dim": store.textual.shape[1],
-        "label_dim": store.items.label_dim,
-    }
-    for name, value in found.items():
-        if model.get(name) != value:
-            raise InputError(f"{store.folder}: {name} {value}, but the model was trained with {model.get(name)}")
+    for name, value in dimensions(store, model["frame_num"]).items():
+        if model[name] != value:
+            raise InputError(f"{store.folder}: {name} {value}, but the model was trained with {model[name]}")
     if args.allow_other_data:
         return
     how = "--allow_other_data evaluates on it all the same"
@@ -223,7 +218,7 @@ def draw(folder: Path, run: Run, split: Split, prediction: np.ndarray, name: str
         )
         draw_errors(folder / f"error_over_popularity{suffix}.png", prediction[:, t], split.label[:, t], axis, title)
     if history := run.history():
-        draw_training(folder / "training.png", history, "+".join(run.config["settings"]["metric"]))
+        draw_training(folder / "training.png", history, "+".join(run.config["settings"].get("metric", ("RMSE",))))
 
 
 if __name__ == "__main__":

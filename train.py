@@ -1,7 +1,8 @@
 """Train one method on one data set; every run gets a folder of its own with all it takes to repeat, resume and test it.
 
 Differs from the published defaults in shuffling (--no_shuffle), in metrics over the whole validation split, and in what
---frame_num and --label_dim default to: what the data set holds.
+--frame_num and --label_dim default to: what the data set holds. Each method has flags and defaults of its own:
+python train.py --model_id HMMVED --help shows another's.
 """
 
 from __future__ import annotations
@@ -12,31 +13,29 @@ from pathlib import Path
 
 import numpy as np
 
-from baselines import METHODS, build
+from baselines import METHODS, build, method_of, recipe
+from baselines.parser import MethodParser, preparse
 from dataloader.batches import Split, open_split
-from dataloader.console import InputError, Parser, add_dataset_flags, dataset_folder, number, run_script, whole_number
+from dataloader.console import InputError, add_dataset_flags, dataset_folder, run_script
 from dataloader.device import add_device_flag, pick_device
 from dataloader.files import require_writable
 from dataloader.neighbours import Neighbours
 from dataloader.store import FeatureStore
 from engine.config import check_config
-from engine.metrics import METRICS
-from engine.network import LOSSES, OPTIMISERS, PRECISIONS, Training
+from engine.network import Training
+from engine.recipe import RETRIEVAL, dimensions
 from engine.run import Run
 from engine.seeding import seed_everything
 
+EPILOG = "Another method's flags and published defaults: python train.py --model_id NAME --help"
 RESUMABLE = ("resume", "epochs", "device", "dataset_path")  # what may be typed beside --resume
 
 
-def metric_names(text: str) -> tuple[str, ...]:
-    names = tuple(text.split("+"))
-    if unknown := [name for name in names if name not in METRICS]:
-        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is unknown; known, and summed with +: {', '.join(METRICS)}")
-    return names
-
-
-def build_parser() -> Parser:
-    parser = Parser(description=__doc__)
+def build_parser(model_id: str = "MMRA", preset: str | None = None) -> MethodParser:
+    """The flags of one method; what it parses may name another, whose flags then hold."""
+    parser = MethodParser(build_parser, named_method, model_id, preset, description=__doc__, epilog=EPILOG)
+    parser.help_flags = f"--model_id {model_id} --help"
+    flags = recipe(model_id).groups(preset)
     where = parser.add_argument_group("data and place")
     add_dataset_flags(where)
     where.add_argument("--save", default="train_results", help="folder in which the run's folder is made")
@@ -44,56 +43,21 @@ def build_parser() -> Parser:
         "--resume", metavar="RUN", help="go on with the run in this folder, from its last finished epoch"
     )
     add_device_flag(where)
-
-    model = parser.add_argument_group("model")
-    model.add_argument(
-        "--model_id", default="MMRA", help=f"method: {', '.join(METHODS)}; MMRA takes the data's family's"
-    )
-    model.add_argument("--feature_num", type=int, default=2, help="kinds of features: 2, visual and textual")
-    model.add_argument("--feature_dim", type=whole_number(1), default=768, help="D, width of the embeddings")
-    model.add_argument("--label_dim", type=whole_number(1), help="number of targets; must agree with the data set")
-    model.add_argument("--alpha", type=number(0), default=0.6, help="weight of the negative attention")
-    model.add_argument(
-        "--frame_num", type=whole_number(1), help="frames used of each video; all the data set has if not given"
-    )
-
-    retrieval = parser.add_argument_group("retrieval")
-    retrieval.add_argument(
-        "--num_of_retrieved_items", type=whole_number(1), default=10, help="K, neighbours aggregated"
-    )
-    retrieval.add_argument(
-        "--similarity_temperature",
-        type=number(0, above=True),
-        default=1.0,
-        help="neighbours weigh softmax(similarity / this); 1 is published and nearly uniform, 0.1 prefers the nearest",
-    )
-    retrieval.add_argument(
-        "--no_retrieval",
-        action="store_true",
-        help="ablation: no neighbours, and zeros for what their branch would give",
-    )
-
-    fit = parser.add_argument_group("training")
-    fit.add_argument("--seed", type=whole_number(0), default=2024, help="of weights and shuffling")
-    fit.add_argument("--epochs", type=whole_number(1), default=100, help="at most")
-    fit.add_argument("--batch_size", type=whole_number(1), default=64, help="videos a step")
-    fit.add_argument(
-        "--early_stop_turns", type=whole_number(1), default=20, help="epochs without a better one, then stop"
-    )
-    fit.add_argument("--loss", default="MSE", choices=LOSSES, help="BCE is for labels in [0, 1]")
-    fit.add_argument("--optim", default="Adam", choices=OPTIMISERS, help="optimiser")
-    fit.add_argument("--lr", type=number(0, above=True), default=1e-5, help="learning rate")
-    fit.add_argument("--weight_decay", type=number(0), default=0.0, help="of the optimiser")
-    fit.add_argument(
-        "--metric",
-        type=metric_names,
-        default="MAE+nMSE",
-        help="what chooses the epoch, on the whole valid split: one of "
-        f"{', '.join(METRICS)}, or a sum of them with + (SRC counts negative)",
-    )
-    fit.add_argument("--precision", default="fp32", choices=PRECISIONS, help="of the matrix products")
-    fit.add_argument("--no_shuffle", action="store_true", help="train in the order of the data set, as published")
+    where.add_argument("--model_id", default="MMRA", help=f"method: {', '.join(METHODS)}")
+    for title, named in flags.items():
+        group = where if title == "data" else parser.add_argument_group(model_id if title == "model" else title)
+        for name, flag in named.items():
+            flag.add(group, name)
     return parser
+
+
+def named_method(words: list[str]) -> tuple[str, str | None]:
+    """The method and preset that a command line names; with --resume they are the run's."""
+    given = preparse(words, "model_id", "preset", "resume")
+    if given["resume"] is not None:
+        return method_of(Run.open(given["resume"], "--resume")), None
+    model_id = given["model_id"] or "MMRA"
+    return model_id, given["preset"] if given["preset"] in recipe(model_id).presets else None
 
 
 def main(args) -> None:
@@ -101,24 +65,20 @@ def main(args) -> None:
     if run is not None:
         args = resumed_settings(args, run)
     device = pick_device(args.device)
-    check_method(args)
-    check_retrieval_flags(args)
+    method_recipe = recipe(args.model_id)
+    check_feature_num(args)
+    method_recipe.check(vars(args), getattr(args, "typed", {}))
     require_writable(run.folder if run else Path(args.save))
     store = FeatureStore.open(dataset_folder(args), need=("visual", "textual"))
     for warning in store.check_features("visual", "textual"):
         print(f"warning: {warning}", file=sys.stderr)
-    neighbours = None if args.no_retrieval else Neighbours.read(store)
+    neighbours = Neighbours.read(store) if method_recipe.retrieves(vars(args)) else None
     train, valid = (open_training_split(store, split, args, neighbours) for split in ("train", "valid"))
     check_labels(args, store, train, valid)
-    arguments = {
-        "visual_dim": store.visual.shape[2],
-        "textual_dim": store.textual.shape[1],
-        "feature_dim": args.feature_dim,
-        "frame_num": len(train.frames),
-        "alpha": args.alpha,
-        "label_dim": store.items.label_dim,
-        "use_retrieval": not args.no_retrieval,
-    }
+    # The items to be tested, without their labels: a transductive method learns from their features too.
+    transductive = method_recipe.is_transductive
+    unlabelled = open_split(store, "test", frame_num=args.frame_num).unlabelled() if transductive else None
+    arguments = method_recipe.arguments(vars(args), dimensions(store, len(train.frames)))
     config = run_config(args, store, neighbours, arguments)
     if run is None:
         run = Run.create(args.save, f"{args.model_id}_{args.dataset_id}", config)
@@ -130,15 +90,20 @@ def main(args) -> None:
     method = build(args.model_id, store.family, arguments, Training.from_settings(vars(args)), device, run)
     run.log(
         f"{'resuming' if args.resume else 'run'} {run.folder}: {args.model_id} ({store.family}) on {store.folder}, "
-        f"{len(train)} train and {len(valid)} valid videos, {device}"
+        f"{len(train)} train and {len(valid)} valid videos, {method.device}"
     )
-    history = method.fit(train, valid)
+    history = method.fit(train, valid, unlabelled)
     report(run, history)
 
 
 def resumed_settings(args: argparse.Namespace, run: Run) -> argparse.Namespace:
     """The run's own settings; a typed flag that says otherwise is an error, but for those in RESUMABLE."""
-    check_config(run)
+    model_id = method_of(run)
+    check_config(run, recipe(model_id))
+    if not recipe(model_id).is_network:
+        raise InputError(
+            f"--resume {run.folder}: {model_id} is fitted in one go and leaves no half-way state; train it anew"
+        )
     settings = dict(run.config["settings"])
     if set(settings) != set(vars(args)) - {"typed", "resume"}:
         raise InputError(f"--resume {run.folder}: its config.json has other settings than this version; train anew")
@@ -152,9 +117,7 @@ def resumed_settings(args: argparse.Namespace, run: Run) -> argparse.Namespace:
     return argparse.Namespace(**settings | typed, resume=args.resume)
 
 
-def check_method(args) -> None:
-    if args.model_id not in METHODS:
-        raise InputError(f"--model_id {args.model_id}: unknown method; known: {', '.join(METHODS)}")
+def check_feature_num(args) -> None:
     if args.feature_num != 2:
         raise InputError(
             f"--feature_num {args.feature_num}: it is the number of feature kinds, and {args.model_id} takes 2, "
@@ -162,21 +125,9 @@ def check_method(args) -> None:
         )
 
 
-def check_retrieval_flags(args) -> None:
-    for flag in ("num_of_retrieved_items", "similarity_temperature"):
-        if args.no_retrieval and flag in getattr(args, "typed", {}):
-            raise InputError(f"--{flag} does nothing with --no_retrieval; leave one of them out")
-
-
 def open_training_split(store: FeatureStore, split: str, args, neighbours: Neighbours | None) -> Split:
-    return open_split(
-        store,
-        split,
-        frame_num=args.frame_num,
-        neighbours=neighbours,
-        num_of_retrieved_items=args.num_of_retrieved_items,
-        similarity_temperature=args.similarity_temperature,
-    )
+    retrieval = {name: vars(args)[name] for name in RETRIEVAL} if neighbours is not None else {}
+    return open_split(store, split, frame_num=args.frame_num, neighbours=neighbours, **retrieval)
 
 
 def check_labels(args, store: FeatureStore, train: Split, valid: Split) -> None:
@@ -184,15 +135,16 @@ def check_labels(args, store: FeatureStore, train: Split, valid: Split) -> None:
     if args.label_dim not in (None, label_dim):
         names = ", ".join(store.info["label"]["names"])
         raise InputError(f"--label_dim {args.label_dim}: {store.folder} has {label_dim} ({names}); leave the flag out")
-    if "SRC" in args.metric or "nMSE" in args.metric:
+    metric = getattr(args, "metric", ())  # networks alone choose an epoch by it
+    if "SRC" in metric or "nMSE" in metric:
         for t, name in enumerate(store.info["label"]["names"]):
             if np.ptp(valid.label[:, t]) == 0:
                 raise InputError(
-                    f"--metric {'+'.join(args.metric)}: all {len(valid)} labels {name} of split valid are equal, so "
+                    f"--metric {'+'.join(metric)}: all {len(valid)} labels {name} of split valid are equal, so "
                     f"nMSE and SRC are not defined in {store.folder}; take MAE or RMSE, or another split"
                 )
     labels = np.concatenate([train.label, valid.label])
-    if args.loss == "BCE" and (labels.min() < 0 or labels.max() > 1):
+    if getattr(args, "loss", None) == "BCE" and (labels.min() < 0 or labels.max() > 1):
         raise InputError(
             f"--loss BCE: needs labels in [0, 1], {store.folder} has {labels.min():g} to {labels.max():g}; take MSE"
         )
@@ -223,7 +175,7 @@ def report(run: Run, history) -> None:
     if history.best_epoch:
         best = history.epochs[history.best_epoch - 1]
         measured = "  ".join(f"{name} {value:.4f}" for name, value in best["valid"].items())
-        run.log(f"best epoch {history.best_epoch} of {len(history.epochs)}: valid {measured}")
+        run.log(f"best {history.unit} {history.best_epoch} of {len(history.epochs)}: valid {measured}")
     if history.interrupted:
         kept = f"epoch {history.best_epoch} is kept" if history.best_epoch else "no epoch was finished"
         run.log(f"interrupted: {kept}; go on with: python train.py --resume {run.folder}")

@@ -1,4 +1,4 @@
-"""METHODS: every method by its name, imported on use."""
+"""METHODS: every method by its name, its module imported on use."""
 
 from __future__ import annotations
 
@@ -9,17 +9,47 @@ import torch
 from dataloader.console import InputError
 from engine.method import Method
 from engine.network import Network, Training
+from engine.recipe import Recipe
 from engine.run import Run
 
-# name -> module and class; {family} is the data set's: MMRA has a model for each
-METHODS = {"MMRA": "model.{family}.MMRA:MMRA"}
+# name -> the module whose RECIPE says how it is offered and made
+METHODS = {
+    "MMRA": "baselines.MMRA",
+    "SVR": "baselines.SVR",
+    "Hyfea": "baselines.Hyfea",
+    "Contextual_LSTM": "baselines.Contextual_LSTM",
+    "MFTM": "baselines.MFTM",
+    "TMALL": "baselines.TMALL",
+    "MASSL": "baselines.MASSL",
+    "CBAN": "baselines.CBAN",
+    "HMMVED": "baselines.HMMVED",
+}
+
+
+def recipe(model_id: str) -> Recipe:
+    if model_id not in METHODS:
+        raise InputError(f"--model_id {model_id}: unknown method; known: {', '.join(METHODS)}")
+    return importlib.import_module(METHODS[model_id]).RECIPE
 
 
 def build(
     model_id: str, family: str, arguments: dict, training: Training, device: torch.device, run: Run | None = None
 ) -> Method:
     """The method `model_id` for a data set of `family`, its class made with `arguments`."""
-    if model_id not in METHODS:
-        raise InputError(f"--model_id {model_id}: unknown method; known: {', '.join(METHODS)}")
-    module, _, name = METHODS[model_id].format(family=family).partition(":")
-    return Network(getattr(importlib.import_module(module), name)(**arguments), training, device, run)
+    how = recipe(model_id)
+    made = how.made_for(family) if how.made_for else how.made
+    if how.is_network:
+        return Network(made(**arguments), training, device, run)
+    return made(**arguments, seed=training.seed, device=device, run=run)
+
+
+def method_of(run: Run) -> str:
+    """The name of the method that `run` trained."""
+    settings = run.config.get("settings")
+    model_id = settings.get("model_id") if isinstance(settings, dict) else None
+    if not isinstance(model_id, str) or model_id not in METHODS:
+        raise InputError(
+            f"{run.folder / 'config.json'}: not the configuration of a run of train.py (its settings have model_id "
+            f"{model_id!r}; known: {', '.join(METHODS)})"
+        )
+    return model_id

@@ -1,4 +1,7 @@
-"""Split: one split of a data set as a method sees it; Batch: a slice of it as tensors."""
+"""Split: one split of a data set as a method sees it; Batch: a slice of it as tensors.
+
+Unlabelled: a split's features without its labels, for methods that learn from the items they will be tested on.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +30,58 @@ class Batch:
     rows: Tensor  # (B,) rows of the store
 
 
+class _Items:
+    """What Split and Unlabelled share: n items' features by batches."""
+
+    visual: np.ndarray  # (N, frames stored, Dv)
+    textual: np.ndarray  # (N, Dt)
+    rows: np.ndarray  # (n,)
+    frames: np.ndarray  # (F,) of those stored
+    retrieved: Retrieved | None
+    label: np.ndarray | None  # (n, label_dim)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def features(self, chosen: np.ndarray | slice) -> tuple[np.ndarray, np.ndarray]:
+        """Of the `chosen` of the n items, as stored: visual (B, F, Dv), textual (B, Dt)."""
+        rows = self.rows[chosen]
+        every_frame = len(self.frames) == self.visual.shape[1]
+        visual = self.visual[rows] if every_frame else self.visual[rows[:, None], self.frames]  # (B, F, Dv)
+        return visual, self.textual[rows]
+
+    def batches(self, batch_size: int, device: torch.device, shuffle: torch.Generator | None = None) -> Iterator[Batch]:
+        """All items once, in order, or in an order drawn from `shuffle`; the last batch may be smaller."""
+        n = len(self)
+        order = np.arange(n) if shuffle is None else torch.randperm(n, generator=shuffle).numpy()
+        label = self.label if self.label is not None and np.isfinite(self.label).all() else None
+        for start in range(0, n, batch_size):
+            chosen = order[start : start + batch_size]
+            retrieved = [None] * 3
+            if self.retrieved is not None:
+                r = self.retrieved
+                retrieved = [_tensor(array[chosen], device) for array in (r.visual, r.textual, r.label)]
+            yield Batch(
+                *(_tensor(array, device) for array in self.features(chosen)),
+                *retrieved,
+                label=None if label is None else _tensor(label[chosen], device),
+                rows=torch.from_numpy(self.rows[chosen]),
+            )
+
+
 @dataclass(frozen=True)
-class Split:
+class Unlabelled(_Items):
+    """n items' features and no way to their labels: neither the store nor its table is in reach."""
+
+    visual: np.ndarray
+    textual: np.ndarray
+    rows: np.ndarray
+    frames: np.ndarray
+    retrieved = label = None
+
+
+@dataclass(frozen=True)
+class Split(_Items):
     """n items of a store: `rows` (n,), the `frames` used of each, and what they retrieved, if anything."""
 
     store: FeatureStore
@@ -36,35 +89,21 @@ class Split:
     frames: np.ndarray
     retrieved: Retrieved | None
 
-    def __len__(self) -> int:
-        return len(self.rows)
+    @property
+    def visual(self) -> np.ndarray:
+        return self.store.visual
+
+    @property
+    def textual(self) -> np.ndarray:
+        return self.store.textual
 
     @property
     def label(self) -> np.ndarray:
         """(n, label_dim) float64; NaN where an item has none."""
         return self.store.items.label[self.rows]
 
-    def batches(self, batch_size: int, device: torch.device, shuffle: torch.Generator | None = None) -> Iterator[Batch]:
-        """All items once, in order, or in an order drawn from `shuffle`; the last batch may be smaller."""
-        n = len(self)
-        order = np.arange(n) if shuffle is None else torch.randperm(n, generator=shuffle).numpy()
-        every_frame = len(self.frames) == self.store.visual.shape[1]
-        label = self.label if np.isfinite(self.label).all() else None
-        for start in range(0, n, batch_size):
-            chosen = order[start : start + batch_size]
-            rows = self.rows[chosen]
-            visual = self.store.visual[rows]  # (B, frames stored, Dv)
-            own = (visual if every_frame else visual[:, self.frames], self.store.textual[rows])
-            retrieved = [None] * 3
-            if self.retrieved is not None:
-                r = self.retrieved
-                retrieved = [_tensor(array[chosen], device) for array in (r.visual, r.textual, r.label)]
-            yield Batch(
-                *(_tensor(array, device) for array in own),
-                *retrieved,
-                label=None if label is None else _tensor(label[chosen], device),
-                rows=torch.from_numpy(rows),
-            )
+    def unlabelled(self) -> Unlabelled:
+        return Unlabelled(self.visual, self.textual, self.rows, self.frames)
 
 
 def open_split(

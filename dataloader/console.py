@@ -19,6 +19,8 @@ class InputError(ValueError):
 class Parser(argparse.ArgumentParser):
     """argparse with defaults in `--help`, no abbreviated flags, and one line on stderr for a bad flag."""
 
+    help_flags = "--help"
+
     def __init__(self, **kwargs):
         super().__init__(formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False, **kwargs)
 
@@ -31,7 +33,7 @@ class Parser(argparse.ArgumentParser):
         return parsed
 
     def error(self, message: str):
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} {self.help_flags})\n")
 
 
 def run_script(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None]) -> None:
@@ -39,9 +41,8 @@ def run_script(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespa
 
     Tracebacks are left to bugs: only InputError and the operating system's refusals are turned into a line.
     """
-    args = parser.parse_args()
     try:
-        main(args)
+        main(parser.parse_args())
     except (InputError, OSError) as error:
         if isinstance(error, BrokenPipeError):  # `script | head`: nobody reads on, which is no error
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -97,8 +98,8 @@ def whole_number(least: int, most: int = 2**63 - 1) -> Callable[[str], int]:
     return parse
 
 
-def number(least: float, above: bool = False) -> Callable[[str], float]:
-    """An argparse type: a finite number of at least `least` (greater than it, with `above`)."""
+def number(least: float, above: bool = False, most: float = float("inf")) -> Callable[[str], float]:
+    """An argparse type: a finite number from `least` (greater than it, with `above`) to `most`."""
 
     def parse(text: str) -> float:
         try:
@@ -107,6 +108,8 @@ def number(least: float, above: bool = False) -> Callable[[str], float]:
             raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
         if not (least < value < float("inf") or (value == least and not above)):
             raise argparse.ArgumentTypeError(f"{text}: must be {'above' if above else 'at least'} {least:g} and finite")
+        if value > most:
+            raise argparse.ArgumentTypeError(f"{text}: must be at most {most:g}")
         return value
 
     return parse

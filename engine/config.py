@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-from typing import get_type_hints
-
 from dataloader.console import InputError
-from engine.network import Training
+from engine.recipe import Recipe
 from engine.run import Run
 
-SETTINGS = {name: kind for name, kind in get_type_hints(Training).items() if name not in ("shuffle", "metric")}
-SETTINGS |= {"model_id": str, "dataset_path": str, "dataset_id": str, "metric": list}
-SETTINGS |= {"no_shuffle": bool, "no_retrieval": bool, "num_of_retrieved_items": int, "similarity_temperature": float}
-MODEL = dict.fromkeys(("visual_dim", "textual_dim", "feature_dim", "frame_num", "label_dim"), int)
-MODEL |= {"alpha": float, "use_retrieval": bool}
 DATA = {"family": str, "fingerprint": str}
+PLACE = {"model_id": str, "dataset_path": str, "dataset_id": str}
 
 
-def check_config(run: Run) -> None:
+def check_config(run: Run, recipe: Recipe) -> None:
     """InputError that names what config.json lacks or holds with another type than train.py writes."""
-    for part, kinds in {"settings": SETTINGS, "model": MODEL, "data": DATA}.items():
-        values = run.config.get(part)
-        values = values if isinstance(values, dict) else {}
-        if wrong := [name for name, kind in kinds.items() if not isinstance(values.get(name), kind)]:
-            raise InputError(
-                f"{run.folder / 'config.json'}: not the configuration of a run of train.py (its {part} lack, or "
-                f"hold with another type: {', '.join(wrong)})"
-            )
+    settings, flags = _part(run, "settings"), recipe.flags()
+    wrong = [name for name, kind in PLACE.items() if not isinstance(settings.get(name), kind)]
+    wrong += [name for name, flag in flags.items() if name not in settings or not flag.accepts(settings[name])]
+    _refuse(run, "settings", wrong)
+    for part, kinds in {"model": recipe.argument_types(), "data": DATA}.items():
+        values = _part(run, part)
+        wrong = [name for name, kind in kinds.items() if name not in values or not isinstance(values[name], kind)]
+        _refuse(run, part, wrong)
         if part == "model" and (unknown := sorted(set(values) - set(kinds))):
             raise InputError(f"{run.folder / 'config.json'}: its model has unknown arguments ({', '.join(unknown)})")
+
+
+def _part(run: Run, part: str) -> dict:
+    values = run.config.get(part)
+    return values if isinstance(values, dict) else {}
+
+
+def _refuse(run: Run, part: str, wrong: list[str]) -> None:
+    if wrong:
+        raise InputError(
+            f"{run.folder / 'config.json'}: not the configuration of a run of train.py (its {part} lack, or "
+            f"hold with another type: {', '.join(wrong)})"
+        )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from dataloader.batches import Batch, Split
+from dataloader.batches import Batch, Split, Unlabelled
 from dataloader.console import InputError
 from engine.method import History
 from engine.metrics import measure, selection_score
@@ -46,43 +48,49 @@ class Training:
 
     @classmethod
     def from_settings(cls, settings: dict) -> Training:
-        """The flags of train.py -> how to train."""
-        names = [field.name for field in fields(cls) if field.name != "shuffle"]
-        return cls(**{name: settings[name] for name in names}, shuffle=not settings["no_shuffle"])
+        """The flags of train.py -> how to train; what a method has no flag for stays as it is."""
+        values = {field.name: settings[field.name] for field in fields(cls) if field.name in settings}
+        return cls(**values, shuffle=not settings.get("no_shuffle", False))
 
 
 class Network:
-    """A module with `forward(batch) -> (B, label_dim)` and, where it is not plain, `loss(batch)`."""
+    """A module with `forward(batch) -> (B, label_dim)` and, where it is not plain, `loss(batch)`.
 
-    transductive = False
+    A module that says `transductive` is given `loss(batch, unlabelled)`: a batch of the items it will be tested on too.
+    Batches have `batch_size` items in training and in prediction.
+    """
 
     def __init__(self, module: nn.Module, training: Training, device: torch.device, run: Run | None = None):
         self.module, self.training, self.device, self.run = module.to(device), training, device, run
-        self.uses_retrieval = getattr(module, "uses_retrieval", True)
-        self.evaluation_batch_size = training.batch_size
+        self.uses_retrieval = getattr(module, "uses_retrieval", False)
+        self.transductive = getattr(module, "transductive", False)
 
     # ---- prediction ----------------------------------------------------------------------------
 
     def predict(self, split: Split) -> np.ndarray:
         self.module.eval()
         with torch.inference_mode():
-            outputs = [self._forward(b) for b in split.batches(self.evaluation_batch_size, self.device)]
+            outputs = [self._forward(b) for b in split.batches(self.training.batch_size, self.device)]
         output = torch.cat(outputs)  # (n, label_dim)
         return (output.sigmoid() if self.training.loss == "BCE" else output).cpu().numpy()
 
-    def _forward(self, batch: Batch) -> Tensor:
+    def _autocast(self) -> torch.autocast:
         reduced = self.training.precision != "fp32"
-        with torch.autocast(self.device.type, PRECISIONS[self.training.precision], enabled=reduced):
+        return torch.autocast(self.device.type, PRECISIONS[self.training.precision], enabled=reduced)
+
+    def _forward(self, batch: Batch) -> Tensor:
+        with self._autocast():
             return self.module(batch).float()  # (B, label_dim)
 
-    def _loss(self, batch: Batch) -> Tensor:
+    def _loss(self, batch: Batch, *unlabelled: Batch) -> Tensor:
         if hasattr(self.module, "loss"):
-            return self.module.loss(batch)
+            with self._autocast():
+                return self.module.loss(batch, *unlabelled)
         return LOSSES[self.training.loss](self._forward(batch), batch.label)
 
     # ---- training ------------------------------------------------------------------------------
 
-    def fit(self, train: Split, valid: Split, unlabelled: Split | None = None) -> History:
+    def fit(self, train: Split, valid: Split, unlabelled: Unlabelled | None = None) -> History:
         """Train until `epochs` or early stop; goes on from the run's last epoch where there is one.
 
         The best epoch (on the whole valid split) is kept and loaded at the end; Ctrl-C ends the fit just so.
@@ -97,7 +105,7 @@ class Network:
                     self.run.log(f"stopped: no better epoch for {settings.early_stop_turns}")
                     break
                 start = time.perf_counter()
-                train_loss = self.train_epoch(train, optimiser, generator, epoch)
+                train_loss = self.train_epoch(train, optimiser, generator, epoch, unlabelled)
                 measured = measure(self.predict(valid), valid.label)
                 score = selection_score(measured, settings.metric)
                 if score < best_score or (history.best_epoch == 0 and np.isfinite(score)):
@@ -123,15 +131,18 @@ class Network:
         make, settings = OPTIMISERS[self.training.optim], self.training
         return make(self.module.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
 
-    def train_epoch(self, train: Split, optimiser, generator: torch.Generator, epoch: int) -> float:
-        """One pass over `train`; the mean loss of its items."""
+    def train_epoch(
+        self, train: Split, optimiser, generator: torch.Generator, epoch: int, unlabelled: Unlabelled | None = None
+    ) -> float:
+        """One pass over `train`, and beside it over `unlabelled`, as often as it takes; the mean loss of its items."""
         self.module.train()
         size, total = self.training.batch_size, 0.0
         batches = train.batches(size, self.device, generator if self.training.shuffle else None)
         count = -(-len(train) // size)
+        beside = self._beside(unlabelled, generator)
         bar = tqdm(batches, f"epoch {epoch}", count, leave=False, disable=None, unit="batch", dynamic_ncols=True)
         for number, batch in enumerate(bar, start=1):
-            loss = self._loss(batch)
+            loss = self._loss(batch, *next(beside))
             value = loss.item()
             if not np.isfinite(value):
                 raise InputError(
@@ -145,6 +156,14 @@ class Network:
             bar.set_postfix(loss=f"{value:.4f}", refresh=False)
         optimiser.zero_grad()  # a quarter of the network's memory, for evaluation and checkpoints to use
         return total / len(train)
+
+    def _beside(self, unlabelled: Unlabelled | None, generator: torch.Generator) -> Iterator[tuple[Batch, ...]]:
+        """What `loss` is given beside each batch: nothing, or a batch of `unlabelled`, again and again."""
+        if not self.transductive:
+            return itertools.repeat(())
+        order = generator if self.training.shuffle else None
+        passes = (unlabelled.batches(self.training.batch_size, self.device, order) for _ in itertools.count())
+        return ((batch,) for batch in itertools.chain.from_iterable(passes))
 
     def _kept(self) -> str:
         if (self.run.folder / BEST).exists():

@@ -19,7 +19,8 @@ from dataloader.console import InputError
 from dataloader.files import read_json, without_nan, write_json, written_beside
 
 BEST, LAST = "best.safetensors", "last.pt"
-PACKAGES = ("torch", "numpy", "scipy", "pandas", "transformers", "safetensors")
+PACKAGES = ("torch", "numpy", "scipy", "pandas", "transformers", "safetensors", "scikit-learn")
+PACKAGES += ("catboost", "lightgbm", "pytorch-tabnet")
 
 
 class Run:

@@ -15,7 +15,8 @@ class CrossModalBranch(nn.Module):
 
     visual (B, F, Dv), textual (B, Dt) -> pooled visual (B, D), pooled textual (B, D). Zhong et al. 2024,
     with the published code's scaling: scores are divided by D, not sqrt(D): the weights start uniform to 1e-4.
-    Layers carry the published names.
+    Layers carry the published names. use_visual, use_textual False are ablations: zeros stand for all that this
+    side would give, its pooled vector and what the other side attends to; its layers do not run.
     """
 
     def __init__(
@@ -26,8 +27,11 @@ class CrossModalBranch(nn.Module):
         textual_dim: int,
         feature_dim: int,
         alpha: float,
+        use_visual: bool = True,
+        use_textual: bool = True,
     ):
         super().__init__()
+        self.use_visual, self.use_textual = use_visual, use_textual
         self.activation, self.feature_dim, self.alpha = activation, feature_dim, alpha
         self.visual_embedding = nn.Linear(visual_dim, feature_dim)
         self.textual_embedding = nn.Linear(textual_dim, feature_dim)
@@ -39,33 +43,55 @@ class CrossModalBranch(nn.Module):
         self.uni_modal_linear_2 = nn.Linear(feature_dim, 1)  # published, but weighs a softmax of one row: never acts
 
     def forward(self, visual: Tensor, textual: Tensor) -> tuple[Tensor, Tensor]:
+        nothing = visual.new_zeros(len(visual), self.feature_dim)  # (B, D)
+        if not self.use_textual:
+            return self._visual(visual, None), nothing
+        if not self.use_visual:
+            return nothing, self._textual(textual, nothing)
+        return self._visual(visual, textual), self._textual(textual, self._attended_visual(visual))
+
+    def attention_scores(self, embedded: Tensor, query: Tensor) -> Tensor:
+        """Embedded frames (B, F, D) and text (B, D) -> (B, F)."""
+        return torch.bmm(embedded, query.unsqueeze(2)).squeeze(2) / self.feature_dim
+
+    def frame_weights(self, visual_fused: Tensor) -> Tensor:
+        """(B, F, D) -> (B, F), what each frame weighs in the pooled vector."""
+        return (self.uni_modal_linear_1(visual_fused).squeeze(2) / self.feature_dim).softmax(dim=1)
+
+    def _visual(self, visual: Tensor, textual: Tensor | None) -> Tensor:
+        """Frames fused with the text they attend to (None: zeros stand for it), pooled (B, D)."""
         act, (batch, frames, visual_dim) = self.activation, visual.shape
         flat = visual.reshape(batch * frames, visual_dim)  # (B * F, Dv)
+        # cross_modal_linear_1([V, T*]) without the concatenation: V asks for no gradient and is spared its product.
+        for_visual, for_textual = self.cross_modal_linear_1.weight.split([visual_dim, self.feature_dim], dim=1)
+        fused = F.linear(flat, for_visual, self.cross_modal_linear_1.bias)
+        if textual is not None:
+            fused = torch.addmm(fused, self._attended_textual(flat, frames, textual), for_textual.T)  # (B * F, D)
+        visual_fused = act(fused).view(batch, frames, -1)  # (B, F, D)
+        return torch.bmm(self.frame_weights(visual_fused).unsqueeze(1), visual_fused).squeeze(1)
 
-        embedded = act(self.visual_embedding(flat)).view(batch, frames, -1)  # (B, F, D)
+    def _attended_textual(self, flat: Tensor, frames: int, textual: Tensor) -> Tensor:
+        """T*: for each of the flat frames (B * F, Dv) the text as it attends to it, (B * F, D)."""
+        act = self.activation
+        embedded = act(self.visual_embedding(flat)).view(len(textual), frames, -1)  # (B, F, D)
         query = act(self.textual_embedding(textual))  # (B, D)
-        score = torch.bmm(embedded, query.unsqueeze(2)).squeeze(2) / self.feature_dim  # (B, F)
-        attention = score.softmax(dim=1)  # (B, F)
-
+        attention = self.attention_scores(embedded, query).softmax(dim=1)  # (B, F)
         # The attended text is attention[f] * T: of rank one, so its layer is applied to T once, not to each frame.
         attended = F.linear(textual, self._folded(self.dual_attention_linear_1))  # (B, D)
         bias = self.dual_attention_linear_1.bias
         star = torch.addcmul(bias, attention.unsqueeze(2), attended.unsqueeze(1))  # (B, F, D)
-        textual_star = act(star).view(batch * frames, -1)  # (B * F, D)
+        return act(star).view(len(flat), -1)  # (B * F, D)
+
+    def _attended_visual(self, visual: Tensor) -> Tensor:
+        """V*: the frames (B, F, Dv) as the text attends to them, (B, D)."""
         # The text's attention over frames is a softmax over an axis of length one: the plain sum of the frames.
         total = visual.sum(dim=1)  # (B, Dv)
         bias = self.dual_attention_linear_2.bias
-        visual_star = act(F.linear(total, self._folded(self.dual_attention_linear_2), bias))  # (B, D)
+        return self.activation(F.linear(total, self._folded(self.dual_attention_linear_2), bias))
 
-        # cross_modal_linear_1([V, T*]) without the concatenation: V asks for no gradient and is spared its product.
-        for_visual, for_textual = self.cross_modal_linear_1.weight.split([visual_dim, self.feature_dim], dim=1)
-        fused = F.linear(flat, for_visual, self.cross_modal_linear_1.bias)
-        fused = torch.addmm(fused, textual_star, for_textual.T)  # (B * F, D)
-        visual_fused = act(fused).view(batch, frames, -1)  # (B, F, D)
-        textual_fused = act(self.cross_modal_linear_2(torch.cat([textual, visual_star], dim=1)))  # (B, D)
-
-        weight = (self.uni_modal_linear_1(visual_fused).squeeze(2) / self.feature_dim).softmax(dim=1)  # (B, F)
-        return torch.bmm(weight.unsqueeze(1), visual_fused).squeeze(1), textual_fused
+    def _textual(self, textual: Tensor, visual_star: Tensor) -> Tensor:
+        """Text fused with the frames it attends to, (B, D)."""
+        return self.activation(self.cross_modal_linear_2(torch.cat([textual, visual_star], dim=1)))
 
     def _folded(self, dual_attention: nn.Linear) -> Tensor:
         """The layer's weight (D, 2 Dt) for [X, -alpha X], as the weight (D, Dt) for X that gives the same.
@@ -82,8 +108,9 @@ class MMRANetwork(nn.Module):
     Zhong et al., "Predicting Micro-video Popularity via Multi-modal Retrieval Augmentation", SIGIR 2024.
     The data sets' models differ by activation and frames only (model/MicroLens/MMRA.py, model/NUS/MMRA.py).
 
-    frame_num: F, the family's published number without it. use_retrieval False is the ablation: the retrieved
-    branch does not run, and zeros stand for all that it and the retrieved label would give.
+    frame_num: F, the family's published number without it. The ablations put zeros for what they leave out:
+    use_retrieval False for all that the retrieved branch, which does not run, and the retrieved label would give,
+    use_retrieved_label False for the label alone, use_visual or use_textual False for that side of both branches.
     """
 
     activation: Callable[[Tensor], Tensor]
@@ -99,13 +126,17 @@ class MMRANetwork(nn.Module):
         alpha: float = 0.6,
         label_dim: int = 1,
         use_retrieval: bool = True,
+        use_retrieved_label: bool = True,
+        use_visual: bool = True,
+        use_textual: bool = True,
     ):
         super().__init__()
         self.frame_num = self.published_frame_num if frame_num is None else frame_num
-        self.uses_retrieval, activation = use_retrieval, self.activation
-        dims = {"visual_dim": visual_dim, "textual_dim": textual_dim, "feature_dim": feature_dim, "alpha": alpha}
-        self.own = CrossModalBranch(activation, **dims)
-        self.retrieved = CrossModalBranch(activation, **dims)
+        self.uses_retrieval, self.uses_retrieved_label = use_retrieval, use_retrieved_label
+        arguments = {"visual_dim": visual_dim, "textual_dim": textual_dim, "feature_dim": feature_dim, "alpha": alpha}
+        arguments |= {"use_visual": use_visual, "use_textual": use_textual}
+        self.own = CrossModalBranch(self.activation, **arguments)
+        self.retrieved = CrossModalBranch(self.activation, **arguments)
         self.label_embedding_linear = nn.Linear(label_dim, feature_dim)
         self.prediction_module = nn.Sequential(
             nn.Linear(10 * feature_dim, 800), nn.ReLU(), nn.Linear(800, 200), nn.ReLU(), nn.Linear(200, label_dim)
@@ -116,11 +147,11 @@ class MMRANetwork(nn.Module):
         if batch.visual.shape[1] != self.frame_num:
             raise ValueError(f"{batch.visual.shape[1]} frames given to a model of frame_num {self.frame_num}")
         v, t = self.own(batch.visual, batch.textual)  # (B, D) each
+        r_v = r_t = label = torch.zeros_like(v)  # (B, D)
         if self.uses_retrieval:
             r_v, r_t = self.retrieved(batch.retrieved_visual, batch.retrieved_textual)  # (B, D) each
+        if self.uses_retrieval and self.uses_retrieved_label:
             label = F.relu(self.label_embedding_linear(batch.retrieved_label))  # (B, D)
-        else:
-            r_v = r_t = label = torch.zeros_like(v)  # (B, D)
         features = [t, v, r_t, r_v, v * r_v, v * r_t, t * r_v, t * r_t, v * label, t * label]
         return self.prediction_module(torch.cat(features, dim=1))  # (B, label_dim)
 

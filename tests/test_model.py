@@ -155,3 +155,35 @@ def test_the_ablation_puts_zeros_for_all_that_is_retrieved():
     v, t = model.own(batch.visual, batch.textual)
     expected = model.prediction_module(torch.cat([t, v, torch.zeros(5, 8 * 4)], dim=1))
     torch.testing.assert_close(model(batch), expected)
+
+
+@pytest.mark.parametrize("left_out", ["visual", "textual", "retrieved_label"])
+def test_what_an_ablation_leaves_out_gives_zeros(left_out):
+    """Against the branch written out with zeros; other values of what is left out change nothing."""
+    torch.manual_seed(0)
+    dims = {"visual_dim": 3, "textual_dim": 5, "feature_dim": 4, "frame_num": 2}
+    model = mmra("MicroLens", **dims, **{f"use_{left_out}": False})
+    shapes = {"visual": (6, 2, 3), "textual": (6, 5), "label": (6, 1)}
+    shapes |= {f"retrieved_{name}": shape for name, shape in shapes.items()}
+    batch = SimpleNamespace(**{name: torch.randn(shape) for name, shape in shapes.items()})
+
+    def branch(own, visual, textual):
+        v, t = type(own).forward(own, visual, textual)
+        if left_out == "visual":
+            v = torch.zeros(6, 4)
+            t = torch.tanh(own.cross_modal_linear_2(torch.cat([textual, torch.zeros(6, 4)], dim=1)))
+        if left_out == "textual":
+            fused = torch.tanh(own.cross_modal_linear_1(torch.cat([visual, torch.zeros(6, 2, 4)], dim=2)))
+            v, t = ((own.uni_modal_linear_1(fused) / 4).softmax(dim=1) * fused).sum(1), torch.zeros(6, 4)
+        return v, t
+
+    v, t = branch(model.own, batch.visual, batch.textual)
+    rv, rt = branch(model.retrieved, batch.retrieved_visual, batch.retrieved_textual)
+    label = torch.relu(model.label_embedding_linear(batch.retrieved_label)) * (left_out != "retrieved_label")
+    features = [t, v, rt, rv, v * rv, v * rt, t * rv, t * rt, v * label, t * label]
+    torch.testing.assert_close(model(batch), model.prediction_module(torch.cat(features, dim=1)))
+    before = model(batch)
+    for name in (left_out, f"retrieved_{left_out}"):
+        if hasattr(batch, name):
+            setattr(batch, name, torch.randn_like(getattr(batch, name)))
+    assert torch.equal(model(batch), before)

@@ -135,6 +135,9 @@ def test_the_logged_loss_is_the_epochs_mean(store, tmp_path):
     "more",
     [
         ("--no_retrieval",),
+        ("--no_retrieved_label",),
+        ("--no_visual",),
+        ("--no_textual",),
         ("--loss", "MAE"),
         ("--loss", "Huber"),
         ("--optim", "AdamW", "--weight_decay", "0.1"),
@@ -185,6 +188,28 @@ def test_flags_that_would_do_nothing_are_refused(store, tmp_path):
     folder = trained(store.folder, tmp_path)
     with pytest.raises(InputError, match="--save .* contradicts the run"):
         resumed(folder, "--save", tmp_path / "elsewhere")
+
+
+def test_ablations_that_contradict_each_other_are_refused(store, tmp_path):
+    with pytest.raises(InputError, match="--no_visual and --no_textual together leave nothing"):
+        trained(store.folder, tmp_path, "--no_visual", "--no_textual")
+    with pytest.raises(InputError, match="--no_retrieved_label does nothing with --no_retrieval"):
+        trained(store.folder, tmp_path, "--no_retrieval", "--no_retrieved_label")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_preset_gives_defaults_and_typed_flags_win(tmp_path):
+    store = make_store(tmp_path / "data" / "tiny", k=50)
+    where = ["--dataset_path", str(store.folder.parent), "--dataset_id", "tiny", "--save", str(tmp_path / "runs")]
+    words = [*where, "--feature_dim", "8", "--epochs", "1", "--preset", "recommended", "--lr", "0.002"]
+    train.main(train.build_parser().parse_args(words))
+    (folder,) = (tmp_path / "runs").iterdir()
+    settings = Run.open(folder, "").config["settings"]
+    expected = {"preset": "recommended", "num_of_retrieved_items": 50, "similarity_temperature": 0.1, "lr": 0.002}
+    assert {flag: settings[flag] for flag in expected} == expected
+    resumed(folder, "--epochs", 2)
+    assert len(lines(folder)) == 2
+    assert train.build_parser().parse_args([]).preset == "published"
 
 
 def test_an_array_exchanged_on_disk_is_noticed(tmp_path):

@@ -1,0 +1,42 @@
+"""MMRA as a method: its flags and presets; the networks are in model/, one for each family of data sets."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from dataloader.console import InputError, number, whole_number
+from engine.recipe import Flag, Recipe
+from model.layers import MMRANetwork
+
+PRESETS = {
+    "published": {},
+    "recommended": {"num_of_retrieved_items": 50, "similarity_temperature": 0.1, "lr": 1e-4},
+}
+
+
+def check(settings: Mapping[str, Any], typed: Mapping[str, Any]) -> None:
+    """InputError where one flag takes away what another is about."""
+    for flag in ("num_of_retrieved_items", "similarity_temperature", "no_retrieved_label"):
+        if settings["no_retrieval"] and flag in typed:
+            raise InputError(f"--{flag} does nothing with --no_retrieval; leave one of them out")
+    if settings["no_visual"] and settings["no_textual"]:
+        raise InputError("--no_visual and --no_textual together leave nothing to predict from; leave one of them out")
+
+
+RECIPE = Recipe(
+    MMRANetwork,
+    made_for=lambda family: importlib.import_module(f"model.{family}.MMRA").MMRA,
+    own={
+        "feature_dim": Flag("D, width of the embeddings", whole_number(1)),
+        "alpha": Flag("weight of the negative attention", number(0)),
+        "no_retrieval": Flag("ablation: no neighbours, and zeros for what their branch would give"),
+        "no_retrieved_label": Flag("ablation: zeros for what the neighbours' labels would give"),
+        "no_visual": Flag("ablation: zeros for all that frames would give, the neighbours' too"),
+        "no_textual": Flag("ablation: zeros for all that text would give, the neighbours' too"),
+    },
+    presets=PRESETS,
+    uses_retrieval=True,
+    check=check,
+)

@@ -1,0 +1,46 @@
+"""MethodParser: the flags of a script depend on the method, which is read from the command line first."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from baselines import METHODS, recipe
+from dataloader.console import Parser
+
+UNKNOWN = "unrecognized arguments: "
+
+
+class MethodParser(Parser):
+    """A parser for one method, which hands a command line of another method to that method's parser.
+
+    build: (model_id, preset) -> a parser. named: words -> the (model_id, preset) that they name.
+    """
+
+    def __init__(self, build: Callable, named: Callable, model_id: str, preset: str | None, **kwargs):
+        super().__init__(**kwargs)
+        self._build, self._named, self._chosen = build, named, (model_id, preset)
+
+    def parse_args(self, args=None, namespace=None):
+        words = sys.argv[1:] if args is None else list(args)
+        chosen = self._named(words)
+        if chosen != self._chosen:
+            return self._build(*chosen).parse_args(words, namespace)
+        return super().parse_args(words, namespace)
+
+    def error(self, message: str):
+        """Says whose flag it is that this method has not."""
+        if message.startswith(UNKNOWN):
+            flag = message.removeprefix(UNKNOWN).split()[0].split("=")[0]
+            owners = [name for name in METHODS if flag.removeprefix("--") in recipe(name).flags()]
+            if owners and flag.startswith("--"):
+                message = f"{flag} is not a flag of {self._chosen[0]}, but of {', '.join(owners)}"
+        super().error(message)
+
+
+def preparse(words: list[str], *flags: str) -> dict[str, str | None]:
+    """The values of `flags` among `words`, whatever else stands there; None where a flag is not given."""
+    first = Parser(add_help=False)
+    for flag in flags:
+        first.add_argument(f"--{flag}", default=None)
+    return vars(first.parse_known_args(words)[0])

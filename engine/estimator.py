@@ -1,0 +1,104 @@
+"""Estimator: a method that a library of its own fits, on each item as one flat vector."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dataloader.batches import Split, Unlabelled
+from dataloader.console import InputError
+from engine.method import History
+from engine.metrics import measure
+from engine.run import Run
+
+BLOCK_BYTES = 16 << 20  # of features read at a time
+CPU = torch.device("cpu")
+
+
+class Estimator(ABC):
+    """What SVR and the trees share. It is fitted in one go: no epochs to resume, nothing kept on Ctrl-C.
+
+    seed: of all that is drawn at random. device: what was asked for; fitted on the CPU all the same, as CatBoost and
+    TabNet's sparsemax do not repeat themselves on a GPU and libsvm does not know one.
+    """
+
+    device = CPU
+    uses_retrieval = transductive = False
+    frames: int | None = None  # how many, from the first, go into the vector; all without it
+
+    def __init__(
+        self,
+        *,
+        visual_dim: int,
+        textual_dim: int,
+        frame_num: int,
+        label_dim: int,
+        seed: int = 2024,
+        device: torch.device = CPU,
+        run: Run | None = None,
+    ):
+        frames = frame_num if self.frames is None else min(self.frames, frame_num)
+        self.width = frames * visual_dim + textual_dim
+        self.label_dim, self.seed, self.asked, self.run = label_dim, seed, device, run
+
+    def fit(self, train: Split, valid: Split, unlabelled: Unlabelled | None = None) -> History:
+        if self.asked.type != "cpu":
+            self.run.log(f"note: {type(self).__name__} runs on the CPU, whatever --device says")
+        start = time.perf_counter()
+        history = self._fit(train, valid)
+        self.save(self.run.folder)
+        if history.epochs:
+            self.run.write_history(history.epochs)
+        measured = measure(self.predict(valid), valid.label)
+        said = "  ".join(f"{name} {value:.4f}" for name, value in measured.items())
+        self.run.log(f"fitted in {time.perf_counter() - start:.1f} s: valid {said}")
+        return history
+
+    def inputs(self, split: Split, dtype: type = np.float32) -> np.ndarray:
+        """(n, F * Dv + Dt): the frames one after the other, then the text; read in blocks, so held once."""
+        if self.frames is not None:
+            split = replace(split, frames=split.frames[: self.frames])
+        out = np.empty((len(split), self.width), dtype)
+        step = max(1, BLOCK_BYTES // (4 * self.width))
+        for start in range(0, len(split), step):
+            block = out[start : start + step]
+            visual, textual = split.features(slice(start, start + step))  # (b, F, Dv), (b, Dt)
+            block[:, : -textual.shape[1]] = visual.reshape(len(visual), -1)
+            block[:, -textual.shape[1] :] = textual
+        return out
+
+    @abstractmethod
+    def _fit(self, train: Split, valid: Split) -> History: ...
+
+    @abstractmethod
+    def predict(self, split: Split) -> np.ndarray: ...
+
+    @abstractmethod
+    def save(self, folder: Path) -> None: ...
+
+    @abstractmethod
+    def load(self, folder: Path) -> None: ...
+
+
+def boosting_history(train_loss: Sequence[float], valid_rmse: Sequence[float], unit: str) -> History:
+    """A record per epoch or tree, as networks have them; chosen by RMSE on valid."""
+    best = [int(np.argmin(valid_rmse[:n])) + 1 for n in range(1, len(valid_rmse) + 1)]
+    epochs = [
+        {"epoch": n, "train_loss": float(loss), "valid": {"RMSE": float(rmse)}, "score": float(rmse), "best_epoch": b}
+        for n, (loss, rmse, b) in enumerate(zip(train_loss, valid_rmse, best, strict=True), start=1)
+    ]
+    return History(epochs, best[-1], unit=unit)
+
+
+def unreadable(path: Path, what: str, error: Exception) -> InputError:
+    """For a saved model that its library cannot read."""
+    if not path.exists():
+        return InputError(f"{path}: no such file; the fit has not finished")
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return InputError(f"{path}: truncated or not {what} of this run ({reason})")
