@@ -116,10 +116,10 @@ def plan_rows(args) -> list[Row]:
         raise InputError(f"row {twice[0]} is there twice; give one of them another name")
     if len(set(args.seeds)) < len(args.seeds):
         raise InputError(f"--seeds {' '.join(map(str, args.seeds))}: each seed once")
-    if args.reference not in names:
-        raise InputError(f"--reference {args.reference}: no such row; the rows are {', '.join(names) or 'none'}")
     for row in rows:
         check_row(row)
+    if args.reference not in names:
+        raise InputError(f"--reference {args.reference}: no such row; the rows are {', '.join(names) or 'none'}")
     reference = rows[names.index(args.reference)]
     if args.ablation and reference.method != "MMRA":
         raise InputError(f"--ablation: takes MMRA apart; the reference row {reference.name} is {reference.method}")

@@ -113,7 +113,7 @@ def explanation(name: str, n: int, tests: int) -> str:
     return (
         f"How to read this: differences are {name} minus the other row, so negative is better for nMSE and MAE, "
         f"positive for SRC. Brackets are {100 * CONFIDENCE:g} % percentile intervals of {RESAMPLES} bootstrap "
-        f"resamples of the {n} test items, the same resamples for both rows; the statistic is the table's, a metric per seed and "
+        f"resamples of the {n} test items, the same for both rows; the statistic is the table's, a metric per seed and "
         "then the mean over seeds (averaged predictions would judge an ensemble that nobody trained). A difference is "
         "called shown where its interval leaves zero out. The intervals tell what another draw of test items would "
         "change, for the seeds that were trained; what another seed would change is the ± of the table. They are not "
