@@ -15,7 +15,8 @@ import sys
 from dataclasses import dataclass
 
 from baselines import METHODS, ablation
-from baselines.cells import Row, Setting, grouped, notes, run_cells, sole_user
+from baselines.cells import Row, Setting, grouped, notes, run_cells
+from baselines.children import sole_user
 from baselines.report import Report
 from baselines.results import Result, trained_result, trivial_result, write_trivial_predictions
 from baselines.tables import Origin
@@ -94,7 +95,10 @@ def main(args) -> None:
         print(f"\ninterrupted; what is finished is kept in {place}, and the same command continues", file=sys.stderr)
         sys.exit(130)
     if failures:
-        print(f"compare.py: {len(failures)} cells failed: {'; '.join(failures)}", file=sys.stderr)
+        print(
+            f"compare.py: {len(failures)} cell{'s' * (len(failures) > 1)} failed: {'; '.join(failures)}",
+            file=sys.stderr,
+        )
         sys.exit(1)
 
 

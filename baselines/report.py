@@ -33,12 +33,13 @@ class Report:
         shown, verdicts = self._judged(results, "table.png", f"{self.origin.dataset_id}, split test")
         text = [f"# {self.origin.dataset_id}: the table", self._caption(), table, *failures(results)]
         text += [f"## What is shown about {results[0].name}", shown]
-        text += ["## How it was made", self.origin.markdown(results), ""]
+        per_cell = cells_table(results)
+        text += ["## How it was made", self.origin.markdown(results, made_by(per_cell)), ""]
         self._text("table.md", "\n\n".join(text))
         self._text("table.tex", tex(results, self.origin))
         self._csv("table.csv", frame(results, self.origin))
         self._csv("significance.csv", verdicts)
-        self._csv("cells.csv", cells_table(results))
+        self._csv("cells.csv", per_cell)
         return f"\n{table}\n\n{self.place / 'table.md'} says what is shown, and how; beside it .csv, .tex and .png"
 
     def _caption(self) -> str:
@@ -59,7 +60,7 @@ class Report:
         resampled = resample([result.prediction for result in finished], self.truth, BOOTSTRAP_SEED)
         panels = {
             metric: [
-                (resampled.interval(i, metric), [] if result.trivial else [one[metric] for one in result.measured])
+                (resampled.interval(i, metric), None if result.trivial else [one[metric] for one in result.measured])
                 for i, result in enumerate(finished)
             ]
             for metric in TESTED
@@ -82,6 +83,7 @@ class Report:
             title = f"{self.origin.dataset_id}, split test: sensitivity of {parts[0].name}"
             draw_sweeps(self.place / "sensitivity.png", sweeps, title, self.origin.line)
         every = list(results.values())
+        per_cell = cells_table(every)
         text = [f"# {self.origin.dataset_id}: {parts[0].name} taken apart and varied", self._caption()]
         text += [
             "Figures of split test: to be read, not to choose settings by (cells.csv has those of valid).",
@@ -92,12 +94,13 @@ class Report:
             if rows := [results[variant.row.name] for variant in variants if variant.sweep == sweep.key]:
                 text += [f"## {sweep.label}", markdown(rows)]
         text += [*failures(every)]
-        text += ["## How it was made", self.origin.markdown(every, tuple(f"left out: {what}" for what in left_out)), ""]
+        notes = [*made_by(per_cell), *(f"left out: {what}" for what in left_out)]
+        text += ["## How it was made", self.origin.markdown(every, notes), ""]
         self._text("ablation.md", "\n\n".join(text))
         first = [{"sweep": v.sweep, "value": v.value} for v in variants]
         self._csv("ablation.csv", frame([results[v.row.name] for v in variants], self.origin, first))
         self._csv("ablation_significance.csv", verdicts)
-        self._csv("ablation_cells.csv", cells_table(every))
+        self._csv("ablation_cells.csv", per_cell)
         rest = f"{self.place / 'ablation.md'} has the rest; beside it .csv, .png and sensitivity.png"
         return f"\n{markdown(parts)}\n\n{rest}"
 
@@ -124,6 +127,17 @@ class Report:
     def _csv(self, name: str, table: pd.DataFrame) -> None:
         with written_beside(self.place / name) as partial:
             table.to_csv(partial, index=False)
+
+
+def made_by(per_cell: pd.DataFrame) -> list[str]:
+    """Which state of the code and how many threads the cells were made with: more than one is worth knowing."""
+    if "run" not in per_cell or not per_cell["run"].notna().any():
+        return []
+    counted = per_cell.dropna(subset="run").groupby(["commit", "threads"]).size()
+    found = [f"{count} cells of commit `{commit}`, {threads:g} threads" for (commit, threads), count in counted.items()]
+    if len(found) > 1:
+        found.append("not all cells were made alike: --save in a new folder makes them all anew")
+    return found
 
 
 def failures(results: list[Result]) -> list[str]:

@@ -37,7 +37,7 @@ class Origin:
             f"items | {versions} | commit {self.environment['commit']}"
         )
 
-    def markdown(self, results: list[Result], extra: tuple[str, ...] = ()) -> str:
+    def markdown(self, results: list[Result], extra: list[str]) -> str:
         environment = self.environment
         lines = [f"- `{self.command}`", *(f"- {line}" for line in extra)]
         lines += [

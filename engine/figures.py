@@ -64,9 +64,12 @@ def draw_training(path: Path, history: list[dict], metric: str) -> None:
 
 
 def draw_rows(
-    path: Path, rows: list[str], panels: dict[str, list[tuple[Interval, list[float]]]], title: str, made: str
+    path: Path, rows: list[str], panels: dict[str, list[tuple[Interval, list[float] | None]]], title: str, made: str
 ) -> None:
-    """A line a row and a panel a metric: its 95 % interval, and a small dot a seed; the first row is the reference."""
+    """A line a row and a panel a metric: its 95 % interval, and a tick a seed; the first row is the reference.
+
+    A row that is not trained has None for its seeds, and is grey.
+    """
     figure, columns = plt.subplots(
         1, len(panels), figsize=(2.2 + 3.1 * len(panels), 1.5 + 0.33 * len(rows)), sharey=True, squeeze=False
     )
@@ -74,9 +77,10 @@ def draw_rows(
         for y, (interval, seeds) in enumerate(values):
             if not np.isfinite(interval.value):
                 continue
-            axes.plot([interval.low, interval.high], [y, y], color="C0", linewidth=1.6, alpha=0.6)
-            axes.plot(interval.value, y, "o", color="C0", markersize=6)
-            if len(set(seeds)) > 1:
+            colour = "0.45" if seeds is None else "C0"
+            axes.plot([interval.low, interval.high], [y, y], color=colour, linewidth=1.6, alpha=0.6)
+            axes.plot(interval.value, y, "o", color=colour, markersize=6)
+            if seeds is not None and len(set(seeds)) > 1:
                 axes.plot(seeds, [y + 0.24] * len(seeds), "|", color="0.35", markersize=5)
         if np.isfinite(values[0][0].value):
             axes.axvline(values[0][0].value, color="C1", linestyle=":", linewidth=1, zorder=0)
@@ -84,9 +88,8 @@ def draw_rows(
         axes.grid(axis="x", color="0.92")
         axes.set_axisbelow(True)
     columns[0][0].set(yticks=range(len(rows)), yticklabels=rows, ylim=(len(rows) - 0.5, -0.5))
-    figure.suptitle(
-        f"{title}\npoints: mean over seeds, ticks: seeds; lines: 95 % bootstrap over test items", fontsize=9
-    )
+    subtitle = "points: mean over seeds, ticks: seeds; lines: 95 % bootstrap over test items, each row by itself"
+    figure.suptitle(f"{title}\n{subtitle}", fontsize=9)
     _save(figure, path, made)
 
 

@@ -22,7 +22,7 @@ from tiny import make_store
 
 import engine.metrics
 import engine.significance
-from baselines import cells, trivial
+from baselines import children, trivial
 from baselines.cells import Row, changed
 from baselines.results import Result
 from baselines.tables import escaped, figure, marks
@@ -57,16 +57,14 @@ def compare(load_script):
     def call(store, save, *flags):
         where = ("--dataset_path", store.folder.parent, "--dataset_id", store.folder.name, "--save", save)
         words = [str(word) for word in (*where, *flags)]
-        return exit_code(lambda: script.main(script.build_parser().parse_args(words)))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(children.Children, "_wait", wait)
+            patch.setattr(scripts["test.py"], "draw", lambda *_: None)  # a run's pictures have tests elsewhere
+            patch.setattr(engine.metrics, "RESAMPLES", 10)
+            patch.setattr(engine.significance, "RESAMPLES", 100)
+            return exit_code(lambda: script.main(script.build_parser().parse_args(words)))
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cells.Children, "_wait", wait)
-        patch.setattr(
-            scripts["test.py"], "draw", lambda *_: None
-        )  # pictures and intervals of runs have tests elsewhere
-        patch.setattr(engine.metrics, "RESAMPLES", 10)
-        patch.setattr(engine.significance, "RESAMPLES", 100)
-        yield call
+    return call
 
 
 def exit_code(work) -> int | str:
@@ -100,7 +98,7 @@ def test_a_row_that_fails_from_the_shell(store, tmp_path, run):
     done = run("baselines/compare.py", *words, *rows, "--jobs", 2)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     last = done.stderr.splitlines()[-1]
-    assert last.startswith("compare.py: 1 cells failed: broken, seed 1: train.py: error: ") and "--no_such_flag" in last
+    assert last.startswith("compare.py: 1 cell failed: broken, seed 1: train.py: error: ") and "--no_such_flag" in last
     assert "| broken | - | - | - | - | failed | - |" in done.stdout
     assert re.search(r"\| MMRA \| .*\d\.\d{3}.* \| 1 seed \|", done.stdout)
     assert (tmp_path / "tiny" / "table.md").exists()
@@ -254,7 +252,7 @@ def test_other_flags_or_other_data_are_not_taken(tmp_path, compare, capsys):
 
 
 def test_two_at_a_time_are_refused(store, tmp_path, compare):
-    with cells.sole_user(tmp_path / "tiny"):
+    with children.sole_user(tmp_path / "tiny"):
         assert "another compare.py" in compare(store, tmp_path, "--methods", "MMRA")
 
 
