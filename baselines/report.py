@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -86,12 +86,12 @@ class Report:
         per_cell = cells_table(every)
         text = [f"# {self.origin.dataset_id}: {parts[0].name} taken apart and varied", self._caption()]
         text += [
-            "Figures of split test: to be read, not to choose settings by (cells.csv has those of valid).",
+            "Figures of split test: to be read, not to choose settings by (ablation_cells.csv has those of valid).",
             "## Parts",
         ]
         text += [markdown(parts), shown]
         for sweep in SWEEPS:
-            if rows := [results[variant.row.name] for variant in variants if variant.sweep == sweep.key]:
+            if rows := [_at_value(variant, results) for variant in variants if variant.sweep == sweep.key]:
                 text += [f"## {sweep.label}", markdown(rows)]
         text += [*failures(every)]
         notes = [*made_by(per_cell), *(f"left out: {what}" for what in left_out)]
@@ -127,6 +127,12 @@ class Report:
     def _csv(self, name: str, table: pd.DataFrame) -> None:
         with written_beside(self.place / name) as partial:
             table.to_csv(partial, index=False)
+
+
+def _at_value(variant: Variant, results: dict[str, Result]) -> Result:
+    """The variant's result under a name that says its value, the reference's too: `MMRA, K 10`."""
+    result, value = results[variant.row.name], f", {variant.sweep} {variant.value:g}"
+    return result if result.name.endswith(value) else replace(result, name=f"{result.name}{value} (reference)")
 
 
 def made_by(per_cell: pd.DataFrame) -> list[str]:

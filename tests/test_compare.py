@@ -277,7 +277,8 @@ def test_ablation(tmp_path, compare, capsys):
     assert len(trained) == 1 + 4 + 1 + 5 + 3 + 2
     out = capsys.readouterr().out
     assert "left out of the ablation: K 10, 20, 50: the data set has 6 stored neighbours" in out
-    assert "frames 5, 10: the data set has 3 stored frames" in (place / "ablation.md").read_text()
+    text = (place / "ablation.md").read_text()
+    assert "frames 5, 10: the data set has 3 stored frames" in text and "| MMRA, K 5 (reference) |" in text
     by_row = table.drop_duplicates("row").set_index("row")
     config = json.loads(next(place.glob("cells/*no_retrieval_*/seed1/*/config.json")).read_text())
     assert config["settings"]["no_retrieval"] and by_row.loc["MMRA without retrieval", "nMSE_mean"] > 0
@@ -468,3 +469,8 @@ def test_words_say_what_is_and_what_is_not_shown():
     assert sentence(reverse).startswith(
         "**good**: bad is worse in nMSE, SRC and MAE. bad's absolute errors are the larger"
     )
+
+
+def test_repeatable_flags_are_all_kept(load_script):
+    args = load_script("baselines/compare.py").build_parser().parse_args(["--row", "a=MMRA", "--row", "b=MMRA"])
+    assert args.row == args.typed["row"] == ["a=MMRA", "b=MMRA"] and "flags" not in args.typed
