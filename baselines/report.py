@@ -140,7 +140,8 @@ def made_by(per_cell: pd.DataFrame) -> list[str]:
     if "run" not in per_cell or not per_cell["run"].notna().any():
         return []
     counted = per_cell.dropna(subset="run").groupby(["commit", "threads"]).size()
-    found = [f"{count} cells of commit `{commit}`, {threads:g} threads" for (commit, threads), count in counted.items()]
+    made = [(commit, f"{threads:g}", count) for (commit, threads), count in counted.items()]
+    found = [f"cells of commit `{commit}` with {threads} threads: {count}" for commit, threads, count in made]
     if len(found) > 1:
         found.append("not all cells were made alike: --save in a new folder makes them all anew")
     return found
