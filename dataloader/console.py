@@ -16,6 +16,10 @@ class InputError(ValueError):
     """What the user gave (a file, a flag, a data set) cannot be used; the message is one sentence for that user."""
 
 
+class _Unset(list):
+    """Stands for a flag that was not typed; a list, as repeatable flags append to what is there."""
+
+
 class Parser(argparse.ArgumentParser):
     """argparse with defaults in `--help`, no abbreviated flags, and one line on stderr for a bad flag."""
 
@@ -27,7 +31,7 @@ class Parser(argparse.ArgumentParser):
     def parse_args(self, args=None, namespace=None):
         """As ever, and `typed`: the flags that stood on the command line, without the defaults."""
         parsed = super().parse_args(args, namespace)
-        unset = object()
+        unset = _Unset()
         bare = super().parse_args(args, argparse.Namespace(**dict.fromkeys(vars(parsed), unset)))
         parsed.typed = {flag: value for flag, value in vars(bare).items() if value is not unset}
         return parsed

@@ -1,4 +1,4 @@
-"""The pictures that test.py draws."""
+"""The pictures that test.py and baselines/compare.py draw."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from dataloader.files import written_beside
+from engine.significance import Interval
 
 BINS = 10  # of the error's course over popularity, with equally many videos each
 
@@ -62,8 +63,67 @@ def draw_training(path: Path, history: list[dict], metric: str) -> None:
     _save(figure, path)
 
 
-def _save(figure: plt.Figure, path: Path) -> None:
+def draw_rows(
+    path: Path, rows: list[str], panels: dict[str, list[tuple[Interval, list[float] | None]]], title: str, made: str
+) -> None:
+    """A line a row and a panel a metric: its 95 % interval, and a tick a seed; the first row is the reference.
+
+    A row that is not trained has None for its seeds, and is grey.
+    """
+    figure, columns = plt.subplots(
+        1, len(panels), figsize=(2.2 + 3.1 * len(panels), 1.5 + 0.33 * len(rows)), sharey=True, squeeze=False
+    )
+    for axes, (metric, values) in zip(columns[0], panels.items(), strict=True):
+        for y, (interval, seeds) in enumerate(values):
+            if not np.isfinite(interval.value):
+                continue
+            colour = "0.45" if seeds is None else "C0"
+            axes.plot([interval.low, interval.high], [y, y], color=colour, linewidth=1.6, alpha=0.6)
+            axes.plot(interval.value, y, "o", color=colour, markersize=6)
+            if seeds is not None and len(set(seeds)) > 1:
+                axes.plot(seeds, [y + 0.24] * len(seeds), "|", color="0.35", markersize=5)
+        if np.isfinite(values[0][0].value):
+            axes.axvline(values[0][0].value, color="C1", linestyle=":", linewidth=1, zorder=0)
+        axes.set(xlabel=f"{metric} ({'larger' if metric == 'SRC' else 'smaller'} is better)")
+        axes.grid(axis="x", color="0.92")
+        axes.set_axisbelow(True)
+    columns[0][0].set(yticks=range(len(rows)), yticklabels=rows, ylim=(len(rows) - 0.5, -0.5))
+    subtitle = "points: mean over seeds, ticks: seeds; lines: 95 % bootstrap over test items, each row by itself"
+    figure.suptitle(f"{title}\n{subtitle}", fontsize=9)
+    _save(figure, path, made)
+
+
+def draw_sweeps(path: Path, sweeps: dict[str, dict], title: str, made: str) -> None:
+    """A column a sweep, a row a metric: the mean over seeds with its standard deviation, a dot a seed.
+
+    sweeps: axis label -> {"values": [...], "kept": the reference's value, "metrics": {metric: seeds' values, each}}
+    """
+    metrics = list(next(iter(sweeps.values()))["metrics"])
+    shape = (len(metrics), len(sweeps))
+    size = (1 + 2.7 * shape[1], 0.7 + 1.9 * shape[0])
+    figure, grid = plt.subplots(*shape, figsize=size, sharex="col", sharey="row", squeeze=False)
+    for j, (label, sweep) in enumerate(sweeps.items()):
+        x = np.arange(len(sweep["values"]))
+        for i, metric in enumerate(metrics):
+            axes, seeds = grid[i, j], sweep["metrics"][metric]
+            mean = np.array([np.mean(one) if one else np.nan for one in seeds])
+            spread = np.array([np.std(one, ddof=1) if len(one) > 1 else 0 for one in seeds])
+            axes.fill_between(x, mean - spread, mean + spread, color="C0", alpha=0.18, linewidth=0)
+            axes.plot(x, mean, marker="o", markersize=4)
+            for at, one in enumerate(seeds):
+                axes.plot([at] * len(one), one, ".", color="0.35", markersize=3)
+            axes.axvline(sweep["values"].index(sweep["kept"]), color="C1", linestyle=":", linewidth=1)
+            axes.set_xticks(x, [f"{value:g}" for value in sweep["values"]])
+            axes.set(xlabel=label if i == len(metrics) - 1 else "", ylabel=metric if j == 0 else "")
+            axes.set_xlim(-0.4, max(len(x) - 0.6, 0.4))
+    subtitle = "lines: mean over seeds, bands: standard deviation, dots: seeds, dotted: the reference's value"
+    figure.suptitle(f"{title}\n{subtitle}", fontsize=9)
+    _save(figure, path, made)
+
+
+def _save(figure: plt.Figure, path: Path, made: str = "") -> None:
+    """`made`, what made the picture, stands in the file's own description."""
     figure.tight_layout()
     with written_beside(path) as partial:
-        figure.savefig(partial, dpi=120, format="png")
+        figure.savefig(partial, dpi=120, format="png", metadata={"Description": made} if made else None)
     plt.close(figure)

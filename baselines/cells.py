@@ -1,0 +1,225 @@
+"""Cells of the table: one method with its flags and one seed, trained and tested by train.py and test.py.
+
+A cell's folder is named by method and flags, so that other flags never meet it, and holds normal run folders. A run
+is finished when it has cell.json (training came to its end) and test.py's metrics.json; what is found is used as far
+as it goes: tested, resumed, or done anew. Nothing is ever deleted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import shlex
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from baselines.children import Children, Failed
+from dataloader.console import InputError
+from dataloader.files import read_json, write_json
+from engine.run import LAST, Run
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: a method with flags of train.py."""
+
+    name: str
+    method: str
+    flags: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> str:
+        """`MMRA`, or `MMRA_alpha=0_1f3c09`: the same for the same flags in another order."""
+        if not self.flags:
+            return self.method
+        words = " ".join(sorted("=".join(group) for group in grouped(self.flags).values()))
+        readable = re.sub(r"[^A-Za-z0-9.=+-]+", "_", words.replace("--", ""))[:60]
+        return f"{self.method}_{readable}_{hashlib.sha256(words.encode()).hexdigest()[:6]}"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all cells share: place, data and device."""
+
+    place: Path  # <save>/<dataset_id>
+    dataset_path: str
+    dataset_id: str
+    device: str
+    fingerprint: str
+    neighbours: str | None  # their digest
+    threads: int | None  # a cell's; None: as many as it takes by itself
+
+    def folder(self, row: Row, seed: int) -> Path:
+        return self.place / "cells" / row.folder / f"seed{seed}"
+
+    def train_words(self, row: Row, seed: int) -> list[str]:
+        data = ["--dataset_path", self.dataset_path, "--dataset_id", self.dataset_id]
+        where = ["--save", str(self.folder(row, seed)), "--device", self.device]
+        return ["train.py", "--model_id", row.method, *data, "--seed", str(seed), *where, *row.flags]
+
+    def command(self, row: Row, seed: int | str) -> str:
+        """What to type for this cell alone."""
+        threads = "" if self.threads is None else f"OMP_NUM_THREADS={self.threads} "
+        return f"{threads}python {shlex.join(self.train_words(row, seed))}"
+
+    def has_data_of(self, run: Path) -> bool:
+        config = read_json(run / "config.json")
+        searched = (config.get("neighbours") or {}).get("digest")
+        same = isinstance(config.get("data"), dict) and config["data"].get("fingerprint") == self.fingerprint
+        return same and searched in (None, self.neighbours)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run and how long it trained, or the reason why there is none."""
+
+    run: Path | None = None
+    seconds: float = float("nan")
+    failure: str = ""
+
+
+# ---- flags -------------------------------------------------------------------------------------
+
+
+def grouped(words: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """("--lr", "1", "--no_shuffle") -> {"--lr": ("--lr", "1"), "--no_shuffle": ("--no_shuffle",)}; the last wins."""
+    groups: dict[str, tuple[str, ...]] = {}
+    flag = ""
+    for word in words:
+        if word.startswith("--"):
+            flag, equals, value = word.partition("=")
+            groups[flag] = (flag, value) if equals else (flag,)
+        else:
+            groups[flag] = (*groups.get(flag, ()), word)
+    return groups
+
+
+def changed(flags: tuple[str, ...], changes: dict[str, str | None], without: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """`flags` with each flag of `changes` set (None: a flag that takes no value), and those in `without` left out."""
+    groups = {flag: group for flag, group in grouped(flags).items() if flag not in without}
+    groups |= {flag: (flag,) if value is None else (flag, value) for flag, value in changes.items()}
+    return tuple(word for group in groups.values() for word in group)
+
+
+# ---- what is there already -----------------------------------------------------------------------
+
+
+def finished(setting: Setting, row: Row, seed: int) -> Outcome | None:
+    """The newest finished run of this cell on these data."""
+    for run in _runs(setting, row, seed):
+        if all((run / name).is_file() for name in ("cell.json", "metrics.json", "predictions.csv")):
+            return Outcome(run, read_json(run / "cell.json")["seconds"])
+    return None
+
+
+def _runs(setting: Setting, row: Row, seed: int) -> list[Path]:
+    """Runs of this cell on these data, newest first."""
+    runs = [path.parent for path in setting.folder(row, seed).glob("*/config.json")]
+    runs.sort(key=lambda run: (run.stat().st_mtime, run.name), reverse=True)
+    return [run for run in runs if setting.has_data_of(run)]
+
+
+def notes(setting: Setting, rows: list[Row], seeds: list[int]) -> list[str]:
+    """What a user wonders about who changed the data or a row's flags since: which runs are there but not used."""
+    found = []
+    for row in rows:
+        for seed in seeds:
+            runs = {path.parent for path in setting.folder(row, seed).glob("*/config.json")}
+            if others := sorted(runs - set(_runs(setting, row, seed))):
+                found.append(
+                    f"{row.name}, seed {seed}: {len(others)} run(s) made with other data or neighbours are kept, not "
+                    f"used: {others[-1]}"
+                )
+        for path in sorted(setting.place.glob("cells/*/seed*/*/cell.json")):
+            cell = read_json(path)
+            if cell.get("row") == row.name and path.parts[-4] != row.folder and cell.get("seed") == seeds[0]:
+                typed = shlex.join(cell.get("flags", [])) or "no flags"
+                found.append(f"{row.name}: runs made with {typed} are kept, not used: {path.parents[2]}")
+    return list(dict.fromkeys(found))
+
+
+# ---- doing what is missing -----------------------------------------------------------------------
+
+
+def run_cells(setting: Setting, cells: list[tuple[Row, int]], jobs: int, locked: int | None) -> dict:
+    """Train and test what is not finished, `jobs` at a time; (row folder, seed) -> Outcome.
+
+    Ctrl-C ends the children (a network keeps its last epoch, to be resumed) and is raised again.
+    """
+    unique = {(row.folder, seed): row for row, seed in cells}
+    outcomes = {key: found for key, row in unique.items() if (found := finished(setting, row, key[1]))}
+    left = {key: row for key, row in unique.items() if key not in outcomes}
+    bar = tqdm(total=len(unique), initial=len(outcomes), desc="cells", unit="cell", disable=None, dynamic_ncols=True)
+    if outcomes:
+        bar.write(f"{len(outcomes)} of {len(unique)} cells are finished already")
+    children = Children(setting.threads, locked)
+    with bar, ThreadPoolExecutor(jobs) as pool:
+        futures = {pool.submit(_attempt, setting, row, key[1], children): key for key, row in left.items()}
+        try:
+            for future in as_completed(futures):
+                key = futures[future]
+                outcomes[key] = future.result()
+                bar.update()
+                bar.write(_line(left[key], key[1], outcomes[key]))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            children.stop()
+            raise
+    return outcomes
+
+
+def _line(row: Row, seed: int, outcome: Outcome) -> str:
+    if outcome.run is None:
+        return f"{row.name}, seed {seed}: failed: {outcome.failure}"
+    metrics = read_json(outcome.run / "metrics.json")["metrics"]
+    measured = "  ".join(
+        f"{name} {metrics[name]['value']:.3f}" for name in metrics if metrics[name]["value"] is not None
+    )
+    return f"{row.name}, seed {seed}: {measured}  ({outcome.seconds:.0f} s)  {outcome.run}"
+
+
+def _attempt(setting: Setting, row: Row, seed: int, children: Children) -> Outcome:
+    try:
+        return _do(setting, row, seed, children)
+    except (Failed, InputError, OSError) as error:
+        return Outcome(failure=str(error))
+
+
+def _do(setting: Setting, row: Row, seed: int, children: Children) -> Outcome:
+    folder = setting.folder(row, seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    run, seconds = _trained(setting, row, seed), None
+    if run is None:
+        run, seconds = _train(setting, row, seed, children)
+        content = {"row": row.name, "method": row.method, "flags": list(row.flags), "seed": seed}
+        content |= {"command": setting.command(row, seed), "device": setting.device, "seconds": round(seconds, 1)}
+        write_json(run / "cell.json", content)
+    words = ["test.py", "--model_path", str(run), "--dataset_path", setting.dataset_path, "--device", setting.device]
+    children.run(words, folder / "output.txt")
+    return Outcome(run, read_json(run / "cell.json")["seconds"])
+
+
+def _trained(setting: Setting, row: Row, seed: int) -> Path | None:
+    return next((run for run in _runs(setting, row, seed) if (run / "cell.json").is_file()), None)
+
+
+def _train(setting: Setting, row: Row, seed: int, children: Children) -> tuple[Path, float]:
+    """Go on with the newest run that left something to go on with, else train anew; the run and its seconds."""
+    folder = setting.folder(row, seed)
+    unfinished = next((run for run in _runs(setting, row, seed) if (run / LAST).is_file()), None)
+    if unfinished is not None:
+        before = sum(record["seconds"] for record in Run(unfinished, {}).history())
+        words = ["train.py", "--resume", str(unfinished), "--dataset_path", setting.dataset_path]
+        with contextlib.suppress(Failed):  # damaged, or of another version: then anew
+            seconds = children.run([*words, "--device", setting.device], folder / "output.txt")
+            return unfinished, before + seconds
+    known = set(folder.glob("*/config.json"))
+    seconds = children.run(setting.train_words(row, seed), folder / "output.txt")
+    made = sorted(set(folder.glob("*/config.json")) - known)
+    if len(made) != 1:
+        raise Failed(f"train.py left {len(made)} new runs in {folder}, expected one")
+    return made[0].parent, seconds

@@ -1,0 +1,104 @@
+"""The project's own scripts as child processes: their output kept, their failures as reasons, ended by Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from dataloader.console import InputError
+
+ROOT = Path(__file__).resolve().parent.parent
+PATIENCE = 20  # seconds that children have to end by themselves
+
+
+class Failed(Exception):
+    """A child of this script ended badly; the message is its reason."""
+
+
+class Children:
+    """Scripts of this project as processes of their own, which Ctrl-C does not reach but by `stop`."""
+
+    def __init__(self, threads: int | None, locked: int | None = None):
+        self.threads, self.locked = threads, locked
+        self.running: set[subprocess.Popen] = set()
+        self.guard, self.stopped = threading.Lock(), False
+
+    def run(self, words: list[str], output: Path) -> float:
+        """Run `python <words>`, what it prints appended to `output`; its seconds, or Failed with its reason."""
+        start = time.perf_counter()
+        with output.open("ab") as file:
+            file.write(f"$ python {shlex.join(words)}\n".encode())
+            file.flush()
+            begin = file.tell()
+            code = self._wait(words, file)
+        if code:
+            raise Failed(_reason(words[0], code, output, begin))
+        return time.perf_counter() - start
+
+    def _wait(self, words: list[str], file) -> int:
+        names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+        threads = {} if self.threads is None else dict.fromkeys(names, str(self.threads))
+        options = {"stdout": file, "stderr": file, "stdin": subprocess.DEVNULL, "env": os.environ | threads}
+        if self.locked is not None:  # as long as a child lives, nobody else works in this place
+            options["pass_fds"] = (self.locked,)
+        with self.guard:
+            if self.stopped:
+                raise Failed("interrupted")
+            child = subprocess.Popen(
+                [sys.executable, str(ROOT / words[0]), *words[1:]], start_new_session=True, **options
+            )
+            self.running.add(child)
+        try:
+            return child.wait()
+        finally:
+            self.running.discard(child)
+
+    def stop(self) -> None:
+        """Ctrl-C to every child; who has not ended after PATIENCE is killed."""
+        with self.guard:
+            self.stopped = True
+            running = list(self.running)
+        for child in running:
+            child.send_signal(signal.SIGINT)
+        deadline = time.monotonic() + PATIENCE
+        for child in running:
+            try:
+                child.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                child.kill()
+
+
+def _reason(script: str, code: int, output: Path, begin: int) -> str:
+    """The last line that a failed child printed: the project's scripts say there what was wrong."""
+    with output.open("rb") as file:
+        file.seek(begin)
+        lines = [line.strip() for line in file.read().decode("utf-8", "replace").splitlines() if line.strip()]
+    said = lines[-1] if lines else "it said nothing"
+    if code < 0:
+        return f"{script} was ended by signal {-code} (9: out of memory?); last it said: {said} ({output})"
+    return f"{said} (exit code {code}, {output})"
+
+
+@contextlib.contextmanager
+def sole_user(place: Path) -> Iterator[int | None]:
+    """Lock `place`: two at a time would train the same cells. Children hold it too, should this process be killed."""
+    try:
+        import fcntl
+    except ImportError:  # not on this system
+        yield None
+        return
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{place}: another compare.py, or training it started, works here; wait for it") from None
+        yield file.fileno()

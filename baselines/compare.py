@@ -1,0 +1,229 @@
+"""The paper's table in one command: methods x seeds on one data set, with trivial rows and paired tests.
+
+Every cell is a normal run of train.py and test.py; finished cells are skipped, interrupted ones continued, so the same
+command goes on where it stopped. --ablation adds MMRA with parts left out and its sensitivity to K, alpha, temperature
+and frames. Results are in <save>/<dataset_id>/: table.md, .csv, .tex and .png, significance.csv, cells.csv.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import signal
+import sys
+from dataclasses import dataclass
+
+from baselines import METHODS, ablation
+from baselines.cells import Row, Setting, grouped, notes, run_cells
+from baselines.children import sole_user
+from baselines.report import Report
+from baselines.results import Result, trained_result, trivial_result, write_trivial_predictions
+from baselines.tables import Origin
+from baselines.trivial import trivial_rows
+from dataloader.console import InputError, Parser, add_dataset_flags, dataset_folder, run_script, whole_number
+from dataloader.device import add_device_flag, pick_device
+from dataloader.files import require_writable
+from dataloader.neighbours import Neighbours
+from dataloader.store import FeatureStore
+from engine.run import environment
+
+OURS = ("model_id", "dataset_path", "dataset_id", "seed", "save", "device", "resume")  # flags that the cells are given
+
+
+def build_parser() -> Parser:
+    parser = Parser(description=__doc__)
+    add_dataset_flags(parser)
+    parser.add_argument("--save", default="compare_results", help="folder for cells and results: <save>/<dataset_id>/")
+    parser.add_argument(
+        "--methods", nargs="*", default=list(METHODS), metavar="METHOD", help="rows, with their default flags"
+    )
+    parser.add_argument(
+        "--flags",
+        action="append",
+        default=[],
+        metavar='"METHOD: FLAGS"',
+        help='flags of train.py for the row METHOD of --methods, as in "MMRA: --feature_dim 384 --lr 1e-4"; repeatable',
+    )
+    parser.add_argument(
+        "--row",
+        action="append",
+        default=[],
+        metavar='"NAME=METHOD FLAGS"',
+        help='one more row, with these flags alone, as in "MMRA, K 50=MMRA --num_of_retrieved_items 50"; repeatable',
+    )
+    parser.add_argument("--seeds", nargs="+", type=whole_number(0), default=[2024, 2025, 2026], help="of every row")
+    parser.add_argument("--reference", default="MMRA", metavar="ROW", help="the row that the others are tested against")
+    parser.add_argument("--ablation", action="store_true", help="also ablate and vary the reference row, which is MMRA")
+    parser.add_argument(
+        "--jobs",
+        type=whole_number(1),
+        default=1,
+        help="cells at a time; the processor's threads are divided among them",
+    )
+    add_device_flag(parser)
+    return parser
+
+
+def main(args) -> None:
+    rows = plan_rows(args)
+    pick_device(args.device)
+    place = dataset_folder(argparse.Namespace(dataset_path=args.save, dataset_id=args.dataset_id))
+    require_writable(place)
+    store = FeatureStore.open(dataset_folder(args), need=("visual", "textual"))
+    store.check_features("visual", "textual")
+    for split in ("train", "valid", "test"):
+        store.rows(split)
+    there = (store.folder / "neighbours.npz").exists()
+    neighbours = Neighbours.read(store) if there else None
+    setting = Setting(
+        place=place,
+        dataset_path=args.dataset_path,
+        dataset_id=args.dataset_id,
+        device=args.device,
+        fingerprint=store.fingerprint,
+        neighbours=neighbours.digest() if neighbours else None,
+        threads=None if args.jobs == 1 else max(1, available_threads() // args.jobs),
+    )
+    report = Report(place, store.items.label[store.rows("test")], origin_of(args, store, neighbours))
+    comparison = Comparison(store, neighbours, setting, args.seeds, args.jobs, report)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended from outside: the children end too
+    try:
+        with sole_user(place) as locked:
+            failures = comparison.run(rows, args.ablation, locked)
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; what is finished is kept in {place}, and the same command continues", file=sys.stderr)
+        sys.exit(130)
+    if failures:
+        print(
+            f"compare.py: {len(failures)} cell{'s' * (len(failures) > 1)} failed: {'; '.join(failures)}",
+            file=sys.stderr,
+        )
+        sys.exit(1)
+
+
+# ---- what the user typed -----------------------------------------------------------------------
+
+
+def plan_rows(args) -> list[Row]:
+    """--methods, --flags and --row -> rows; InputError for what cannot be meant."""
+    typed = [split_row("--row", text, "=") for text in args.row]
+    extra = dict(split_row("--flags", text, ":") for text in args.flags)
+    if len(extra) < len(args.flags):
+        raise InputError("--flags: each method at most once; put all its flags into one")
+    if unknown := [name for name in extra if name not in args.methods]:
+        raise InputError(f"--flags {unknown[0]}: not a row of --methods ({', '.join(args.methods) or 'none'})")
+    rows = [Row(name, name, tuple(extra.get(name, ()))) for name in args.methods]
+    rows += [Row(name, words[0], tuple(words[1:])) for name, words in typed]
+    names = [row.name for row in rows]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"row {twice[0]} is there twice; give one of them another name")
+    if len(set(args.seeds)) < len(args.seeds):
+        raise InputError(f"--seeds {' '.join(map(str, args.seeds))}: each seed once")
+    for row in rows:
+        check_row(row)
+    if args.reference not in names:
+        raise InputError(f"--reference {args.reference}: no such row; the rows are {', '.join(names) or 'none'}")
+    reference = rows[names.index(args.reference)]
+    if args.ablation and reference.method != "MMRA":
+        raise InputError(f"--ablation: takes MMRA apart; the reference row {reference.name} is {reference.method}")
+    return [reference, *(row for row in rows if row is not reference)]
+
+
+def split_row(flag: str, text: str, mark: str) -> tuple[str, list[str]]:
+    name, found, rest = text.partition(mark)
+    try:
+        words = shlex.split(rest)
+    except ValueError as error:
+        raise InputError(f"{flag} {text!r}: {error}") from None
+    if not found or not name.strip() or not words:
+        expected = '"NAME=METHOD FLAGS"' if flag == "--row" else '"METHOD: FLAGS"'
+        raise InputError(f"{flag} {text!r}: expected {expected}")
+    return name.strip(), words
+
+
+def check_row(row: Row) -> None:
+    if row.method not in METHODS:
+        raise InputError(f"row {row.name}: unknown method {row.method}; known: {', '.join(METHODS)}")
+    if "|" in row.name or "\n" in row.name:
+        raise InputError(f"row {row.name!r}: a name without | and line breaks is needed, for the tables")
+    groups = grouped(row.flags)
+    if "" in groups:
+        raise InputError(f"row {row.name}: {groups[''][0]!r} is no flag of train.py; flags begin with --")
+    if given := [flag for flag in groups if flag.lstrip("-") in OURS]:
+        raise InputError(
+            f"row {row.name}: {given[0]} is set by compare.py itself, the same for every row; leave it out"
+        )
+
+
+def available_threads() -> int:
+    typed = os.environ.get("OMP_NUM_THREADS", "")
+    if typed.isdigit() and int(typed):
+        return int(typed)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def origin_of(args, store: FeatureStore, neighbours: Neighbours | None) -> Origin:
+    label = store.info["label"]
+    transform = "as given" if label["transform"] == "none" else f"log2(count + {label['offset']:g})"
+    return Origin(
+        command=shlex.join(["python", "baselines/compare.py", *getattr(args, "words", sys.argv[1:])]),
+        dataset_id=args.dataset_id,
+        fingerprint=store.fingerprint,
+        neighbours="no neighbours"
+        if neighbours is None
+        else f"{neighbours.k} neighbours an item from bank {neighbours.bank} (digest {neighbours.digest()})",
+        label=f"{', '.join(label['names'])} ({transform})",
+        n=len(store.rows("test")),
+        seeds=args.seeds,
+        environment=environment(),
+    )
+
+
+# ---- the work ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Comparison:
+    store: FeatureStore
+    neighbours: Neighbours | None
+    setting: Setting
+    seeds: list[int]
+    jobs: int
+    report: Report
+
+    def run(self, rows: list[Row], ablate: bool, locked: int | None) -> list[str]:
+        """The table, and the ablation of the first row; what failed, in words."""
+        for note in notes(self.setting, rows, self.seeds):
+            print(note)
+        computed = trivial_rows(self.store, self.neighbours)
+        trivial = [trivial_result(self.store, name, row) for name, row in computed.items()]
+        write_trivial_predictions(self.setting.place, self.store, trivial)
+        results = self.results(rows, locked)
+        print(self.report.write_comparison([*results, *trivial]))
+        if ablate:
+            results += self.ablate(rows[0], results[0], locked)
+        failed = {(r.name, seed): reason for r in results for seed, reason in r.failures.items()}
+        return [f"{name}, seed {seed}: {reason}" for (name, seed), reason in failed.items()]
+
+    def results(self, rows: list[Row], locked: int | None) -> list[Result]:
+        cells = [(row, seed) for row in rows for seed in self.seeds]
+        outcomes = run_cells(self.setting, cells, self.jobs, locked)
+        return [trained_result(self.store, self.setting, row, self.seeds, outcomes) for row in rows]
+
+    def ablate(self, reference: Row, result: Result, locked: int | None) -> list[Result]:
+        if not result.runs:
+            print("no ablation: its reference row has no finished run")
+            return []
+        stored = self.neighbours.k if self.neighbours else 0
+        variants, left_out = ablation.plan(reference, result.runs[0], self.store, stored)
+        for what in left_out:
+            print(f"left out of the ablation: {what}")
+        rows = {variant.row.name: variant.row for variant in variants}
+        results = dict(zip(rows, self.results(list(rows.values()), locked), strict=True))
+        print(self.report.write_ablation(variants, results, left_out))
+        return list(results.values())
+
+
+if __name__ == "__main__":
+    run_script(build_parser(), main)

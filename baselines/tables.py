@@ -1,0 +1,149 @@
+"""The table of results as Markdown, CSV and LaTeX."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from baselines.results import Result
+from engine.metrics import METRICS
+from engine.significance import LARGER_IS_BETTER
+
+DIGITS = 3
+TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
+TEX |= {letter: f"\\{letter}" for letter in "&%$#_{}"}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What it takes to make the same figures again; every output says it."""
+
+    command: str
+    dataset_id: str
+    fingerprint: str
+    neighbours: str  # in words
+    label: str
+    n: int  # items of split test
+    seeds: list[int]
+    environment: dict  # engine.run.environment()
+
+    @property
+    def line(self) -> str:
+        versions = ", ".join(f"{name} {version}" for name, version in self.environment["versions"].items())
+        return (
+            f"{self.command} | data {self.dataset_id} fingerprint {self.fingerprint}, {self.neighbours}, {self.n} test "
+            f"items | {versions} | commit {self.environment['commit']}"
+        )
+
+    def markdown(self, results: list[Result], extra: list[str]) -> str:
+        environment = self.environment
+        lines = [f"- `{self.command}`", *(f"- {line}" for line in extra)]
+        lines += [
+            f"- {result.name}: `{result.command}`, then `python test.py --model_path <run>`"
+            for result in trained(results)
+        ]
+        lines += [f"- {result.name}: {result.chosen}" for result in results if result.trivial]
+        versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
+        lines += [
+            f"- data: {self.dataset_id}, fingerprint `{self.fingerprint}`; {self.neighbours}; label {self.label}",
+            f"- versions: {versions}; commit `{environment['commit']}`",
+            f"- machine: {environment['processor']}, {environment['threads']} threads"
+            + (f", {environment['cuda']}" if environment["cuda"] else ""),
+        ]
+        return "\n".join(lines)
+
+
+def trained(results: list[Result]) -> list[Result]:
+    return [result for result in results if not result.trivial]
+
+
+def marks(results: list[Result], metric: str) -> list[str]:
+    """`best`, `second` or nothing for each row, as the printed figures rank: rows that print alike are marked alike."""
+    printed = [round(result.mean(metric), DIGITS) for result in results]
+    ranked = sorted({value for value in printed if np.isfinite(value)}, reverse=metric in LARGER_IS_BETTER)
+    names = dict(zip(ranked, ("best", "second"), strict=False))
+    return [names.get(value, "") for value in printed]
+
+
+def figure(result: Result, metric: str) -> str:
+    """`0.734 ± 0.005`; no ± for one seed and for a deterministic method (the column `seeds` says which)."""
+    mean, std = result.mean(metric), result.std(metric)
+    if np.isnan(mean):
+        return "-"
+    spread = "" if result.deterministic or np.isnan(std) else f" ± {std:.{DIGITS}f}"
+    return f"{mean:.{DIGITS}f}{spread}"
+
+
+def seconds(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.1f}" if value < 10 else f"{value:.0f}"
+
+
+def markdown(results: list[Result]) -> str:
+    wraps = {"best": "**{}**", "second": "<u>{}</u>", "": "{}"}
+    lines = [f"| | {' | '.join(METRICS)} | seeds | train s |", "|---|" + "---|" * (len(METRICS) + 2)]
+    columns = _columns(results, wraps, lambda text: text)
+    for i, result in enumerate(results):
+        cells = [column[i] for column in columns]
+        lines.append(f"| {result.name} | {' | '.join(cells)} | {_seeds(result)} | {seconds(result.train_seconds)} |")
+    return "\n".join(lines)
+
+
+def tex(results: list[Result], origin: Origin) -> str:
+    r"""A booktabs tabular; needs \usepackage{booktabs}. Trivial rows stand below a rule."""
+    wraps = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}", "": "{}"}
+    arrows = [rf"{metric} $\{'up' if metric in LARGER_IS_BETTER else 'down'}arrow$" for metric in METRICS]
+    lines = [f"% {line}" for line in origin.line.split(" | ")]
+    lines += [rf"\begin{{tabular}}{{l{'c' * len(METRICS)}lr}}", r"\toprule"]
+    lines += [" & ".join(["", *arrows, "seeds", r"train s \\"]), r"\midrule"]
+    columns = _columns(results, wraps, escaped)
+    for i, result in enumerate(results):
+        if result.trivial and i and not results[i - 1].trivial:
+            lines.append(r"\midrule")
+        cells = [escaped(result.name), *(column[i] for column in columns), escaped(_seeds(result))]
+        lines.append(" & ".join([*cells, seconds(result.train_seconds)]) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _columns(results: list[Result], wraps: dict[str, str], escape) -> list[list[str]]:
+    """The cells of each metric: (metrics, rows)."""
+    return [
+        [
+            wraps[mark].format(escape(figure(result, metric)))
+            for result, mark in zip(results, marks(results, metric), strict=True)
+        ]
+        for metric in METRICS
+    ]
+
+
+def _seeds(result: Result) -> str:
+    failed = len(result.failures)
+    if not result.seeds:
+        return "failed"
+    return result.seeds_in_words + (f", {failed} failed" if failed else "")
+
+
+def escaped(text: str) -> str:
+    """Plain text -> LaTeX."""
+    return "".join(TEX.get(letter, letter) for letter in text)
+
+
+def frame(results: list[Result], origin: Origin, first: list[dict] | None = None) -> pd.DataFrame:
+    """The table with every digit, for CSV; `first`: columns before the rest, a dict a row."""
+    lines = []
+    for i, result in enumerate(results):
+        line = {**(first[i] if first else {}), "row": result.name, "method": result.method or "trivial"}
+        for metric in METRICS:
+            line |= {f"{metric}_mean": result.mean(metric), f"{metric}_std": result.std(metric)}
+        line |= {
+            "seeds": " ".join(map(str, result.seeds)) if not result.trivial else "",
+            "failed": len(result.failures),
+        }
+        line |= {"deterministic": result.deterministic, "train_seconds": result.train_seconds}
+        lines.append(line | {"command": result.command or result.chosen} | _origin(origin))
+    return pd.DataFrame(lines)
+
+
+def _origin(origin: Origin) -> dict[str, str]:
+    return {"fingerprint": origin.fingerprint, "commit": origin.environment["commit"], "made_by": origin.command}

@@ -1,0 +1,476 @@
+"""baselines/compare.py from outside and in parts: cells, tables, trivial rows, and statistics against scipy by hand."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT
+from scipy import stats
+from tiny import make_store
+
+import engine.metrics
+import engine.significance
+from baselines import children, trivial
+from baselines.cells import Row, changed
+from baselines.results import Result
+from baselines.tables import escaped, figure, marks
+from baselines.verdicts import judge, sentence
+from dataloader.console import InputError
+from dataloader.neighbours import Neighbours
+from engine.metrics import METRICS, measure
+from engine.significance import TESTED, holm, resample, wilcoxon
+
+SMALL = "--feature_dim 8 --lr 1e-3 --epochs 2 --num_of_retrieved_items 5"
+ROWS = ("--methods", "MMRA", "--flags", f"MMRA: {SMALL}", "--row", f"K 2=MMRA {SMALL} --num_of_retrieved_items 2")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return make_store(tmp_path_factory.mktemp("data") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def compare(load_script):
+    """compare(store, save, *flags) in this process, its cells too: seconds instead of minutes; its exit code."""
+    script = load_script("baselines/compare.py")
+    scripts = {name: load_script(name) for name in ("train.py", "test.py")}
+
+    def wait(self, words, file) -> int:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            code = exit_code(lambda: scripts[words[0]].main(scripts[words[0]].build_parser().parse_args(words[1:])))
+        file.write(printed.getvalue().encode() + (b"" if code in (0, 130) else f"error {code}\n".encode()))
+        return 0 if code == 0 else 2
+
+    def call(store, save, *flags):
+        where = ("--dataset_path", store.folder.parent, "--dataset_id", store.folder.name, "--save", save)
+        words = [str(word) for word in (*where, *flags)]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(children.Children, "_wait", wait)
+            patch.setattr(scripts["test.py"], "draw", lambda *_: None)  # a run's pictures have tests elsewhere
+            patch.setattr(engine.metrics, "RESAMPLES", 10)
+            patch.setattr(engine.significance, "RESAMPLES", 100)
+            return exit_code(lambda: script.main(script.build_parser().parse_args(words)))
+
+    return call
+
+
+def exit_code(work) -> int | str:
+    try:
+        work()
+    except SystemExit as end:
+        return end.code
+    except InputError as error:
+        return str(error)
+    return 0
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+# ---- the table -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def compared(store, tmp_path_factory, compare):
+    """Two rows that train, one that cannot, two seeds: the results' folder and the exit code."""
+    save = tmp_path_factory.mktemp("compared")
+    broken = ("--row", "broken=MMRA --no_such_flag", "--jobs", 2)
+    return save / "tiny", compare(store, save, *ROWS, "--seeds", 1, 2, *broken)
+
+
+def test_a_row_that_fails_from_the_shell(store, tmp_path, run):
+    words = ("--dataset_path", store.folder.parent, "--dataset_id", "tiny", "--save", tmp_path, "--seeds", 1)
+    rows = ("--methods", "MMRA", "--flags", f"MMRA: {SMALL}", "--row", "broken=MMRA --no_such_flag")
+    done = run("baselines/compare.py", *words, *rows, "--jobs", 2)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("compare.py: 1 cell failed: broken, seed 1: train.py: error: ") and "--no_such_flag" in last
+    assert "| broken | - | - | - | - | failed | - |" in done.stdout
+    assert re.search(r"\| MMRA \| .*\d\.\d{3}.* \| 1 seed \|", done.stdout)
+    assert (tmp_path / "tiny" / "table.md").exists()
+
+
+def test_files_and_their_content(compared, store):
+    place, code = compared
+    assert code == 1
+    names = {path.name for path in place.iterdir() if not path.name.startswith(".")}
+    tables = {"table.md", "table.csv", "table.tex", "table.png", "significance.csv", "cells.csv"}
+    assert names == tables | {"cells", "trivial"}
+    text = (place / "table.md").read_text()
+    for word in (store.fingerprint, "OMP_NUM_THREADS=", "python train.py --model_id MMRA", "broken, seed 2: "):
+        assert word in text
+    assert "| broken | - | - | - | - | failed | - |" in text
+    assert "| MMRA minus ... |" in text and "- **K 2**: " in text and "- **ridge on the features**: " in text
+    table = pd.read_csv(place / "table.csv").set_index("row")
+    assert list(table.index[:3]) == ["MMRA", "K 2", "broken"] and len(table) == 7
+    assert (table["fingerprint"] == store.fingerprint).all()
+    assert store.fingerprint.encode() in (place / "table.png").read_bytes()
+    assert store.fingerprint in (place / "table.tex").read_text()
+    assert (table.loc["broken", "failed"], table.loc["MMRA", "failed"]) == (2, 0)
+
+
+def test_the_figures_are_those_of_the_predictions(compared, store):
+    place, _ = compared
+    table, truth = pd.read_csv(place / "table.csv").set_index("row"), store.items.label[store.rows("test")]
+    per_cell = pd.read_csv(place / "cells.csv").dropna(subset="run")
+    for row, runs in per_cell.groupby("row")["run"]:
+        predictions = [pd.read_csv(Path(run) / "predictions.csv")[["prediction"]].to_numpy() for run in runs]
+        measured = pd.DataFrame([measure(prediction, truth) for prediction in predictions])
+        for metric in METRICS:
+            assert table.loc[row, f"{metric}_mean"] == pytest.approx(measured[metric].mean())
+            assert table.loc[row, f"{metric}_std"] == pytest.approx(measured[metric].std(ddof=1))
+            assert (
+                f"{measured[metric].mean():.3f} ± {measured[metric].std(ddof=1):.3f}"
+                in (place / "table.md").read_text()
+            )
+    assert {"valid_nMSE", "train_seconds", "commit"} <= set(per_cell)
+    mean = pd.read_csv(place / "trivial" / "mean_of_train" / "predictions.csv")
+    assert mean["item_id"].tolist() == store.items.item_id[store.rows("test")].tolist()
+    np.testing.assert_allclose(mean["prediction"], store.items.label[store.rows("train")].mean())
+
+
+def test_a_second_start_trains_nothing(compared, store, compare, tmp_path, capsys):
+    place, _ = compared
+    shutil.copytree(place, tmp_path / "tiny")
+    before = contents(tmp_path / "tiny" / "cells")
+    assert compare(store, tmp_path, *ROWS, "--seeds", 1, 2) == 0
+    after = contents(tmp_path / "tiny" / "cells")
+    assert after == before
+    assert "broken" not in (tmp_path / "tiny" / "table.md").read_text()
+    first, second = (pd.read_csv(folder / "table.csv") for folder in (place, tmp_path / "tiny"))
+    columns = [f"{metric}_mean" for metric in METRICS]
+    pd.testing.assert_frame_equal(first[first["row"] != "broken"][columns].reset_index(drop=True), second[columns])
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--methods", "nobody"), "unknown method nobody; known: "),
+        (("--reference", "nobody"), "--reference nobody: no such row; the rows are MMRA"),
+        (("--row", "MMRA"), 'expected "NAME=METHOD FLAGS"'),
+        (("--row", "MMRA=MMRA --lr 1"), "row MMRA is there twice"),
+        (("--row", "a=MMRA --seed 1"), "--seed is set by compare.py itself"),
+        (("--row", "a=MMRA alone"), "'alone' is no flag of train.py"),
+        (("--row", "a|b=MMRA"), "without |"),
+        (("--flags", "SVR: --x 1"), "--flags SVR: not a row of --methods"),
+        (("--flags", "MMRA --x 1"), 'expected "METHOD: FLAGS"'),
+        (("--seeds", "1", "1"), "each seed once"),
+        (("--dataset_id", "absent"), "no data set here"),
+        (("--jobs", "0"), "at least 1 is needed"),
+    ],
+)
+def test_bad_flags(store, tmp_path, compare, flags, message, capsys):
+    found = compare(store, tmp_path / "save", "--methods", "MMRA", *flags)
+    assert message in (capsys.readouterr().err if found == 2 else found)
+    assert not (tmp_path / "save").exists()
+
+
+def test_one_line_and_exit_code_2_from_the_shell(store, tmp_path, run):
+    done = run("baselines/compare.py", "--dataset_path", tmp_path, "--methods", "nobody")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("compare.py: error: row nobody: unknown method")
+
+
+# ---- what is there already -------------------------------------------------------------------------
+
+
+def test_an_interrupted_comparison_continues(store, tmp_path, compare, capsys):
+    """Ctrl-C from the shell ends the cell in training, which the same command then resumes from its last epoch."""
+    flags = SMALL.replace("--epochs 2", "--epochs 100000 --early_stop_turns 100000")
+    words = [
+        *("--dataset_path", store.folder.parent, "--dataset_id", "tiny", "--save", tmp_path, "--seeds", "1"),
+        *("--methods", "MMRA", "--flags", f"MMRA: {flags}"),
+    ]
+    command = [sys.executable, "baselines/compare.py", *map(str, words)]
+    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("tiny/cells/*/seed1/*/last.pt")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    child.send_signal(signal.SIGINT)
+    _, stderr = child.communicate(timeout=60)
+    assert child.returncode == 130 and "the same command continues" in stderr and "Traceback" not in stderr
+    (cell,) = tmp_path.glob("tiny/cells/*/seed1")
+    (unfinished,) = cell.glob("MMRA_tiny_*")
+    assert not (unfinished / "cell.json").exists()
+    epochs = len((unfinished / "history.jsonl").read_text().splitlines())
+    config = json.loads((unfinished / "config.json").read_text())
+    config["settings"]["early_stop_turns"] = 1  # so that the resumed run soon ends
+    (unfinished / "config.json").write_text(json.dumps(config))
+    assert compare(store, tmp_path, *words[6:]) == 0
+    assert list(cell.glob("MMRA_tiny_*")) == [unfinished]
+    assert len((unfinished / "history.jsonl").read_text().splitlines()) >= epochs
+    assert "--resume" in (cell / "output.txt").read_text()
+    assert json.loads((unfinished / "cell.json").read_text())["seconds"] > 0
+
+
+def test_what_cannot_be_resumed_is_done_anew_and_what_is_trained_is_only_tested(store, tmp_path, compare):
+    words = ("--methods", "MMRA", "--flags", f"MMRA: {SMALL}", "--seeds", 1)
+    assert compare(store, tmp_path, *words) == 0
+    (first,) = tmp_path.glob("tiny/cells/*/seed1/MMRA_tiny_*")
+    (first / "metrics.json").unlink()
+    weights = (first / "best.safetensors").read_bytes()
+    assert compare(store, tmp_path, *words) == 0
+    assert (first / "metrics.json").exists() and (first / "best.safetensors").read_bytes() == weights
+    (first / "cell.json").unlink()
+    (first / "last.pt").write_bytes(b"damaged")
+    assert compare(store, tmp_path, *words) == 0
+    runs = set(first.parent.glob("MMRA_tiny_*"))
+    assert len(runs) == 2 and first in runs
+
+
+def test_other_flags_or_other_data_are_not_taken(tmp_path, compare, capsys):
+    store = make_store(tmp_path / "data" / "tiny")
+    words = ("--methods", "MMRA", "--seeds", 1, "--flags")
+    assert compare(store, tmp_path, *words, f"MMRA: {SMALL}") == 0
+    (first,) = tmp_path.glob("tiny/cells/*/seed1/MMRA_tiny_*")
+    capsys.readouterr()
+    assert compare(store, tmp_path, *words, f"MMRA: {SMALL} --alpha 1") == 0
+    assert f"MMRA: runs made with {SMALL} are kept, not used: {first.parents[1]}" in capsys.readouterr().out
+    assert len(list(tmp_path.glob("tiny/cells/*/seed1/MMRA_tiny_*"))) == 2
+    shutil.rmtree(store.folder)
+    make_store(tmp_path / "data" / "tiny", label=lambda labels, split: labels + 1)
+    assert compare(store, tmp_path, *words, f"MMRA: {SMALL}") == 0
+    assert f"1 run(s) made with other data or neighbours are kept, not used: {first}" in capsys.readouterr().out
+    runs = list(first.parent.glob("MMRA_tiny_*"))
+    assert len(runs) == 2
+    used = pd.read_csv(tmp_path / "tiny" / "cells.csv")["run"].tolist()
+    assert used == [str(run) for run in runs if run != first]
+
+
+def test_two_at_a_time_are_refused(store, tmp_path, compare):
+    with children.sole_user(tmp_path / "tiny"):
+        assert "another compare.py" in compare(store, tmp_path, "--methods", "MMRA")
+
+
+# ---- the ablation ----------------------------------------------------------------------------------
+
+
+def test_ablation(tmp_path, compare, capsys):
+    """K 6 stored, 3 frames: what lies beyond is left out; a flag that train.py lacks shows as failed."""
+    store = make_store(tmp_path / "data" / "tiny")
+    flags = SMALL.replace("--epochs 2", "--epochs 1")
+    code = compare(store, tmp_path, "--methods", "MMRA", "--flags", f"MMRA: {flags}", "--seeds", 1, "--ablation")
+    place = tmp_path / "tiny"
+    assert {"ablation.md", "ablation.csv", "ablation.png", "sensitivity.png"} <= {p.name for p in place.iterdir()}
+    table = pd.read_csv(place / "ablation.csv")
+    tried = {sweep: rows["value"].tolist() for sweep, rows in table.groupby("sweep") if sweep != "parts"}
+    assert tried["K"] == [1, 5] and tried["frames"] == [1, 2, 3]
+    assert tried["alpha"] == [0, 0.2, 0.4, 0.6, 0.8, 1] and tried["temperature"] == [0.05, 0.1, 0.3, 1]
+    same = table[table["row"] == "MMRA"]
+    assert same["sweep"].tolist() == ["parts", "K", "alpha", "temperature", "frames"]
+    assert same["nMSE_mean"].nunique() == 1  # K 5, alpha 0.6 ... are the reference itself, trained once
+    trained = {path.parent.name for path in place.glob("cells/*/seed1")}
+    assert len(trained) == 1 + 4 + 1 + 5 + 3 + 2
+    out = capsys.readouterr().out
+    assert "left out of the ablation: K 10, 20, 50: the data set has 6 stored neighbours" in out
+    text = (place / "ablation.md").read_text()
+    assert "frames 5, 10: the data set has 3 stored frames" in text and "| MMRA, K 5 (reference) |" in text
+    by_row = table.drop_duplicates("row").set_index("row")
+    config = json.loads(next(place.glob("cells/*no_retrieval_*/seed1/*/config.json")).read_text())
+    assert config["settings"]["no_retrieval"] and by_row.loc["MMRA without retrieval", "nMSE_mean"] > 0
+    assert code == int(by_row["failed"].any())
+
+
+def test_flags_are_changed_by_name():
+    flags = ("--lr", "1e-4", "--num_of_retrieved_items=50", "--no_shuffle")
+    assert changed(flags, {"--lr": "1"}, ("--num_of_retrieved_items",)) == ("--lr", "1", "--no_shuffle")
+    assert changed((), {"--no_retrieval": None}) == ("--no_retrieval",)
+    assert (
+        Row("a", "M", flags).folder == Row("b", "M", (*flags[3:], *flags[:2], "--num_of_retrieved_items", "50")).folder
+    )
+    assert Row("a", "M", flags).folder != Row("a", "M", flags[:2]).folder != Row("a", "M").folder == "M"
+
+
+# ---- trivial rows ------------------------------------------------------------------------------------
+
+
+def test_neighbours_labels_by_hand(store):
+    neighbours = Neighbours.read(store)
+    label = store.items.label[:, 0]
+
+    def by_hand(split, k, temperature):
+        found = []
+        for row in store.rows(split):
+            ids, similarity = neighbours.ids[row][:k], neighbours.similarity[row][:k].astype(float)
+            weight = np.ones(k) if temperature is None else np.exp(similarity / temperature)
+            found.append(np.sum(weight * label[ids]) / np.sum(weight))
+        return np.array(found)
+
+    for temperatures in ((None,), trivial.TEMPERATURES):
+        truth = label[store.rows("valid")]
+        errors = {(k, t): np.mean((by_hand("valid", k, t) - truth) ** 2) for k in range(1, 7) for t in temperatures}
+        best = min(errors, key=errors.get)
+        prediction, chosen = trivial.neighbour_labels(store, neighbours, temperatures)
+        np.testing.assert_allclose(prediction[:, 0], by_hand("test", *best), rtol=1e-5)
+        assert f"K = {best[0]}" in chosen and (best[1] is None or f"temperature {best[1]:g}" in chosen)
+
+
+def test_items_without_neighbours_are_given_the_mean(store):
+    neighbours = Neighbours.read(store)
+    ids = neighbours.ids.copy()
+    alone = store.rows("test")[0]
+    ids[alone] = -1
+    padded = Neighbours(ids, neighbours.similarity, 6, "train", "tests", store.fingerprint)
+    mean = store.items.label[store.rows("train")].mean()
+    for temperature in (None, 0.1):
+        assert trivial.weighed_labels(store, padded, np.array([alone]), 3, temperature) == pytest.approx(mean)
+
+
+def test_ridge_by_hand(store):
+    """The closed form on standardised features, the penalty chosen on valid."""
+    x = np.concatenate([store.visual.reshape(len(store), -1), store.textual], axis=1).astype(float)
+    train = store.rows("train")
+    x = (x - x[train].mean(axis=0)) / x[train].std(axis=0)
+    y = store.items.label[:, 0]
+    found = {}
+    for alpha in trivial.ALPHAS:
+        gram = x[train].T @ x[train] + alpha * np.eye(x.shape[1])
+        found[alpha] = y[train].mean() + x @ np.linalg.solve(gram, x[train].T @ (y[train] - y[train].mean()))
+    valid = store.rows("valid")
+    best = min(found, key=lambda alpha: np.mean((found[alpha][valid] - y[valid]) ** 2))
+    prediction, chosen = trivial.ridge(store)
+    np.testing.assert_allclose(prediction[:, 0], found[best][store.rows("test")], rtol=1e-4)
+    assert chosen == f"alpha {best:g}"
+
+
+def test_trivial_rows_with_several_targets_and_without_neighbours(tmp_path):
+    store = make_store(tmp_path / "tiny", label_dim=2, k=None)
+    rows = trivial.trivial_rows(store, None)
+    assert list(rows) == ["mean of train", "ridge on the features"]
+    assert all(row.prediction.shape == (20, 2) for row in rows.values())
+    np.testing.assert_allclose(
+        rows["mean of train"].prediction[0], store.items.label[store.items.split == "train"].mean(axis=0)
+    )
+
+
+# ---- statistics --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def numbers():
+    """Truth (n, 2) and predictions of two rows, 3 and 1 seeds, the second with rounded (so: tied) predictions."""
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(80, 2))
+    first = 0.6 * truth + 0.5 * rng.normal(size=(3, 80, 2))
+    return truth, first, np.round(0.4 * truth + 0.7 * rng.normal(size=(1, 80, 2)), 1)
+
+
+def test_resampled_values_are_the_tables(numbers):
+    truth, *rows = numbers
+    resampled = resample(rows, truth, 0)
+    for row, prediction in enumerate(rows):
+        measured = [measure(one, truth) for one in prediction]
+        for metric in TESTED:
+            expected = np.mean([one[metric] for one in measured])
+            assert resampled.interval(row, metric).value == pytest.approx(expected)
+
+
+def test_bootstrap_intervals_against_a_direct_computation(numbers):
+    truth, *rows = numbers
+    resampled = resample(rows, truth, 0)
+    rng = np.random.default_rng(1)
+    drawn = []
+    for _ in range(500):
+        items = rng.integers(0, len(truth), len(truth))
+        means = [pd.DataFrame([measure(one[items], truth[items]) for one in row]).mean() for row in rows[:2]]
+        drawn.append((means[0] - means[1])[list(TESTED)])
+    low, high = pd.DataFrame(drawn).quantile([0.025, 0.975]).to_numpy()
+    for m, metric in enumerate(TESTED):
+        found = resampled.difference(0, 1, metric)
+        assert (found.low, found.high) == pytest.approx((low[m], high[m]), abs=0.12 * (high[m] - low[m]))
+        assert found.low < found.value < found.high
+        reverse = resampled.difference(1, 0, metric)
+        assert (reverse.low, reverse.high) == pytest.approx((-found.high, -found.low))
+
+
+def test_a_constant_prediction_has_no_src(numbers):
+    truth, first, _ = numbers
+    resampled = resample([first, np.zeros((1, 80, 2))], truth, 0)
+    assert np.isnan(resampled.difference(0, 1, "SRC").value) and not resampled.difference(0, 1, "SRC").excludes_zero
+    assert np.isfinite(resampled.difference(0, 1, "nMSE").low)
+
+
+def test_wilcoxon_against_scipy(numbers):
+    truth, first, second = numbers
+    error = [np.abs(p - truth).mean(axis=(0, 2)) for p in (first, second)]
+    p, smaller = wilcoxon(first, second, truth)
+    assert p == pytest.approx(stats.wilcoxon(*error).pvalue)
+    assert smaller == bool(stats.wilcoxon(*error, alternative="less").pvalue < 0.5)
+    assert wilcoxon(second, first, truth) == (pytest.approx(p), not smaller)
+    assert wilcoxon(first, first, truth) == (1.0, False)
+
+
+def test_holm_by_hand():
+    # ascending 0.01, 0.02, 0.03, 0.2: times 4, 3, 2, 1 gives 0.04, 0.06, 0.06, 0.2; never falling, never above 1
+    assert holm([0.03, 0.01, 0.2, 0.02]) == pytest.approx([0.06, 0.04, 0.2, 0.06])
+    assert holm([0.04, 0.03]) == pytest.approx([0.06, 0.06])
+    assert holm([0.9, 0.8]) == [1, 1] and holm([0.5]) == [0.5] and holm([]) == []
+
+
+# ---- words and tables --------------------------------------------------------------------------------
+
+
+def result(name: str, values: list[float], prediction=None, trivial: bool = False) -> Result:
+    """A row whose seeds measured `values` in every metric."""
+    if prediction is None:
+        prediction = np.random.default_rng(len(name)).normal(size=(len(values), 4, 1))
+    measured = [dict.fromkeys(METRICS, value) for value in values]
+    method, seeds = "" if trivial else "MMRA", list(range(len(values)))
+    return Result(name, method, prediction, measured, seeds, [1.0] * len(values))
+
+
+def test_best_and_second_with_ties():
+    rows = [result(str(value), [value]) for value in (0.7004, 0.7, 0.8, float("nan"), 0.9, 0.8)]
+    assert marks(rows, "nMSE") == ["best", "best", "second", "", "", "second"]
+    assert marks(rows, "SRC") == ["", "", "second", "", "best", "second"]
+    assert marks(rows[3:4], "MAE") == [""] and marks(rows[:2], "MAE") == ["best", "best"]
+
+
+def test_spread_over_seeds():
+    assert figure(result("a", [0.7, 0.8]), "MAE") == "0.750 ± 0.071"
+    assert figure(result("a", [0.7]), "MAE") == "0.700" and result("a", [0.7]).seeds_in_words == "1 seed"
+    same = result("a", [0.7, 0.7], np.ones((2, 4, 1)))
+    assert figure(same, "MAE") == "0.700" and same.seeds_in_words == "2 seeds, deterministic" and same.std("MAE") == 0
+    assert figure(result("a", [float("nan")]), "SRC") == "-"
+    assert result("a", [0.7], trivial=True).seeds_in_words == "deterministic"
+
+
+def test_latex_is_escaped():
+    assert escaped("a_b & 50 % {x} #1 $ ~ ^ \\ ±") == (
+        r"a\_b \& 50 \% \{x\} \#1 \$ \textasciitilde{} \textasciicircum{} \textbackslash{} $\pm$"
+    )
+
+
+def test_words_say_what_is_and_what_is_not_shown():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(300, 1))
+    good, alike, bad = (truth + s * rng.normal(size=(1, 300, 1)) for s in (0.5, 0.5, 2))
+    rows = [result(name, [0.5], prediction) for name, prediction in (("good", good), ("alike", alike), ("bad", bad))]
+    verdicts = judge(rows, resample([good, alike, bad], truth, 0), "good", truth)
+    assert sentence(verdicts[0]).startswith("**alike**: for nMSE, SRC and MAE no difference is shown. That the items'")
+    assert sentence(verdicts[1]) == (
+        "**bad**: good is better in nMSE, SRC and MAE. good's absolute errors are the smaller ones (p < 0.001)."
+    )
+    (_, reverse) = judge(rows[::-1], resample([bad, alike, good], truth, 0), "bad", truth)
+    assert sentence(reverse).startswith(
+        "**good**: bad is worse in nMSE, SRC and MAE. bad's absolute errors are the larger"
+    )
+
+
+def test_repeatable_flags_are_all_kept(load_script):
+    args = load_script("baselines/compare.py").build_parser().parse_args(["--row", "a=MMRA", "--row", "b=MMRA"])
+    assert args.row == args.typed["row"] == ["a=MMRA", "b=MMRA"] and "flags" not in args.typed
