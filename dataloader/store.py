@@ -172,7 +172,9 @@ class FeatureStore:
             refuse_to_overwrite(folder)
         folder.mkdir(parents=True, exist_ok=True)
         # From here until dataset.json stands the folder holds no data set: half of one is never opened.
-        for name in ("dataset.json", "neighbours.npz", *(f"{array}.npy" for array in ARRAYS)):
+        # dataset.json.next goes first: with it, files of a killed `keep` would be put in place of the new ones.
+        arrays = (f"{array}.npy" for array in ARRAYS)
+        for name in (f"dataset.json{NEXT}", "dataset.json", "neighbours.npz", *arrays, "skipped.csv"):
             (folder / name).unlink(missing_ok=True)
         items.write(folder / "items.parquet")
         store = cls(folder, items, {})
@@ -264,6 +266,23 @@ def _finish_replacement(folder: Path) -> None:
 def refuse_to_overwrite(folder: Path) -> None:
     if (folder / "dataset.json").exists():
         raise InputError(f"{folder}: a data set is here already; --overwrite replaces it")
+
+
+def create_or_continue(
+    folder: Path, items: Items, *, family: str, label: dict, overwrite: bool
+) -> tuple[FeatureStore, bool]:
+    """The data set of these items, and whether it was made anew: one that is there already goes on as it is.
+
+    Items that a later step has left out are no difference: what counts is what was imported. InputError where a data
+    set of other items is there.
+    """
+    if overwrite or not (folder / "dataset.json").exists():
+        return FeatureStore.create(folder, items, family=family, label=label, overwrite=overwrite), True
+    store = FeatureStore.open(folder)
+    there = (store.info.get("imported"), store.family, store.info["label"])
+    if there != (items.digest(), family, label):
+        raise InputError(f"{folder}: a data set of other items, labels or splits is here; --overwrite replaces it")
+    return store, False
 
 
 def _checked_info(path: Path) -> dict:

@@ -13,7 +13,7 @@ from tiny import make_store as full_store
 
 from dataloader.console import InputError
 from dataloader.items import Items
-from dataloader.store import FeatureStore, describe
+from dataloader.store import FeatureStore, create_or_continue, describe
 
 LABEL = {"names": ["loops"], "transform": "log2", "offset": 1}
 
@@ -212,6 +212,35 @@ PROBLEMS = {
     "infinite labels (000)": {"label": np.array([[np.inf], [1], [1], [1], [1], [1]])},
     "1 items of split train without a finite label (001)": {"label": np.array([[1], [np.nan], [1], [1], [1], [1]])},
 }
+
+
+def test_overwriting_leaves_nothing_of_an_interrupted_replacement(tmp_path, monkeypatch):
+    old = make_store(tmp_path / "data", make_items(12))
+    (old.folder / "skipped.csv").write_text("item_id,stage,reason\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(FeatureStore, "open", lambda folder: None)  # killed before the new files are put into place
+        old.keep(np.arange(12) > 3)
+    assert (old.folder / "dataset.json.next").exists()
+    FeatureStore.create(old.folder, make_items(7), family="NUS", label=LABEL, overwrite=True)
+    assert len(FeatureStore.open(old.folder)) == 7 and not (old.folder / "skipped.csv").exists()
+
+
+def test_a_data_set_goes_on_with_the_items_it_was_made_of_alone(tmp_path):
+    settings = {"family": "MicroLens", "label": LABEL, "overwrite": False}
+    store, created = create_or_continue(tmp_path / "data", make_items(), **settings)
+    assert created
+    store.keep(np.arange(6) > 0)  # as a later step does with an item that it cannot use
+    store, created = create_or_continue(tmp_path / "data", make_items(), **settings)
+    assert not created and len(store) == 5
+    for items, change in (
+        (make_items(7), {}),
+        (make_items(), {"family": "NUS"}),
+        (make_items(), {"label": LABEL | {"offset": 2}}),
+    ):
+        with pytest.raises(InputError, match=r"other items, labels or splits is here; --overwrite replaces it"):
+            create_or_continue(tmp_path / "data", items, **settings | change)
+    store, created = create_or_continue(tmp_path / "data", make_items(7), **settings | {"overwrite": True})
+    assert created and len(store) == 7
 
 
 def test_all_problems_of_the_items_come_together():
