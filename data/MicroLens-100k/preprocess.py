@@ -20,7 +20,9 @@ def build_parser() -> Parser:
     parser.add_argument("--raw", type=Path, required=True, help=f"folder of the release: {TITLES} ...")
     add_dataset_flags(parser, default_id="MicroLens-100k")
     parser.add_argument("--label", default="comments", choices=LABELS, help="count to predict: log2(count + offset)")
-    parser.add_argument("--log_offset", type=number(0), default=0.0, help="published: 0, which a count of 0 has not")
+    parser.add_argument(
+        "--log_offset", type=number(0), default=0.0, help="published: 0; items of a count of 0 have no label then"
+    )
     parser.add_argument(
         "--counts",
         choices=tuple(COUNT_FILES),
