@@ -7,6 +7,7 @@ and no item of test or predict is ever retrieved. Equal similarities go to the l
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -38,11 +39,47 @@ def build_parser() -> Parser:
     )
     add_device_flag(parser)
     parser.add_argument("--batch_size", type=whole_number(1), default=2048, help="queries searched at once")
+    show = parser.add_argument_group("a picture of what is retrieved")
+    show.add_argument(
+        "--show",
+        type=whole_number(1),
+        metavar="N",
+        help="draw the frames of N test items and of their nearest neighbours as neighbours.png; neighbours of "
+        "the same K and bank that are there already are not searched anew",
+    )
+    source = show.add_mutually_exclusive_group()
+    source.add_argument("--videos", type=Path, help="folder of <item id>.mp4, for --show")
+    source.add_argument(
+        "--frames", type=Path, help="folder of <item id>_<i>.jpg; the data set's folder frames without it"
+    )
     return parser
 
 
 def main(args) -> None:
+    if idle := [flag for flag in ("videos", "frames") if flag in args.typed and not args.show]:
+        raise InputError(f"--{idle[0]} is for --show, which is not given")
     store = FeatureStore.open(dataset_folder(args), need=("retrieval",))
+    neighbours = already_there(store, args) if args.show else None
+    if neighbours is None:
+        neighbours = retrieve(store, args)
+    if args.show:  # matplotlib and decoders are not loaded for nothing
+        from feature_engineering.showcase import show_neighbours
+
+        print(f"{show_neighbours(store, neighbours, args.show, args.videos, args.frames)}: queries and neighbours")
+    print(f"next: python train.py --dataset_path {args.dataset_path} --dataset_id {args.dataset_id}")
+
+
+def already_there(store: FeatureStore, args) -> Neighbours | None:
+    """The store's neighbours where they are those that would be searched."""
+    try:
+        found = Neighbours.read(store)
+    except InputError:
+        return None
+    return found if (found.k, found.bank) == (args.num_of_retrieved_items, args.bank) else None
+
+
+def retrieve(store: FeatureStore, args) -> Neighbours:
+    """Search, and write neighbours.npz."""
     device = pick_device(args.device)
     bank = np.flatnonzero(np.isin(store.items.split, BANKS[args.bank]))
     k = args.num_of_retrieved_items
@@ -57,10 +94,11 @@ def main(args) -> None:
     ids, similarity = search(store.retrieval, bank, k, device=device, batch_size=args.batch_size, progress=True)
     seconds = time.perf_counter() - start
     backend = f"exact cosine, torch {torch.__version__} on {device.type}"
-    path = Neighbours(ids, similarity, k, args.bank, backend, store.fingerprint).write(store)
+    neighbours = Neighbours(ids, similarity, k, args.bank, backend, store.fingerprint)
+    path = neighbours.write(store)
     print(f"{path}: {k} neighbours for {len(store)} items from a bank of {len(bank)} ({args.bank}), {seconds:.1f} s")
     print(f"mean similarity: nearest {similarity[:, 0].mean():.3f}, {k}th {similarity[:, -1].mean():.3f}")
-    print(f"next: python train.py --dataset_path {args.dataset_path} --dataset_id {args.dataset_id}")
+    return neighbours
 
 
 def search(

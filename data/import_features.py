@@ -1,6 +1,7 @@
 """Turn any table of items (CSV, TSV, JSON Lines or Parquet) and, if there are any, feature arrays into a data set.
 
-Items without a count or label go to split predict. Features may be added later, by feature_engineering/.
+Items without a count or label go to split predict. With --videos <folder> all features are made as well: a table and a
+folder of videos is all that a new data set needs. Without it features may be added later, by feature_engineering/.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ import pyarrow.parquet as pq
 
 from dataloader.console import InputError, Parser, add_dataset_flags, dataset_folder, listed, number, run_script
 from dataloader.feature_files import load_features
-from dataloader.hints import next_steps
 from dataloader.items import SPLITS, Items
 from dataloader.scaling import add_normalise_flag, add_normalised, check_normalised, modes_by_array
 from dataloader.splits import FEWEST, published_split
-from dataloader.store import DTYPES, FAMILIES, FeatureStore, describe, refuse_to_overwrite
+from dataloader.store import DTYPES, FAMILIES, FeatureStore, refuse_to_overwrite
+from feature_engineering.sequence import add_sequence_flags, run_sequence
 
 MOST_CHARACTERS = 2**31 - 1  # in one CSV field; the csv module's own limit is 131072
 
@@ -50,6 +51,7 @@ def build_parser() -> Parser:
     features.add_argument("--retrieval", metavar="FILE", help="(items, dimension); the textual features if not given")
     add_normalise_flag(features, default=["none"])
     features.add_argument("--dtype", default="float32", choices=DTYPES, help="precision of the stored features")
+    add_sequence_flags(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace a data set that is already there")
     return parser
 
@@ -58,7 +60,7 @@ def main(args) -> None:
     folder, modes = dataset_folder(args), modes_by_array(args.normalise)
     files = feature_files(args)
     refuse_idle_flags(args, files)
-    if not args.overwrite:
+    if not args.overwrite and not args.videos:
         refuse_to_overwrite(folder)
     targets = args.count_column or args.label_column or []
     wanted = [args.id_column, args.text_column, *targets, *filter(None, [args.split_column])]
@@ -73,8 +75,10 @@ def main(args) -> None:
     transform, offset = ("log2", args.log_offset) if args.count_column else ("none", 0)
     label = {"names": targets or ["label"], "transform": transform, "offset": offset}
     label["split_by"] = f"column {args.split_column}" if args.split_column else "published"
-    store = FeatureStore.create(folder, items, family=args.family, label=label, overwrite=args.overwrite)
+    store = FeatureStore.create_or_continue(folder, items, family=args.family, label=label, overwrite=args.overwrite)
     for name, array in arrays.items():
+        if name in store.arrays:
+            continue
         source = Path(files[name]).name
         if name == "retrieval" and not args.retrieval:
             source += ": the textual features, as no --retrieval was given"
@@ -82,13 +86,14 @@ def main(args) -> None:
         add_normalised(store, name, array, modes[name], dtype=args.dtype, source=source)
     for warning in store.check_features(*(name for name in ("visual", "textual") if name in arrays)):
         print(f"warning: {warning}", file=sys.stderr)
-    print(describe(store))
-    print(next_steps(store))
+    run_sequence(store, args, modes)
 
 
 def feature_files(args) -> dict[str, str]:
     """Array of the store -> the file it comes from."""
-    files = {"visual": args.visual, "textual": args.textual, "retrieval": args.retrieval or args.textual}
+    # With --videos retrieval vectors are made as well; else the textual features serve there.
+    retrieval = args.retrieval or (None if args.videos else args.textual)
+    files = {"visual": args.visual, "textual": args.textual, "retrieval": retrieval}
     return {name: file for name, file in files.items() if file}
 
 
@@ -98,11 +103,13 @@ def refuse_idle_flags(args, files: dict[str, str]) -> None:
         raise InputError(f"the columns {', '.join(targets)} name a target twice; name each once")
     if "log_offset" in args.typed and not args.count_column:
         raise InputError("--log_offset belongs to --count_column, which is not given")
+    if args.videos:
+        return
     named = [setting.partition("=")[0] for setting in args.normalise if "=" in setting]
     if idle := [name for name in named if name not in files]:
         raise InputError(f"--normalise {idle[0]}=...: no --{idle[0]} features are given")
     if idle := [flag for flag in ("normalise", "dtype") if flag in args.typed and not files]:
-        raise InputError(f"--{idle[0]}: no features are given; --visual, --textual and --retrieval bring them")
+        raise InputError(f"--{idle[0]}: no features are given; --visual, --textual, --retrieval or --videos bring them")
 
 
 def load_arrays(files: dict[str, str], items: Items, modes: dict[str, str], dtype: str, problems: list[str]) -> dict:

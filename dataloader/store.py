@@ -183,6 +183,18 @@ class FeatureStore:
         store._write_info()
         return store
 
+    @classmethod
+    def create_or_continue(cls, folder: Path | str, items: Items, *, family: str, label: dict, overwrite: bool):
+        """`create`, or the data set that is there where it was made of the same items: work on it goes on."""
+        folder = Path(folder)
+        if overwrite or not (folder / "dataset.json").exists():
+            return cls.create(folder, items, family=family, label=label, overwrite=overwrite)
+        store = cls.open(folder)
+        if (store.info.get("imported"), store.family, store.info["label"]) != (items.digest(), family, label):
+            raise InputError(f"{folder}: a data set of other items or labels is here already; --overwrite replaces it")
+        print(f"{folder}: the data set is there already, going on with it")
+        return store
+
     def keep(self, kept: np.ndarray) -> FeatureStore:
         """The data set without the items that the mask `kept` (N,) leaves out, and without neighbours.
 

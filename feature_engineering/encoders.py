@@ -74,6 +74,8 @@ def fetch(name: str) -> Source:
     if Path(name).is_dir():  # named without its place: a data set says what made it, not where that lay
         return Source(Path(name), Path(name).resolve().name, None)
     repository, _, revision = name.partition("@")
+    if name.startswith((".", "/", "~")):
+        raise InputError(f"--encoder {name}: no such folder")
     try:
         folder = snapshot_download(repository, revision=revision or None, allow_patterns=HUB_FILES)
         if not any(Path(folder).glob("*.safetensors")):  # older repositories; read as plain tensors, never as code
@@ -119,14 +121,17 @@ def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
 
 def provenance(model: torch.nn.Module, source: Source, **settings) -> dict:
     """What dataset.json says of an encoder: its name, hub commit or hash of its weights, and how it was run."""
-    revision = source.revision
-    if revision is None:
-        sha = hashlib.sha256()
-        for key, tensor in sorted(model.state_dict().items()):
-            sha.update(key.encode() + tensor.cpu().float().contiguous().numpy().tobytes())
-        revision = f"weights-sha256:{sha.hexdigest()[:16]}"
     dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
-    return {"encoder": {"name": source.label, "revision": revision, "dtype": dtype, **settings}}
+    return {"encoder": {"name": source.label, "revision": revision_of(model, source), "dtype": dtype, **settings}}
+
+
+def revision_of(model: torch.nn.Module, source: Source) -> str:
+    if source.revision is not None:
+        return source.revision
+    sha = hashlib.sha256()
+    for key, tensor in sorted(model.state_dict().items()):
+        sha.update(key.encode() + tensor.cpu().float().contiguous().numpy().tobytes())
+    return f"weights-sha256:{sha.hexdigest()[:16]}"
 
 
 def to_device(batch: np.ndarray, model: torch.nn.Module) -> torch.Tensor:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 from transformers.image_processing_utils import BaseImageProcessor
 
+from feature_engineering.pictures import read_image
 from feature_engineering.videos import capture
 
 _processor: BaseImageProcessor | None = None
@@ -35,12 +36,3 @@ def from_images(paths: list[Path], frame_num: int) -> tuple[np.ndarray, int, str
 def process(image: Image.Image) -> np.ndarray:
     """(3, H, W) float32"""
     return np.asarray(_processor(images=image, return_tensors="np")["pixel_values"][0], dtype=np.float32)
-
-
-def read_image(path: Path) -> Image.Image:
-    """The picture as a viewer shows it: upright, in RGB; ValueError that names the file where it cannot be read."""
-    try:
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path.name} cannot be read ({type(error).__name__})") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -43,10 +44,14 @@ def fail_on(reasons: dict[str, str], policy: str, place: Path) -> None:
         )
 
 
-def write_skipped(folder: Path, stage: str, reasons: dict[str, str]) -> Path:
-    """Put a stage's items into `folder`/skipped.csv; those of other stages stay, and an item's first reason counts."""
-    path = folder / "skipped.csv"
-    rows = [row for row in read_skipped(folder) if row["stage"] != stage]
+def write_skipped(folder: Path, stage: str, reasons: dict[str, str], tried: Iterable[str] | None = None) -> Path:
+    """Put the items of this stage into `folder`/skipped.csv; the first stage that an item failed in counts.
+
+    Rows of other stages stay, and of this one those of items that were not `tried` now (None: all were).
+    """
+    path, tried = folder / "skipped.csv", None if tried is None else set(tried)
+    old = read_skipped(folder)
+    rows = [row for row in old if row["stage"] != stage or (tried is not None and row["item_id"] not in tried)]
     before = {row["item_id"] for row in rows}
     rows += [dict(zip(COLUMNS, (item, stage, why), strict=True)) for item, why in reasons.items() if item not in before]
     if rows or path.exists():
@@ -74,23 +79,32 @@ def read_skipped(folder: Path) -> list[dict[str, str]]:
 def leave_out(
     store: FeatureStore, progress: Progress, policy: str, stage: str, place: Path
 ) -> tuple[FeatureStore, np.ndarray]:
-    """Act on the items that failed: the data set as it is to be, and its rows among the progress's units.
+    """Act on the units of `progress` that failed: the data set as it is to be, and its rows among the units."""
+    failed = progress.failed
+    kept = np.array([policy != "skip" or key not in failed for key in progress.keys])
+    if len(store) == kept.sum() < progress.total:  # an earlier run has left them out and was killed then
+        return store, np.flatnonzero(kept)
+    store, kept = leave_out_failed(store, failed, policy, stage, place)
+    return store, np.flatnonzero(kept)
+
+
+def leave_out_failed(
+    store: FeatureStore, failed: dict[str, str], policy: str, stage: str, place: Path
+) -> tuple[FeatureStore, np.ndarray]:
+    """List the items that `failed` (item id -> why), leave them out where that is the policy: the data set, the mask.
 
     InputError where every item failed: the data set is left as it is.
     """
-    failed, total = progress.failed, progress.total
-    path = write_skipped(store.folder, stage, failed)
+    total, path = len(store), write_skipped(store.folder, stage, failed, tried=store.items.item_id)
     shown = listed(f"{item}: {why}" for item, why in failed.items())
     if len(failed) == total:
         raise InputError(f"{place}: none of the {total} items could be used ({shown}); see {path}")
     if not failed:
-        return store, np.arange(total)
+        return store, np.ones(total, bool)
     what = "left out" if policy == "skip" else "given zeros"
     print(f"{len(failed)} of {total} items {what}, listed in {path} ({shown})")
-    kept = np.array([policy != "skip" or key not in failed for key in progress.keys])
-    if len(store) > kept.sum():  # else an earlier run has left them out and was killed then
-        store = store.keep(kept)
-    return store, np.flatnonzero(kept)
+    kept = np.array([policy != "skip" or item_id not in failed for item_id in store.items.item_id])
+    return (store if kept.all() else store.keep(kept)), kept
 
 
 def warn_of_losses(lost: int, total: int, path: Path) -> None:

@@ -7,30 +7,18 @@ video_frame_capture.py writes them. A killed or stopped run goes on where it was
 
 from __future__ import annotations
 
-import argparse
-
-import numpy as np
-import torch
-from transformers import AutoImageProcessor, AutoModel
-
 from dataloader.arrays import Rows
-from dataloader.console import InputError, Parser, dataset_folder, run_script
-from dataloader.device import pick_device
+from dataloader.console import Parser, dataset_folder, run_script
 from dataloader.store import FeatureStore
 from feature_engineering.captured import CAPTURED, write_captured
 from feature_engineering.encoders import (
     add_encoder_flags,
     add_storage_flags,
     check_before_encoding,
-    fetch,
-    load_encoder,
-    load_pretrained,
-    provenance,
-    to_device,
     write_features,
 )
-from feature_engineering.frames import SHARD_ITEMS, Plan, add_source_flags, batches_by_shard, make_plan
-from feature_engineering.progress import Progress
+from feature_engineering.frames import add_source_flags, make_plan
+from feature_engineering.images import ImageEncoder, encode_frames
 from feature_engineering.skipped import leave_out, warn_of_losses
 
 PUBLISHED = "google/vit-base-patch16-224-in21k"
@@ -49,100 +37,12 @@ def main(args) -> None:
     check_before_encoding(store, ["visual"], args)
     plan = make_plan(store, args)
     encoder = ImageEncoder(args)
-    progress = encode_videos(store, plan, encoder, args, "visual")
+    progress = encode_frames(store, plan, encoder, args, "visual")
     store, rows = leave_out(store, progress, args.on_error, "visual", plan.place)
     write_captured(store.folder / CAPTURED, progress.notes("captured"))
     write_features(store, ["visual"], Rows(progress.features, rows), args, encoder.provenance())
     progress.remove()
     warn_of_losses(len(progress.failed), progress.total, store.folder / "skipped.csv")
-
-
-class ImageEncoder:
-    """An image encoder and its processor, as the flags ask for them."""
-
-    def __init__(self, args: argparse.Namespace):
-        self.source = fetch(args.encoder)
-        self.processor = load_pretrained(AutoImageProcessor, self.source, backend="pil")
-        self.model = load_encoder(self.source, pick_device(args.device), args.precision, AutoModel)
-        if hasattr(self.model.config, "mask_ratio"):
-            self.model.config.mask_ratio = 0.0  # ViTMAE hides random patches in inference mode too
-        self.pooling = None  # known with the first batch
-
-    @torch.inference_mode()
-    def __call__(self, pixels: np.ndarray) -> torch.Tensor:
-        """(B, 3, H, W) -> (B, D), still on the device: nothing waits for it yet."""
-        pooled, self.pooling = pool(self.model, to_device(pixels, self.model))
-        return pooled
-
-    def provenance(self, **settings) -> dict:
-        if self.pooling is None:  # all was encoded by an earlier run
-            size = self.processor.crop_size if getattr(self.processor, "do_center_crop", None) else self.processor.size
-            side = size.get("height") or size.get("shortest_edge")
-            self(np.zeros((1, 3, side, side), np.float32))
-        return provenance(self.model, self.source, pooling=self.pooling, **settings)
-
-
-def encode_videos(
-    store: FeatureStore, plan: Plan, encoder: ImageEncoder, args: argparse.Namespace, name: str
-) -> Progress:
-    """The vectors (N, F, D) of all items, in a Progress; what an earlier run finished is not done again."""
-    settings = {
-        "encoder": encoder.source.label,
-        "revision": encoder.source.revision or provenance(encoder.model, encoder.source)["encoder"]["revision"],
-        "precision": str(next(encoder.model.parameters()).dtype),
-        "frame_num": plan.frame_num,
-        "frames": "videos" if args.videos else "pictures",
-        "batch_size": args.batch_size,
-    }
-    folder = store.folder / f"{name}.progress"
-    progress = Progress.open(folder, settings, plan.item_ids, SHARD_ITEMS, restart=args.overwrite)
-    if progress.done:
-        print(f"{folder}: going on, {progress.units_done} of {progress.total} videos are encoded")
-    for number, units, batches, failed, captured in batches_by_shard(plan, progress, encoder.processor, args):
-        vectors = torch.cat([encoder(batch) for batch in batches]).float().cpu().numpy()  # (S * F, D)
-        vectors = vectors.reshape(len(units), plan.frame_num, -1)
-        failed |= {plan.item_ids[units[i]]: "NaN or infinite features" for i in np.flatnonzero(~finite(vectors))}
-        vectors[[item_id in failed for item_id in plan.item_ids[units.start : units.stop]]] = 0
-        progress.commit(number, vectors, failed=failed, captured=captured)
-    return progress
-
-
-def finite(vectors: np.ndarray) -> np.ndarray:
-    """(S,) which items' vectors (S, ...) hold no NaN and no infinity."""
-    return np.isfinite(vectors).reshape(len(vectors), -1).all(axis=1)
-
-
-def pool(model, pixels: torch.Tensor) -> tuple[torch.Tensor, str]:
-    """(B, 3, H, W) -> one vector a picture (B, Dv), and how it was made.
-
-    The projected embedding where the encoder has one (CLIP, SigLIP); the CLS vector where there is a CLS token (ViT,
-    DINOv2); else the mean over tokens (Swin) or the pooled feature map (ResNet, ConvNeXt). The pooler behind a CLS
-    token is passed over: many checkpoints carry no weights for it.
-    """
-    if hasattr(model, "get_image_features"):
-        return _one_vector(model.get_image_features(pixel_values=pixels).pooler_output), "projected"
-    output = model(pixel_values=pixels)
-    states = output.last_hidden_state  # (B, L, D), or (B, D, H, W) of a convolutional encoder
-    if states.ndim == 4:
-        pooled = getattr(output, "pooler_output", None)
-        if pooled is not None:
-            return _one_vector(pooled.flatten(start_dim=1)), "pooler"  # (B, D)
-        return states.mean(dim=(2, 3)), "mean"  # (B, D)
-    if has_cls_token(model):
-        return states[:, 0], "cls"  # (B, D)
-    return states.mean(dim=1), "mean"  # (B, D)
-
-
-def has_cls_token(model) -> bool:
-    names = ("cls_token", "class_token", "class_embedding")
-    return any(name.rpartition(".")[2] in names for name, _ in model.named_parameters())
-
-
-def _one_vector(pooled) -> torch.Tensor:
-    shape = tuple(getattr(pooled, "shape", ()))
-    if len(shape) != 2:
-        raise InputError(f"--encoder: its image embedding has shape {shape}; one vector a picture was expected")
-    return pooled
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Turn the NUS (Vine) release, as it is distributed, into a data set: labels, splits and the features it brings."""
+"""Turn the NUS (Vine) release, as it is distributed, into a data set: labels, splits and the features it brings.
+
+With --videos <folder>, which holds <video id>.mp4, all features are made of the videos and captions instead.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,12 @@ import numpy as np
 
 from dataloader.console import InputError, Parser, add_dataset_flags, dataset_folder, run_script
 from dataloader.feature_files import load_features
-from dataloader.hints import next_steps
 from dataloader.items import Items
 from dataloader.NUS.dataset import FEATURE_FILES, LABELS, read_raw
 from dataloader.scaling import add_normalise_flag, add_normalised, modes_by_array
 from dataloader.splits import published_split, time_split, user_split
-from dataloader.store import FeatureStore, describe, refuse_to_overwrite
+from dataloader.store import FeatureStore, refuse_to_overwrite
+from feature_engineering.sequence import add_sequence_flags, run_sequence
 
 
 def build_parser() -> Parser:
@@ -36,6 +39,7 @@ def build_parser() -> Parser:
         "time: the newest videos are test",
     )
     add_normalise_flag(parser, default=["visual=standard+l2"])
+    add_sequence_flags(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace a data set that is already there")
     return parser
 
@@ -43,17 +47,19 @@ def build_parser() -> Parser:
 def main(args) -> None:
     folder = dataset_folder(args)
     modes = modes_by_array(args.normalise)
-    if not args.overwrite:
+    if not args.overwrite and not args.videos:
         refuse_to_overwrite(folder)
     raw = read_raw(args.raw, with_users=args.split_by == "user")
     n = len(raw.video_id)
     features = {
         name: load_features(args.raw / file, name, raw.video_id)
         for name, file in FEATURE_FILES.items()
-        if (args.raw / file).exists()
+        if (args.raw / file).exists() and not args.videos
     }
+    if args.videos and "normalise" not in args.typed:  # the default is for the release's histogram
+        modes = dict.fromkeys(modes, "none")
     named = {setting.rpartition("=")[0] for setting in args.typed.get("normalise", [])}
-    if "normalise" in args.typed and (not features or named - {"", *features}):
+    if "normalise" in args.typed and not args.videos and (not features or named - {"", *features}):
         known = ", ".join(f"{name} {file}" for name, file in FEATURE_FILES.items())
         raise InputError(
             f"--normalise {' '.join(args.normalise)}: no such features in --raw {args.raw} (files: {known})"
@@ -67,11 +73,10 @@ def main(args) -> None:
     }
     items = Items(raw.video_id, raw.text, counts, np.log2(counts + 1), splits[args.split_by]())
     label = {"names": list(targets), "transform": "log2", "offset": 1, "split_by": args.split_by}
-    store = FeatureStore.create(folder, items, family="NUS", label=label, overwrite=args.overwrite)
+    store = FeatureStore.create_or_continue(folder, items, family="NUS", label=label, overwrite=args.overwrite)
     for name, array in features.items():
         add_normalised(store, name, array, modes[name], source=FEATURE_FILES[name])
-    print(describe(store))
-    print(next_steps(store))
+    run_sequence(store, args, modes)
     if "textual" in features:
         print(
             f"or for better captions than {FEATURE_FILES['textual']}: the same command with --output both --overwrite"

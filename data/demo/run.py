@@ -30,14 +30,13 @@ TRAIN = f"python train.py {DATASET} --feature_dim 64 --lr 1e-3 --epochs 100 --ea
 RUNS = {"MMRA without retrieval": ("no_retrieval", " --no_retrieval"), "MMRA": ("mmra", "")}
 MADE = ("raw", "encoders", "frames", *(f"runs/{name}" for name, _ in RUNS.values()))
 
+VIDEOS = f"{DEMO}/raw/videos"
 PREPARATION = (
     f"python data/import_features.py --table {DEMO}/raw/items.csv {DATASET} --text_column title "
-    "--count_column comments --split_column split --overwrite",
-    f"python feature_engineering/frame_capture.py {DATASET} --videos {DEMO}/raw/videos --frame_num 4",
-    f"python feature_engineering/visual_engineering.py {DATASET} --encoder {DEMO}/encoders/vit --normalise standard",
-    f"python feature_engineering/textual_engineering.py {DATASET} --encoder {DEMO}/encoders/bert --output both "
-    "--normalise standard",
-    f"python retriever.py {DATASET}",
+    f"--count_column comments --split_column split --videos {VIDEOS} --frame_num 4 "
+    f"--visual_encoder {DEMO}/encoders/vit --textual_encoder {DEMO}/encoders/bert "
+    f"--retrieval_encoder {DEMO}/encoders/bert --caption_encoder none --normalise standard --overwrite",
+    f"python retriever.py {DATASET} --show 8 --videos {VIDEOS}",
 )
 
 
@@ -54,7 +53,7 @@ def main() -> None:
         folders[method] = newest(f"{DEMO}/runs/{name}")
         run(f"python test.py --model_path {folders[method]}")
     print_table(videos, folders)
-    print(f"pictures: {folders['MMRA']}/figures/*.png")
+    print(f"pictures: data/demo/neighbours.png (what was retrieved), {folders['MMRA']}/figures/*.png")
     print(f"{time.perf_counter() - start:.0f} s in all")
 
 

@@ -1,0 +1,37 @@
+"""captions.jsonl of a data set: an item a line, with the captions of its frames."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from dataloader.console import InputError
+from dataloader.files import written_beside
+
+CAPTIONS = "captions.jsonl"
+
+
+def write_captions(path: Path, captions: dict[str, list[str]], encoder: dict) -> None:
+    """item id -> its F captions; the first line says what made them."""
+    with written_beside(path) as partial, partial.open("w", encoding="utf-8") as file:
+        for line in (encoder, *({"item_id": item_id, "captions": texts} for item_id, texts in captions.items())):
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def read_captions(path: Path) -> dict[str, list[str]]:
+    """Item id -> captions; empty where there is no such file."""
+    captions: dict[str, list[str]] = {}
+    if not path.exists():
+        return captions
+    with path.open(encoding="utf-8", newline="\n") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                content = json.loads(line)
+                if "encoder" not in content:
+                    captions[content["item_id"]] = [str(text) for text in content["captions"]]
+            except (ValueError, KeyError, TypeError) as error:
+                raise InputError(
+                    f'{path} line {number}: expected {{"item_id": ..., "captions": [...]}} ({error}); make it anew '
+                    "with feature_engineering/captioning.py --overwrite"
+                ) from None
+    return captions

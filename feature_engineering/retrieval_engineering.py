@@ -1,0 +1,120 @@
+"""Make the vectors that the retriever compares (N, R): of title and captions as published, or of CLIP.
+
+--source captions  the title and the captions of the frames (captioning.py), joined by [SEP], through a text encoder
+                   (published: WhereIsAI/UAE-Large-V1 with its retrieval prompt)
+--source text      the title alone through a text encoder
+--source frames    the mean of the frames' embeddings by CLIP or its kin, each of length 1
+--source fused     the sum of that mean and of the title's embedding by the same CLIP, both of length 1
+Vectors that were made elsewhere come in by data/import_features.py --retrieval.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+import numpy as np
+
+from dataloader.arrays import Rows, blocks
+from dataloader.console import InputError, Parser, dataset_folder, run_script
+from dataloader.hints import place
+from dataloader.store import FeatureStore
+from feature_engineering.captions import CAPTIONS, read_captions
+from feature_engineering.encoders import (
+    add_encoder_flags,
+    add_storage_flags,
+    check_before_encoding,
+    write_features,
+)
+from feature_engineering.frames import add_source_flags, make_plan
+from feature_engineering.images import ImageEncoder, encode_frames
+from feature_engineering.skipped import leave_out, warn_of_losses
+from feature_engineering.texts import RETRIEVAL_PROMPT_OF, TextEncoder, add_text_flags, encode_texts
+
+PUBLISHED = "WhereIsAI/UAE-Large-V1"
+SEPARATOR = " [SEP] "
+OF_FRAMES, OF_TEXT = ("frames", "fused"), ("captions", "text", "fused")
+FRAME_FLAGS = ("videos", "frames", "frame_num", "workers", "timeout", "on_error")
+TEXT_FLAGS = ("pooling", "prompt", "max_length")
+
+
+def build_parser() -> Parser:
+    parser = Parser(description=__doc__)
+    add_encoder_flags(parser, PUBLISHED, batch_size=64)
+    parser.add_argument(
+        "--source", default="captions", choices=("captions", "text", "frames", "fused"), help="what is compared"
+    )
+    add_storage_flags(parser)
+    add_text_flags(parser.add_argument_group("texts"))
+    add_source_flags(parser.add_argument_group("frames, for --source frames and fused"))
+    return parser
+
+
+def main(args) -> None:
+    refuse_idle_flags(args)
+    store = FeatureStore.open(dataset_folder(args))
+    check_before_encoding(store, ["retrieval"], args)
+    if args.source in OF_FRAMES:
+        from_frames(store, args)
+        return
+    texts = with_captions(store) if args.source == "captions" else store.items.text
+    encoder = TextEncoder(args, RETRIEVAL_PROMPT_OF.get(args.encoder.partition("@")[0].rpartition("/")[2], "{text}"))
+    array, progress = encode_texts(texts, encoder, store.folder / "retrieval.progress", args)
+    write_features(store, ["retrieval"], array, args, encoder.provenance() | {"source": args.source})
+    progress.remove()
+
+
+def refuse_idle_flags(args: argparse.Namespace) -> None:
+    idle = [*(FRAME_FLAGS if args.source not in OF_FRAMES else ()), *(TEXT_FLAGS if args.source == "frames" else ())]
+    if typed := [flag for flag in idle if flag in args.typed]:
+        raise InputError(f"--{typed[0]} does nothing with --source {args.source}; leave it out")
+
+
+def with_captions(store: FeatureStore) -> list[str]:
+    """N texts: title and captions, joined by [SEP]; InputError where there are no captions of an item."""
+    captions = read_captions(store.folder / CAPTIONS)
+    missing = [item_id for item_id in store.items.item_id if item_id not in captions]
+    if missing:
+        raise InputError(
+            f"{store.folder / CAPTIONS}: captions of {len(missing)} of {len(store)} items are missing; make them with: "
+            f"python feature_engineering/captioning.py {place(store.folder)} --videos <folder>, or take "
+            "--source text for the titles alone"
+        )
+    pairs = zip(store.items.item_id, store.items.text, strict=True)
+    return [SEPARATOR.join([text, *captions[item_id]]) for item_id, text in pairs]
+
+
+def from_frames(store: FeatureStore, args: argparse.Namespace) -> None:
+    """--source frames and fused."""
+    plan = make_plan(store, args)
+    images = ImageEncoder(args)
+    if not hasattr(images.model, "get_image_features"):
+        raise InputError(f"--encoder {args.encoder}: --source {args.source} takes CLIP or its kin, which embed both")
+    texts = TextEncoder(args, model=images.model) if args.source == "fused" else None
+    frames = encode_frames(store, plan, images, args, "retrieval")
+    store, rows = leave_out(store, frames, args.on_error, "retrieval", plan.place)
+    parts: list[tuple[Rows, Callable]] = [(Rows(frames.features, rows), lambda block: unit(unit(block).mean(axis=1)))]
+    progresses = [frames]
+    if texts is not None:
+        array, progress = encode_texts(store.items.text, texts, store.folder / "retrieval_text.progress", args)
+        parts.append((array, unit))
+        progresses.append(progress)
+    path = frames.folder / "fused.npy"
+    out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(len(rows), frames.features.shape[2]))
+    for block in blocks(parts[0][0]):
+        out[block] = sum(part(array[block]) for array, part in parts)
+    source = (texts or images).provenance() | {"source": args.source, "frame_num": plan.frame_num}
+    write_features(store, ["retrieval"], out, args, source)
+    for progress in progresses:
+        progress.remove()
+    warn_of_losses(len(frames.failed), frames.total, store.folder / "skipped.csv")
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """(..., D) -> the same directions with length 1; zeros stay zeros."""
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors / np.where(length > 0, length, 1)
+
+
+if __name__ == "__main__":
+    run_script(build_parser(), main)

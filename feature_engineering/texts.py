@@ -1,0 +1,133 @@
+"""Texts through a text encoder of transformers: pooling, limits on length, batches of like length, shards."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+from transformers import AutoModel, AutoTokenizer
+
+from dataloader.arrays import Rows
+from dataloader.console import PROGRESS_BAR, InputError, whole_number
+from dataloader.device import pick_device
+from feature_engineering.encoders import fetch, load_encoder, load_pretrained, provenance, revision_of
+from feature_engineering.progress import Progress
+
+POOLINGS = ("mean", "cls", "cls_avg")
+LONGEST_UNLESS_SAID = 512  # tokens; some tokenizers claim 1e30
+SHARD_BATCHES = 16
+# How published encoders want to be used, by the last part of their names; others: mean of the tokens, no prompt
+POOLING_OF = {"angle-bert-base-uncased-nli-en-v1": "cls_avg", "UAE-Large-V1": "cls"}
+RETRIEVAL_PROMPT_OF = {"UAE-Large-V1": "Represent this sentence for searching relevant passages: {text}"}
+
+
+def add_text_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--pooling",
+        choices=POOLINGS,
+        help="mean of the tokens, the first token (cls), or the mean of these two (cls_avg); without it as the "
+        "published encoders want it, else mean; encoders with a projected text embedding (CLIP) give that one",
+    )
+    parser.add_argument("--prompt", help="what is encoded; {text} stands for the item's text")
+    parser.add_argument(
+        "--max_length", type=whole_number(2), help="tokens kept of a text; the encoder's limit without it"
+    )
+
+
+class TextEncoder:
+    """A text encoder and its tokenizer, as the flags ask for them; `default_prompt` where no --prompt was typed."""
+
+    def __init__(self, args: argparse.Namespace, default_prompt: str = "{text}", model=None):
+        self.prompt = args.prompt or default_prompt
+        if "{text}" not in self.prompt:
+            raise InputError(f"--prompt {self.prompt!r}: has no {{text}}, so every item would get the same vector")
+        self.source = fetch(args.encoder)
+        self.tokenizer = load_pretrained(AutoTokenizer, self.source)
+        if self.tokenizer.pad_token is None:  # GPT-2 and its kin; the attention mask hides what is padded
+            self.tokenizer.pad_token = self.tokenizer.eos_token
+        self.model = model or load_encoder(self.source, pick_device(args.device), args.precision, AutoModel)
+        self.pooling = args.pooling or POOLING_OF.get(self.source.label.rpartition("/")[2], "mean")
+        if hasattr(self.model, "get_text_features"):
+            if args.pooling:
+                raise InputError(
+                    f"--pooling {args.pooling}: {args.encoder} has a projected text embedding, which is taken"
+                )
+            self.pooling = "projected"
+        elif self.model.config.is_encoder_decoder:
+            self.model = self.model.get_encoder()
+        config = getattr(self.model.config, "text_config", self.model.config)
+        limits = (args.max_length, getattr(config, "max_position_embeddings", None), self.tokenizer.model_max_length)
+        self.max_length = min(limit for limit in (*limits, LONGEST_UNLESS_SAID) if limit is not None)
+
+    def provenance(self) -> dict:
+        settings = {"pooling": self.pooling, "prompt": self.prompt, "max_length": self.max_length}
+        return provenance(self.model, self.source, **settings)
+
+    @torch.inference_mode()
+    def __call__(self, texts: list[str]) -> torch.Tensor:
+        """B texts -> (B, D), still on the device."""
+        tokens = self.tokenizer(
+            texts, padding=True, truncation=True, max_length=self.max_length, return_tensors="pt"
+        ).to(next(self.model.parameters()).device)
+        return pool(self.model, tokens, self.pooling)
+
+    def lengths(self, texts: Sequence[str]) -> np.ndarray:
+        """(U,) tokens of each text, before any is cut."""
+        step, lengths = 1000, []
+        for start in range(0, len(texts), step):
+            ids = self.tokenizer(list(texts[start : start + step]), truncation=False, verbose=False)["input_ids"]
+            lengths += [len(tokens) for tokens in ids]
+        return np.array(lengths)
+
+
+def encode_texts(texts: Sequence[str], encoder: TextEncoder, folder: Path, args: argparse.Namespace):
+    """N texts -> their vectors (N, D) on disk, and the Progress that holds them until it is removed.
+
+    Equal texts are encoded once: their vectors are then equal to the last bit, and retrieval's ties are real ties.
+    Batches hold texts of like length, so that little is spent on padding.
+    """
+    distinct = list(dict.fromkeys(texts))
+    prompts = [encoder.prompt.replace("{text}", text) for text in distinct]
+    lengths = encoder.lengths(prompts)
+    if cut := int((lengths > encoder.max_length).sum()):
+        share = f"{cut} of {len(distinct)} different texts"
+        print(f"{share} are longer than {encoder.max_length} tokens (the longest: {lengths.max()}) and were cut")
+    order = np.argsort(-lengths, kind="stable")
+    settings = {
+        "encoder": encoder.source.label,
+        "revision": revision_of(encoder.model, encoder.source),
+        "precision": str(next(encoder.model.parameters()).dtype),
+        "pooling": encoder.pooling,
+        "max_length": encoder.max_length,
+        "batch_size": args.batch_size,
+    }
+    shard_size = SHARD_BATCHES * args.batch_size
+    progress = Progress.open(folder, settings, [prompts[i] for i in order], shard_size, restart=args.overwrite)
+    bar = tqdm(total=progress.total, initial=progress.units_done, desc="texts", unit="text", **PROGRESS_BAR)
+    with bar:
+        for number, units in progress.pending():
+            vectors = []
+            for start in range(units.start, units.stop, args.batch_size):
+                batch = progress.keys[start : min(start + args.batch_size, units.stop)]
+                vectors.append(encoder(batch))
+                bar.update(len(batch))
+            progress.commit(number, torch.cat(vectors).float().cpu().numpy())
+    place = np.empty(len(order), int)
+    place[order] = np.arange(len(order))
+    number_of = {text: place[i] for i, text in enumerate(distinct)}
+    return Rows(progress.features, np.array([number_of[text] for text in texts])), progress
+
+
+def pool(model, tokens, pooling: str) -> torch.Tensor:
+    """(B, D): `cls_avg` is AnglE's: the mean of the CLS vector and the mean over tokens."""
+    if hasattr(model, "get_text_features"):
+        return model.get_text_features(**tokens).pooler_output  # (B, D)
+    states = model(**tokens).last_hidden_state  # (B, L, D)
+    mask = tokens["attention_mask"].unsqueeze(-1).to(states.dtype)  # (B, L, 1)
+    mean = (states * mask).sum(dim=1) / mask.sum(dim=1)  # (B, D)
+    first = states[:, 0]  # (B, D)
+    return {"mean": mean, "cls": first, "cls_avg": (first + mean) / 2}[pooling]
