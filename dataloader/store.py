@@ -280,23 +280,6 @@ def refuse_to_overwrite(folder: Path) -> None:
         raise InputError(f"{folder}: a data set is here already; --overwrite replaces it")
 
 
-def create_or_continue(
-    folder: Path, items: Items, *, family: str, label: dict, overwrite: bool
-) -> tuple[FeatureStore, bool]:
-    """The data set of these items, and whether it was made anew: one that is there already goes on as it is.
-
-    Items that a later step has left out are no difference: what counts is what was imported. InputError where a data
-    set of other items is there.
-    """
-    if overwrite or not (folder / "dataset.json").exists():
-        return FeatureStore.create(folder, items, family=family, label=label, overwrite=overwrite), True
-    store = FeatureStore.open(folder)
-    there = (store.info.get("imported"), store.family, store.info["label"])
-    if there != (items.digest(), family, label):
-        raise InputError(f"{folder}: a data set of other items, labels or splits is here; --overwrite replaces it")
-    return store, False
-
-
 def _checked_info(path: Path) -> dict:
     info = read_json(path)
     label, arrays = info.get("label"), info.get("arrays")

@@ -102,6 +102,14 @@ def importing(preprocess, tmp_path):
     return start
 
 
+@pytest.fixture
+def sequence(preprocess, monkeypatch) -> list:
+    """The --videos of every start, in place of the feature steps, which have tests of their own."""
+    starts = []
+    monkeypatch.setattr(preprocess, "run_sequence", lambda store, args: starts.append(args.videos))
+    return starts
+
+
 def test_titles_labels_and_the_published_split(release, importing, capsys):
     items = importing().items
     assert items.item_id.tolist() == release.ids and items.text.tolist() == release.expected
@@ -239,37 +247,36 @@ def test_a_comment_over_several_lines_counts_once_and_is_said(release):
     assert raw.notes[1].endswith("taken for further lines of the comment above, not counted (lines 4, 6, 7)")
 
 
-def test_the_second_start_goes_on_and_other_items_are_refused(release, importing, tmp_path, capsys):
+def test_the_second_start_goes_on_and_other_items_are_refused(release, importing, tmp_path, capsys, sequence):
     first = importing()
     with first.add_array("textual", (40, 3), "float32") as array:
         array[:] = 1
     capsys.readouterr()
     assert importing("--videos", "v").fingerprint == first.fingerprint
-    assert "these items are here already; going on" in (out := capsys.readouterr().out) and "sequence with v" in out
+    assert "the data set is there already, going on" in capsys.readouterr().out and sequence[-1] == Path("v")
     first.keep(np.arange(40) > 3)  # as a later step does with what it cannot use
     assert len(importing()) == 36
     before = (tmp_path / "data/MicroLens-100k/dataset.json").read_bytes()
     for flags in (["--log_offset", "1"], ["--label", "likes"]):
         release.put(LIKES, release.likes())
-        with pytest.raises(InputError, match=r"a data set of other items, labels or splits is here; --overwrite"):
+        with pytest.raises(InputError, match=r"a data set of other items or labels is here already; --overwrite"):
             importing(*flags)
     assert (tmp_path / "data/MicroLens-100k/dataset.json").read_bytes() == before
     assert len(importing("--overwrite")) == 40
 
 
-def test_videos_that_are_there_are_named_not_used(release, importing, preprocess, capsys):
+def test_videos_that_are_there_are_named_not_used(release, importing, preprocess, capsys, sequence):
     importing()
     assert "the videos are there" not in capsys.readouterr().out
     (release.folder / VIDEOS).mkdir()
     importing("--log_offset", "1", "--overwrite")
     out = capsys.readouterr().out
     hint = re.search(r"the videos are there; with all that follows from them: python (.*)", out)[1]
-    assert hint.startswith(SCRIPT) and "sequence" not in out and "--overwrite" not in hint
+    assert hint.startswith(SCRIPT) and not any(sequence) and "--overwrite" not in hint
     args = preprocess.build_parser().parse_args(shlex.split(hint)[1:])
     assert args.log_offset == 1 and Path(args.videos) == release.folder / VIDEOS
     preprocess.main(args)  # the command is right: it goes on with what is there
-    out = capsys.readouterr().out
-    assert f"sequence with {release.folder / VIDEOS}" in out and "the videos are there" not in out
+    assert sequence[-1] == release.folder / VIDEOS and "the videos are there" not in capsys.readouterr().out
 
 
 # ---- what the formats can express comes back -----------------------------------------------------

@@ -13,7 +13,7 @@ from tiny import make_store as full_store
 
 from dataloader.console import InputError
 from dataloader.items import Items
-from dataloader.store import FeatureStore, create_or_continue, describe
+from dataloader.store import FeatureStore, describe
 
 LABEL = {"names": ["loops"], "transform": "log2", "offset": 1}
 
@@ -225,22 +225,19 @@ def test_overwriting_leaves_nothing_of_an_interrupted_replacement(tmp_path, monk
     assert len(FeatureStore.open(old.folder)) == 7 and not (old.folder / "skipped.csv").exists()
 
 
-def test_a_data_set_goes_on_with_the_items_it_was_made_of_alone(tmp_path):
-    settings = {"family": "MicroLens", "label": LABEL, "overwrite": False}
-    store, created = create_or_continue(tmp_path / "data", make_items(), **settings)
-    assert created
-    store.keep(np.arange(6) > 0)  # as a later step does with an item that it cannot use
-    store, created = create_or_continue(tmp_path / "data", make_items(), **settings)
-    assert not created and len(store) == 5
-    for items, change in (
-        (make_items(7), {}),
-        (make_items(), {"family": "NUS"}),
-        (make_items(), {"label": LABEL | {"offset": 2}}),
-    ):
-        with pytest.raises(InputError, match=r"other items, labels or splits is here; --overwrite replaces it"):
-            create_or_continue(tmp_path / "data", items, **settings | change)
-    store, created = create_or_continue(tmp_path / "data", make_items(7), **settings | {"overwrite": True})
-    assert created and len(store) == 7
+def test_a_data_set_goes_on_with_the_items_it_was_made_of_alone(tmp_path, capsys):
+    def start(items, **change) -> FeatureStore:
+        settings = {"family": "MicroLens", "label": LABEL, "overwrite": False} | change
+        return FeatureStore.create_or_continue(tmp_path / "data", items, **settings)
+
+    start(make_items()).keep(np.arange(6) > 0)  # as a later step does with an item that it cannot use
+    assert capsys.readouterr().out == ""
+    assert len(start(make_items())) == 5 and "going on with it" in capsys.readouterr().out
+    others = [(make_items(7), {}), (make_items(), {"family": "NUS"}), (make_items(), {"label": LABEL | {"offset": 2}})]
+    for items, change in others:
+        with pytest.raises(InputError, match=r"other items or labels is here already; --overwrite replaces it"):
+            start(items, **change)
+    assert len(start(make_items(7), overwrite=True)) == 7
 
 
 def test_all_problems_of_the_items_come_together():

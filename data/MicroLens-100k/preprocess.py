@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dataloader.console import Parser, add_dataset_flags, dataset_folder, number, run_script
 from dataloader.MicroLens.dataset import COUNT_FILES, LABELS, TITLES, VIDEOS, make_items, read_raw
-from dataloader.store import create_or_continue, describe
+from dataloader.store import FeatureStore
 from feature_engineering.sequence import add_sequence_flags, run_sequence
 from feature_engineering.skipped import warn_of_losses, write_skipped
 
@@ -41,17 +41,17 @@ def main(args) -> None:
     raw = read_raw(args.raw, args.label, args.counts)
     items, skipped = make_items(raw, args.label, args.log_offset)
     label = {"names": [args.label], "transform": "log2", "offset": args.log_offset, "split_by": args.split_by}
-    store, created = create_or_continue(folder, items, family="MicroLens", label=label, overwrite=args.overwrite)
+    store = FeatureStore.create_or_continue(folder, items, family="MicroLens", label=label, overwrite=args.overwrite)
     for note in raw.notes:
         print(note)
     path = write_skipped(folder, "items", skipped)
     if skipped:
         print(f"{len(skipped)} of {len(raw.item_id)} items have no label: left out, listed in {path}")
-    print(describe(store) if created else f"{folder}: these items are here already; going on with them")
     if args.videos is None and (args.raw / VIDEOS).is_dir():
         print(f"the videos are there; with all that follows from them: {command(args)}")
     run_sequence(store, args)
-    warn_of_losses(len(skipped), len(raw.item_id), path)
+    if not args.videos:  # else the sequence has said it, of all that was left out
+        warn_of_losses(len(skipped), len(raw.item_id), path)
 
 
 def command(args) -> str:
