@@ -172,7 +172,9 @@ class FeatureStore:
             refuse_to_overwrite(folder)
         folder.mkdir(parents=True, exist_ok=True)
         # From here until dataset.json stands the folder holds no data set: half of one is never opened.
-        for name in ("dataset.json", "neighbours.npz", *(f"{array}.npy" for array in ARRAYS)):
+        # dataset.json.next goes first: with it, files of a killed `keep` would be put in place of the new ones.
+        arrays = (f"{array}.npy" for array in ARRAYS)
+        for name in (f"dataset.json{NEXT}", "dataset.json", "neighbours.npz", *arrays, "skipped.csv"):
             (folder / name).unlink(missing_ok=True)
         items.write(folder / "items.parquet")
         store = cls(folder, items, {})

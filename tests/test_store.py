@@ -214,6 +214,32 @@ PROBLEMS = {
 }
 
 
+def test_overwriting_leaves_nothing_of_an_interrupted_replacement(tmp_path, monkeypatch):
+    old = make_store(tmp_path / "data", make_items(12))
+    (old.folder / "skipped.csv").write_text("item_id,stage,reason\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(FeatureStore, "open", lambda folder: None)  # killed before the new files are put into place
+        old.keep(np.arange(12) > 3)
+    assert (old.folder / "dataset.json.next").exists()
+    FeatureStore.create(old.folder, make_items(7), family="NUS", label=LABEL, overwrite=True)
+    assert len(FeatureStore.open(old.folder)) == 7 and not (old.folder / "skipped.csv").exists()
+
+
+def test_a_data_set_goes_on_with_the_items_it_was_made_of_alone(tmp_path, capsys):
+    def start(items, **change) -> FeatureStore:
+        settings = {"family": "MicroLens", "label": LABEL, "overwrite": False} | change
+        return FeatureStore.create_or_continue(tmp_path / "data", items, **settings)
+
+    start(make_items()).keep(np.arange(6) > 0)  # as a later step does with an item that it cannot use
+    assert capsys.readouterr().out == ""
+    assert len(start(make_items())) == 5 and "going on with it" in capsys.readouterr().out
+    others = [(make_items(7), {}), (make_items(), {"family": "NUS"}), (make_items(), {"label": LABEL | {"offset": 2}})]
+    for items, change in others:
+        with pytest.raises(InputError, match=r"other items or labels is here already; --overwrite replaces it"):
+            start(items, **change)
+    assert len(start(make_items(7), overwrite=True)) == 7
+
+
 def test_all_problems_of_the_items_come_together():
     for message, change in PROBLEMS.items():
         changed = {key: np.array(value, object) if isinstance(value, list) else value for key, value in change.items()}

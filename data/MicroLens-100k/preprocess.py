@@ -1,0 +1,68 @@
+"""Turn the MicroLens-100k release, as it is distributed, into a data set; with --videos, its features too.
+
+The same command, started again, goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from dataloader.console import Parser, add_dataset_flags, dataset_folder, number, run_script
+from dataloader.MicroLens.dataset import COUNT_FILES, LABELS, TITLES, VIDEOS, make_items, read_raw
+from dataloader.store import FeatureStore
+from feature_engineering.sequence import add_sequence_flags, run_sequence
+from feature_engineering.skipped import warn_of_losses, write_skipped
+
+
+def build_parser() -> Parser:
+    parser = Parser(description=__doc__)
+    parser.add_argument("--raw", type=Path, required=True, help=f"folder of the release: {TITLES} ...")
+    add_dataset_flags(parser, default_id="MicroLens-100k")
+    parser.add_argument("--label", default="comments", choices=LABELS, help="count to predict: log2(count + offset)")
+    parser.add_argument(
+        "--log_offset", type=number(0), default=0.0, help="published: 0; items of a count of 0 have no label then"
+    )
+    parser.add_argument(
+        "--counts",
+        choices=tuple(COUNT_FILES),
+        help="where the comments are counted: pairs.csv or .tsv, or comment_en.txt; the first one there if not given",
+    )
+    parser.add_argument(
+        "--split_by", default="published", choices=("published",), help="random 80/10/10 with the published seeds"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a data set that is already there")
+    add_sequence_flags(parser)
+    return parser
+
+
+def main(args) -> None:
+    folder = dataset_folder(args)
+    raw = read_raw(args.raw, args.label, args.counts)
+    items, skipped = make_items(raw, args.label, args.log_offset)
+    label = {"names": [args.label], "transform": "log2", "offset": args.log_offset, "split_by": args.split_by}
+    store = FeatureStore.create_or_continue(folder, items, family="MicroLens", label=label, overwrite=args.overwrite)
+    for note in raw.notes:
+        print(note)
+    path = write_skipped(folder, "items", skipped)
+    if skipped:
+        print(f"{len(skipped)} of {len(raw.item_id)} items have no label: left out, listed in {path}")
+    if args.videos is None and (args.raw / VIDEOS).is_dir():
+        print(f"the videos are there; with all that follows from them: {command(args)}")
+    run_sequence(store, args)
+    if not args.videos:  # else the sequence has said it, of all that was left out
+        warn_of_losses(len(skipped), len(raw.item_id), path)
+
+
+def command(args) -> str:
+    """This command again, with the videos of the release."""
+    typed = {flag: value for flag, value in args.typed.items() if flag != "overwrite"} | {"videos": args.raw / VIDEOS}
+    words = ["python", "data/MicroLens-100k/preprocess.py"]
+    for flag, value in typed.items():
+        values = [] if value is True else value if isinstance(value, list) else [value]
+        words += [f"--{flag}", *map(str, values)]
+    return shlex.join(words)
+
+
+if __name__ == "__main__":
+    run_script(build_parser(), main)
