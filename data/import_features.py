@@ -23,7 +23,7 @@ from dataloader.items import SPLITS, Items
 from dataloader.scaling import add_normalise_flag, add_normalised, check_normalised, modes_by_array
 from dataloader.splits import FEWEST, published_split
 from dataloader.store import DTYPES, FAMILIES, FeatureStore, refuse_to_overwrite
-from feature_engineering.sequence import add_sequence_flags, run_sequence
+from feature_engineering.sequence import add_sequence_flags, check_sequence_flags, run_sequence
 
 MOST_CHARACTERS = 2**31 - 1  # in one CSV field; the csv module's own limit is 131072
 
@@ -57,6 +57,7 @@ def build_parser() -> Parser:
 
 
 def main(args) -> None:
+    check_sequence_flags(args)
     folder, modes = dataset_folder(args), modes_by_array(args.normalise)
     files = feature_files(args)
     refuse_idle_flags(args, files)

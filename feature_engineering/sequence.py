@@ -16,6 +16,7 @@ from dataloader.hints import next_steps
 from dataloader.store import FeatureStore, describe
 from feature_engineering.captions import CAPTIONS
 from feature_engineering.skipped import add_on_error_flag, read_skipped, warn_of_losses
+from feature_engineering.videos import find_videos
 from feature_engineering.workers import add_worker_flags
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,9 +47,13 @@ def add_sequence_flags(parser: argparse.ArgumentParser) -> None:
     add_on_error_flag(group)
 
 
-def sequence_flags() -> set[str]:
-    """The flags that act only beside --videos."""
-    return {*ENCODERS, *COMMON, *DECODING, "keep_frames"}
+def check_sequence_flags(args: argparse.Namespace) -> None:
+    """InputError where there are no such videos, or a flag that acts only beside them; before anything is written."""
+    idle = [flag for flag in args.typed if flag in {*ENCODERS, *COMMON, *DECODING, "keep_frames"}]
+    if idle and not args.videos:
+        raise InputError(f"--{idle[0]} does nothing without --videos")
+    if args.videos:
+        find_videos(args.videos)
 
 
 def run_sequence(store: FeatureStore, args: argparse.Namespace, normalise: dict[str, str] | None = None) -> None:
@@ -57,13 +62,9 @@ def run_sequence(store: FeatureStore, args: argparse.Namespace, normalise: dict[
     normalise: array -> mode. Ends the process with a step's exit code where that fails.
     """
     if not args.videos:
-        if idle := [flag for flag in args.typed if flag in sequence_flags()]:
-            raise InputError(f"--{idle[0]} does nothing without --videos")
         print(describe(store))
         print(next_steps(store))
         return
-    if not args.videos.is_dir():
-        raise InputError(f"--videos {args.videos}: no such folder; it should hold one video an item, <item id>.mp4")
     for command in steps(store, args, normalise or {}):
         print(f"\n$ {shlex.join(['python', *command])}", flush=True)
         code = subprocess.run([sys.executable, *command]).returncode

@@ -12,6 +12,7 @@ from types import ModuleType
 
 import pytest
 
+pytest_plugins = ["tiny_encoders"]
 ROOT = Path(__file__).resolve().parent.parent
 
 

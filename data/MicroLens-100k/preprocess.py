@@ -11,7 +11,7 @@ from pathlib import Path
 from dataloader.console import Parser, add_dataset_flags, dataset_folder, number, run_script
 from dataloader.MicroLens.dataset import COUNT_FILES, LABELS, TITLES, VIDEOS, make_items, read_raw
 from dataloader.store import FeatureStore
-from feature_engineering.sequence import add_sequence_flags, run_sequence
+from feature_engineering.sequence import add_sequence_flags, check_sequence_flags, run_sequence
 from feature_engineering.skipped import warn_of_losses, write_skipped
 
 
@@ -37,6 +37,7 @@ def build_parser() -> Parser:
 
 
 def main(args) -> None:
+    check_sequence_flags(args)
     folder = dataset_folder(args)
     raw = read_raw(args.raw, args.label, args.counts)
     items, skipped = make_items(raw, args.label, args.log_offset)

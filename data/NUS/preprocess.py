@@ -16,7 +16,7 @@ from dataloader.NUS.dataset import FEATURE_FILES, LABELS, read_raw
 from dataloader.scaling import add_normalise_flag, add_normalised, modes_by_array
 from dataloader.splits import published_split, time_split, user_split
 from dataloader.store import FeatureStore, refuse_to_overwrite
-from feature_engineering.sequence import add_sequence_flags, run_sequence
+from feature_engineering.sequence import add_sequence_flags, check_sequence_flags, run_sequence
 
 
 def build_parser() -> Parser:
@@ -45,6 +45,7 @@ def build_parser() -> Parser:
 
 
 def main(args) -> None:
+    check_sequence_flags(args)
     folder = dataset_folder(args)
     modes = modes_by_array(args.normalise)
     if not args.overwrite and not args.videos:
