@@ -252,8 +252,9 @@ def test_the_second_start_goes_on_and_other_items_are_refused(release, importing
     with first.add_array("textual", (40, 3), "float32") as array:
         array[:] = 1
     capsys.readouterr()
-    assert importing("--videos", "v").fingerprint == first.fingerprint
-    assert "the data set is there already, going on" in capsys.readouterr().out and sequence[-1] == Path("v")
+    (tmp_path / "v").mkdir()
+    assert importing("--videos", str(tmp_path / "v")).fingerprint == first.fingerprint
+    assert "the data set is there already, going on" in capsys.readouterr().out and sequence[-1] == tmp_path / "v"
     first.keep(np.arange(40) > 3)  # as a later step does with what it cannot use
     assert len(importing()) == 36
     before = (tmp_path / "data/MicroLens-100k/dataset.json").read_bytes()

@@ -100,7 +100,7 @@ def test_no_data_set_names_the_command_that_makes_it(tmp_path, run):
     done = run("retriever.py", "--dataset_path", tmp_path)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert "MicroLens-100k" in done.stderr and "data/import_features.py" in done.stderr
+    assert "python data/MicroLens-100k/preprocess.py --raw" in done.stderr
 
 
 def test_k_beyond_the_bank(tmp_path):
@@ -128,7 +128,7 @@ def test_missing_vectors_and_devices(tmp_path):
     with pytest.raises(InputError, match="--device cuda:77"):
         retriever.main(parsed(store.folder, "--device", "cuda:77"))
     fresh = FeatureStore.create(tmp_path / "bare", store.items, family="NUS", label=store.info["label"])
-    with pytest.raises(InputError, match=r"no retrieval features yet; make them with: python .*--output retrieval"):
+    with pytest.raises(InputError, match=r"no retrieval features yet; make them with: python .*retrieval_engineering.py"):
         retriever.main(parsed(fresh.folder))
 
 
