@@ -65,7 +65,7 @@ def capture(path: Path, frame_num: int, transform: Transform | None = None, thre
         images, count, errors = _decode_through(path, frame_num, transform, threads, expected=count - index.hidden)
         broken = broken or errors
     if not images:
-        raise ValueError("no frame of it can be decoded")
+        raise ValueError("no frame of it can be decoded" + (f" ({broken})" if broken else ""))
     notes = [f"{count} of {declared} frames are there"] if count < declared else []
     notes += [f"broken: {broken}"] if broken else []
     return Captured(images + images[-1:] * (frame_num - len(images)), len(images), "; ".join(notes))

@@ -36,16 +36,6 @@ def bert(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def vit(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("vit")
-    torch.manual_seed(0)
-    config = transformers.ViTConfig(image_size=IMAGE, patch_size=8, **SMALL)
-    transformers.ViTModel(config).save_pretrained(folder)
-    transformers.ViTImageProcessorPil(**PIXELS).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
 def clip(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("clip")
     letters = sorted(set("".join(TEXTS)) - {" "})
