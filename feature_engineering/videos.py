@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import functools
 import importlib
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,6 +68,7 @@ def capture(path: Path, frame_num: int, transform: Transform | None = None, thre
     if not images:
         raise ValueError("no frame of it can be decoded" + (f" ({broken})" if broken else ""))
     notes = [f"{count} of {declared} frames are there"] if count < declared else []
+    notes += [index.ends] if index.ends else []
     notes += [f"broken: {broken}"] if broken else []
     return Captured(images + images[-1:] * (frame_num - len(images)), len(images), "; ".join(notes))
 
@@ -78,6 +80,7 @@ class Index:
     declared: int  # frames, by the header; 0 where it does not say
     pts: list[int | None] = field(default_factory=list)  # one a packet, in the order of the file
     keys: list[int] = field(default_factory=list)  # the keyframes' times, ascending
+    ends: str = ""  # where it ends early, of what declares a duration and no count
     hidden: int = 0  # packets whose frames are not shown, as an edit list has it
     broken: str = ""  # why reading ended early
     exact: bool = False  # whether a frame can be found by its time
@@ -102,6 +105,8 @@ def read_index(path: Path) -> Index:
                     index.keys.append(packet.pts)
         except av.FFmpegError as error:
             index.broken = _reason(error)
+        if not stream.frames:
+            index.ends = _ends_early(container, stream, index.pts)
         index.exact = orderly and not index.broken and 0 < len(set(index.pts)) == len(index.pts)
         index.exact = index.exact and container.format.name.startswith(TIMED_CONTAINERS)
         # VP8 has packets that show nothing; elsewhere a packet is a frame (tests decode many codecs through).
@@ -109,6 +114,15 @@ def read_index(path: Path) -> Index:
         if index.exact:
             index.keys.sort()
         return index
+
+
+def _ends_early(container, stream, times: list[int | None]) -> str:
+    """Matroska counts no frames; its stream's duration is a tag, or the file's where there is no other stream."""
+    duration = (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0
+    if tag := re.match(r"(\d+):(\d\d):(\d\d\.\d+)", stream.metadata.get("DURATION", "")):
+        duration = 3600 * int(tag[1]) + 60 * int(tag[2]) + float(tag[3])
+    end = float(max((time for time in times if time is not None), default=0) * stream.time_base)
+    return f"it ends after {end:.1f} of {duration:.1f} s" if end < 0.9 * duration else ""
 
 
 def _seek(path: Path, index: Index, frame_num: int, transform: Transform, threads: int) -> list | None:

@@ -234,6 +234,14 @@ def test_what_decodes_before_a_break_is_used_and_said(tmp_path):
         assert np.array_equal(image, all_of_it[position])
 
 
+def test_what_declares_a_duration_alone_is_said_to_end_early(tmp_path):
+    whole = write(tmp_path / "v.mkv", 60, options={"g": "1"})
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    assert capture(whole, 5).note == ""
+    assert re.fullmatch(r"it ends after 2\.\d of 6\.0 s(; broken: .*)?", capture(cut, 5).note)
+
+
 # ---- workers -------------------------------------------------------------------------------------
 
 
@@ -295,7 +303,7 @@ def long_job(tmp_path) -> tuple[Path, Path]:
     """The data set's place and a folder of 200 links to a clip that takes a moment."""
     videos = tmp_path / "videos"
     videos.mkdir()
-    clip = write(tmp_path / "clip.mp4", 60, size=(640, 480), options={"g": "60", "preset": "ultrafast"})
+    clip = write(tmp_path / "clip.mp4", 60, size=(160, 120), options={"g": "60", "preset": "ultrafast"})
     ids = [f"v{k}" for k in range(200)]
     for item_id in ids:
         (videos / f"{item_id}.mp4").symlink_to(clip)
