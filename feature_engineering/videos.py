@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import functools
 import importlib
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ VIDEO_SUFFIXES = (
 # What may be inside: no playlists and no concatenations, which are texts that make the reader open other files.
 CONTAINERS = "mov,matroska,avi,flv,live_flv,asf,mpeg,mpegts,mpegvideo,h264,hevc,m4v,ogg,mxf,gif,ivf,nut,wtv,dv,swf,rm"
 MOST_PIXELS = 1 << 26  # of a frame: 8192 x 8192
+SCALER = "BICUBIC"  # for halved colour planes, as OpenCV's reader does it
 PQ, HLG, BT2020 = 16, 18, 9  # transfers and primaries by their numbers in ITU-T H.273
 PAPER = 203  # cd/m2
 BT2020_TO_BT709 = np.array(
@@ -59,13 +61,14 @@ def capture(path: Path, frame_num: int, transform: Transform | None = None, thre
     transform = transform or (lambda image: image)
     index = read_index(path)
     images = _seek(path, index, frame_num, transform, threads) if index.exact else None
-    count, broken = len(index.pts), index.broken
+    count, declared, broken = len(index.pts), index.declared - index.hidden, index.broken
     if images is None:
-        images, count, errors = _decode_through(path, frame_num, transform, threads, expected=count)
+        images, count, errors = _decode_through(path, frame_num, transform, threads, expected=count - index.hidden)
         broken = broken or errors
     if not images:
-        raise ValueError("no frame of it can be decoded")
-    notes = [f"{count} of {index.declared} frames are there"] if count < index.declared else []
+        raise ValueError("no frame of it can be decoded" + (f" ({broken})" if broken else ""))
+    notes = [f"{count} of {declared} frames are there"] if count < declared else []
+    notes += [index.ends] if index.ends else []
     notes += [f"broken: {broken}"] if broken else []
     return Captured(images + images[-1:] * (frame_num - len(images)), len(images), "; ".join(notes))
 
@@ -77,6 +80,8 @@ class Index:
     declared: int  # frames, by the header; 0 where it does not say
     pts: list[int | None] = field(default_factory=list)  # one a packet, in the order of the file
     keys: list[int] = field(default_factory=list)  # the keyframes' times, ascending
+    ends: str = ""  # where it ends early, of what declares a duration and no count
+    hidden: int = 0  # packets whose frames are not shown, as an edit list has it
     broken: str = ""  # why reading ended early
     exact: bool = False  # whether a frame can be found by its time
 
@@ -86,10 +91,13 @@ def read_index(path: Path) -> Index:
     with _open(path) as container:
         stream = _video_stream(container)
         index, orderly = Index(declared=stream.frames), True
+        if container.format.name.startswith("mov"):  # whose edit list may have left frames out, rightly
+            index.declared = min(stream.frames, len(stream.index_entries))
         try:
             for packet in container.demux(stream):
                 if not packet.size:
                     continue
+                index.hidden += packet.is_discard
                 orderly = orderly and packet.pts is not None and not packet.is_discard
                 orderly = orderly and (packet.is_keyframe or bool(index.keys))
                 index.pts.append(packet.pts)
@@ -97,6 +105,8 @@ def read_index(path: Path) -> Index:
                     index.keys.append(packet.pts)
         except av.FFmpegError as error:
             index.broken = _reason(error)
+        if not stream.frames:
+            index.ends = _ends_early(container, stream, index.pts)
         index.exact = orderly and not index.broken and 0 < len(set(index.pts)) == len(index.pts)
         index.exact = index.exact and container.format.name.startswith(TIMED_CONTAINERS)
         # VP8 has packets that show nothing; elsewhere a packet is a frame (tests decode many codecs through).
@@ -104,6 +114,15 @@ def read_index(path: Path) -> Index:
         if index.exact:
             index.keys.sort()
         return index
+
+
+def _ends_early(container, stream, times: list[int | None]) -> str:
+    """Matroska counts no frames; its stream's duration is a tag, or the file's where there is no other stream."""
+    duration = (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0
+    if tag := re.match(r"(\d+):(\d\d):(\d\d\.\d+)", stream.metadata.get("DURATION", "")):
+        duration = 3600 * int(tag[1]) + 60 * int(tag[2]) + float(tag[3])
+    end = float(max((time for time in times if time is not None), default=0) * stream.time_base)
+    return f"it ends after {end:.1f} of {duration:.1f} s" if end < 0.9 * duration else ""
 
 
 def _seek(path: Path, index: Index, frame_num: int, transform: Transform, threads: int) -> list | None:
@@ -172,7 +191,9 @@ def _decoded(path: Path, threads: int, errors: list[str]) -> Iterator[av.VideoFr
 
 
 def _open(path: Path):
-    return av.open(str(path), metadata_errors="replace", container_options={"format_whitelist": CONTAINERS})
+    """As a file, even where its name looks like an address (pipe:0, concat:a|b), and nothing that it points to."""
+    options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
+    return av.open(f"file:{path}", metadata_errors="replace", container_options=options)
 
 
 def _video_stream(container, threads: int = 1):
@@ -181,9 +202,17 @@ def _video_stream(container, threads: int = 1):
     if not streams:
         raise ValueError("no video stream in it")
     stream = streams[0]
-    stream.codec_context.thread_count = threads
+    context = stream.codec_context
+    _refuse_huge(context.width, context.height)
+    context.options = {"max_pixels": str(MOST_PIXELS)}  # for those that grow: refused before there is memory for them
+    context.thread_count = threads
     stream.thread_type = "AUTO" if threads != 1 else "NONE"
     return stream
+
+
+def _refuse_huge(width: int, height: int) -> None:
+    if width * height > MOST_PIXELS:
+        raise ValueError(f"frames of {width} x {height} are too large")
 
 
 def _reason(error: av.FFmpegError) -> str:
@@ -195,15 +224,13 @@ def _reason(error: av.FFmpegError) -> str:
 
 def to_rgb(frame: av.VideoFrame) -> np.ndarray:
     """(H, W, 3) uint8: upright, in the colours and the brightness of an ordinary screen, on black where transparent."""
-    if frame.width * frame.height > MOST_PIXELS:
-        raise ValueError(f"frames of {frame.width} x {frame.height} are too large")
     if frame.color_trc in (PQ, HLG):
         image = _tone_mapped(frame)
     elif any(component.is_alpha for component in frame.format.components):
-        image = frame.to_ndarray(format="rgba").astype(np.uint16)
+        image = frame.to_ndarray(format="rgba", interpolation=SCALER).astype(np.uint16)
         image = ((image[..., :3] * image[..., 3:] + 127) // 255).astype(np.uint8)
     else:
-        image = frame.to_ndarray(format="rgb24")
+        image = frame.to_ndarray(format="rgb24", interpolation=SCALER)
     # Phones store pictures lying, with the angle beside them (counterclockwise).
     return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90) % 4))
 
@@ -213,7 +240,7 @@ def _tone_mapped(frame: av.VideoFrame) -> np.ndarray:
 
     What is brighter is white too. FFmpeg's scaler gives the same within rounding, and takes 3 s to prepare for it.
     """
-    encoded = frame.to_ndarray(format="rgb48le")  # (H, W, 3) uint16
+    encoded = frame.to_ndarray(format="rgb48le", interpolation=SCALER)  # (H, W, 3) uint16
     light = _light(frame.color_trc)[encoded]  # float32, 1 is the white of paper
     if frame.color_trc == HLG:  # the scene's light -> the light of a screen of 1000 cd/m2
         luminance = light @ np.array([0.2627, 0.6780, 0.0593], np.float32)

@@ -20,9 +20,6 @@ SMALL = {"hidden_size": WIDTH, "intermediate_size": 32, "num_hidden_layers": 2, 
 PIXELS = {"size": {"height": IMAGE, "width": IMAGE}}
 
 
-# ---- encoders --------------------------------------------------------------------
-
-
 # ---- pictures ----------------------------------------------------------------------------------
 
 
