@@ -121,7 +121,11 @@ def _ends_early(container, stream, times: list[int | None]) -> str:
     duration = (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0
     if tag := re.match(r"(\d+):(\d\d):(\d\d\.\d+)", stream.metadata.get("DURATION", "")):
         duration = 3600 * int(tag[1]) + 60 * int(tag[2]) + float(tag[3])
-    end = float(max((time for time in times if time is not None), default=0) * stream.time_base)
+    known = [time for time in times if time is not None]
+    if len(known) < 2:
+        return ""
+    shown = (max(known) - min(known)) * len(known) / (len(known) - 1)  # the last frame is shown for a while, too
+    end = float((min(known) + shown) * stream.time_base)
     return f"it ends after {end:.1f} of {duration:.1f} s" if end < 0.9 * duration else ""
 
 

@@ -8,6 +8,7 @@ import concurrent.futures
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -56,8 +57,10 @@ def in_workers(
     """
     start = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(start)
-    if start == "forkserver":  # imported once; each worker, also in place of one that died, is then a quick fork
-        context.set_forkserver_preload([function.__module__])
+    if (
+        start == "forkserver"
+    ):  # imports once what a worker imports; each, also in place of one that died, is a quick fork
+        context.set_forkserver_preload([name for name in sys.modules if name.startswith(f"{__package__}.")])
     pool = pebble.ProcessPool(
         max_workers=workers, initializer=_begin, initargs=(initializer, initargs), context=context
     )

@@ -1,7 +1,8 @@
-"""Frames -> visual features, texts -> textual features, with tiny random encoders."""
+"""Pictures -> visual features with tiny random encoders, against transformers itself."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,27 +11,22 @@ import torch
 import transformers
 from bare import bare_store, call
 from PIL import Image
+from tiny_encoders import WIDTH
 
 from dataloader.console import InputError
 from dataloader.store import FeatureStore
 from feature_engineering import textual_engineering, visual_engineering
-
-WIDTH, IMAGE = 16, 32
-SMALL = {"hidden_size": WIDTH, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-PIXELS = {"size": {"height": IMAGE, "width": IMAGE}}
-
-
-# ---- pictures ----------------------------------------------------------------------------------
+from feature_engineering.skipped import read_skipped
 
 
 def draw_frames(tmp_path: Path, ids, frame_num: int, suffix=".jpg") -> Path:
     rng = np.random.default_rng(0)
     frames = tmp_path / "set/frames"
+    frames.mkdir(parents=True)
     for item_id in ids:
-        (frames / item_id).mkdir(parents=True)
         for k in range(frame_num):
             blocks = rng.integers(0, 256, (4, 5, 3), dtype=np.uint8)
-            Image.fromarray(blocks).resize((50, 40)).save(frames / item_id / f"{k:02d}{suffix}")
+            Image.fromarray(blocks).resize((50, 40)).save(frames / f"{item_id}_{k}{suffix}")
     return frames
 
 
@@ -51,12 +47,14 @@ def expected_visual(kind: str, folder: Path, path: Path) -> np.ndarray:
 def test_visual_features_are_those_of_each_picture_alone(tmp_path, request, kind, pooling):
     encoder = request.getfixturevalue(kind)
     store = bare_store(tmp_path, ids=("a", "b", "c"))
-    frames = draw_frames(tmp_path, store.items.item_id, 2, suffix=".png" if kind == "clip" else ".jpg")
+    suffix = ".png" if kind == "clip" else ".jpg"
+    frames = draw_frames(tmp_path, store.items.item_id, 12, suffix)
     store = call(visual_engineering, tmp_path, "--encoder", encoder, "--batch_size", 4)
     for row, item_id in enumerate(store.items.item_id):
-        for k, path in enumerate(sorted((frames / item_id).iterdir())):
+        for k in range(12):  # the tenth comes after the second
+            path = frames / f"{item_id}_{k}{suffix}"
             np.testing.assert_allclose(store.visual[row, k], expected_visual(kind, encoder, path), atol=5e-6)
-    assert store.visual.shape[:2] == (3, 2) and store.visual.dtype == np.float32
+    assert store.visual.shape[:2] == (3, 12) and store.visual.dtype == np.float32
     assert store.info["arrays"]["visual"]["encoder"]["pooling"] == pooling
 
 
@@ -70,16 +68,40 @@ def test_one_picture_an_item_needs_no_folder(tmp_path, vit):
     assert store.visual.shape == (3, 1, WIDTH) and store.visual.dtype == np.float16
 
 
-def test_all_that_is_wrong_with_the_frames_is_said_at_once(tmp_path, vit):
-    store = bare_store(tmp_path)
+def test_items_whose_pictures_cannot_be_used_are_left_out_and_listed(tmp_path, vit, capsys):
+    store = bare_store(tmp_path, tuple("abcdefghijklmnopqrstuvwxyz"))
     frames = draw_frames(tmp_path, store.items.item_id[1:], 3)
-    (frames / "b/02.jpg").unlink()
-    (frames / "d/01.jpg").write_bytes((frames / "d/01.jpg").read_bytes()[:100])
-    (frames / "e/00.jpg").write_bytes(b"not a picture")
-    with pytest.raises(InputError) as error:
-        call(visual_engineering, tmp_path, "--encoder", vit)
-    for part in ("1 of 6 items have no frames (a)", "1 items do not have 3 frames", "b: 2", "d/01.jpg, e/00.jpg"):
-        assert part in str(error.value)
+    (frames / "b_2.jpg").unlink()
+    (frames / "d_1.jpg").write_bytes((frames / "d_1.jpg").read_bytes()[:100])
+    (frames / "e_0.jpg").write_bytes(b"not a picture")
+    (frames / "f_3.jpg").write_bytes((frames / "f_0.jpg").read_bytes())
+    for policy, lost in (("zero", []), ("skip", ["a", "d", "e", "f"])):
+        store = call(visual_engineering, tmp_path, "--encoder", vit, "--on_error", policy, "--overwrite")
+        reasons = {row["item_id"]: row["reason"] for row in read_skipped(tmp_path / "set")}
+        assert reasons == {
+            "a": "no picture of it",
+            "d": "d_1.jpg cannot be read (OSError)",
+            "e": "e_0.jpg cannot be read (UnidentifiedImageError)",
+            "f": "4 pictures, not 3",
+        }
+        assert store.items.item_id.tolist() == [item for item in "abcdefghijklmnopqrstuvwxyz" if item not in lost]
+        assert store.visual[store.items.item_id == "g"].any()
+        np.testing.assert_array_equal(*store.visual[store.items.item_id == "b", 1:][0])  # the last one repeats
+        assert capsys.readouterr().err.splitlines()[-1].startswith("warning: 4 of 26 items (15%) could not be used")
+    captured = [json.loads(line) for line in (tmp_path / "set/captured.jsonl").read_text().splitlines()]
+    assert {"item_id": "b", "real": 2, "note": "2 of 3 frames"} in captured and len(captured) == 22
+
+
+def test_fail_names_the_item_and_writes_nothing(tmp_path, vit):
+    store = bare_store(tmp_path)
+    frames = draw_frames(tmp_path, store.items.item_id, 2)
+    (frames / "d_1.jpg").write_bytes(b"not a picture")
+    with pytest.raises(InputError, match="item d: d_1.jpg cannot be read"):
+        call(visual_engineering, tmp_path, "--encoder", vit, "--on_error", "fail")
+    (frames / "c_0.jpg").unlink()
+    (frames / "c_1.jpg").unlink()
+    with pytest.raises(InputError, match="item c: no picture of it"):
+        call(visual_engineering, tmp_path, "--encoder", vit, "--on_error", "fail", "--overwrite")
     assert "visual" not in FeatureStore.open(tmp_path / "set").arrays
 
 
@@ -89,13 +111,13 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, bert, run):
     where = ("--dataset_path", tmp_path, "--dataset_id", "set")
     result = run("feature_engineering/visual_engineering.py", *where, "--encoder", bert)
     assert result.returncode == 2 and len(result.stderr.splitlines()) == 1, result.stderr
-    assert f"--encoder {bert}: transformers cannot load it" in result.stderr
+    assert f"--encoder {bert.name}: transformers cannot load it" in result.stderr
     assert list((tmp_path / "set").glob("*.npy")) == []
 
 
 def test_what_is_missing_is_named_with_what_to_do(tmp_path):
     bare_store(tmp_path)
-    with pytest.raises(InputError, match=r"python feature_engineering/frame_capture\.py .*--videos <folder>"):
+    with pytest.raises(InputError, match=r"python feature_engineering/video_frame_capture\.py .*--videos <folder>"):
         call(visual_engineering, tmp_path, "--encoder", "anything")
-    with pytest.raises(InputError, match="nowhere: transformers cannot load it"):
+    with pytest.raises(InputError, match="nowhere: no such folder"):
         call(textual_engineering, tmp_path, "--encoder", tmp_path / "nowhere")

@@ -11,7 +11,11 @@ from bare import bare_store, call
 from PIL import Image
 
 from dataloader.console import InputError
-from feature_engineering import frame_capture, visual_engineering
+from feature_engineering import video_frame_capture as frame_capture
+from feature_engineering import visual_engineering
+from feature_engineering.captured import read_captured
+from feature_engineering.skipped import read_skipped
+from feature_engineering.videos import capture
 
 
 def write_grey(path: Path, count: int, options: dict | None = None) -> None:
@@ -25,10 +29,15 @@ def write_grey(path: Path, count: int, options: dict | None = None) -> None:
         container.mux(stream.encode())
 
 
-def indices_in(folder: Path) -> list[int]:
-    """Which frame each picture of a grey clip is."""
-    pictures = sorted(folder.glob("*.jpg"))
-    return [round((float(np.asarray(Image.open(path)).mean()) - 20) / 5) for path in pictures]
+def index_of(picture) -> int:
+    """Which frame of a grey clip a picture is."""
+    return round((float(np.asarray(picture).mean()) - 20) / 5)
+
+
+def protocol(count: int, frame_num: int) -> list[int]:
+    """Published: the positions that a reader meets, each once; the last one it met repeats."""
+    found = [k for k in range(count) if k in [int(position) for position in np.linspace(0, count - 1, frame_num)]]
+    return found + [found[-1]] * (frame_num - len(found))
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])  # Matroska declares no frame count
@@ -38,25 +47,23 @@ def test_frames_are_those_of_the_protocol(tmp_path, suffix, count, frame_num):
     for item_id in "abc":
         write_grey(tmp_path / f"{item_id}{suffix}", count)
     call(frame_capture, tmp_path, "--videos", tmp_path, "--frame_num", frame_num)
-    expected = [int(position) for position in np.linspace(0, count - 1, frame_num)]
-    assert indices_in(tmp_path / "set/frames/a") == expected
-    names = [path.name for path in sorted((tmp_path / "set/frames/a").iterdir())]
-    assert names == [f"{k:02d}.jpg" for k in range(frame_num)]
-    assert not (tmp_path / "set/frames" / frame_capture.PARTIAL).exists()
+    frames = tmp_path / "set/frames"
+    found = [index_of(Image.open(frames / f"a_{k}.jpg")) for k in range(frame_num)]
+    assert found == protocol(count, frame_num)
+    assert len(list(frames.iterdir())) == 3 * frame_num + 1
+    assert read_captured(frames / "captured.jsonl")["b"] == {"frames": frame_num, "real": len(set(found))}
 
 
-def test_where_decoding_ends_early_the_last_frame_is_repeated(tmp_path):
+def test_a_stream_that_breaks_off_gives_what_is_there_and_says_so(tmp_path):
     whole = tmp_path / "whole.mp4"
     write_grey(whole, 37, options={"movflags": "faststart"})  # the index in front outlives the cut
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(whole.read_bytes()[: int(whole.stat().st_size * 0.7)])
-    (tmp_path / "out").mkdir()
-    for k, image in enumerate(frame_capture.capture(cut, 10)):
-        image.save(tmp_path / f"out/{k:02d}.jpg", quality=95)
-    found, protocol = indices_in(tmp_path / "out"), [int(p) for p in np.linspace(0, 36, 10)]
-    last = max(found)
-    assert 8 < last < 36
-    assert found == [min(index, last) for index in protocol]
+    captured = capture(cut, 10)
+    found = [index_of(image) for image in captured.images]
+    assert 8 < found[-1] < 36
+    assert found == protocol(found[-1] + 1, 10)  # spread over what is there
+    assert f"{found[-1] + 1} of 37 frames are there" in captured.note
 
 
 @pytest.mark.parametrize(("family", "frame_num"), [("MicroLens", 10), ("NUS", 4)])
@@ -64,10 +71,10 @@ def test_the_family_says_how_many_frames(tmp_path, family, frame_num):
     bare_store(tmp_path, ids=("a",), family=family)
     write_grey(tmp_path / "a.mp4", 12)
     call(frame_capture, tmp_path, "--videos", tmp_path, "--frames", tmp_path / "elsewhere")
-    assert len(list((tmp_path / "elsewhere/a").iterdir())) == frame_num
+    assert len(list((tmp_path / "elsewhere").glob("a_*.jpg"))) == frame_num
 
 
-def test_missing_and_broken_videos_are_named_together_and_a_rerun_goes_on(tmp_path, run):
+def test_missing_and_broken_videos_are_listed_and_a_rerun_goes_on(tmp_path, run):
     bare_store(tmp_path)
     videos = tmp_path / "videos"
     videos.mkdir()
@@ -75,27 +82,32 @@ def test_missing_and_broken_videos_are_named_together_and_a_rerun_goes_on(tmp_pa
         write_grey(videos / name, 5)
     (videos / "d.mp4").write_bytes(b"not a video")
     (videos / "e.json").write_text("{}")
-    command = ("feature_engineering/frame_capture.py", "--dataset_path", tmp_path, "--dataset_id", "set")
+    command = ("feature_engineering/video_frame_capture.py", "--dataset_path", tmp_path, "--dataset_id", "set")
     result = run(*command, "--videos", videos, "--frame_num", 4)
-    assert result.returncode == 2 and len(result.stderr.splitlines()) == 1
-    for part in ("2 of 6 videos are missing (e, f)", "2 of 6 cannot be read", "c.mkv and c.mp4", "d: undecodable"):
-        assert part in result.stderr
+    assert result.returncode == 0 and len(result.stderr.splitlines()) == 1, result.stderr
+    assert result.stderr.startswith("warning: 4 of 6 items (67%) could not be used")
+    reasons = {row["item_id"]: row["reason"] for row in read_skipped(tmp_path / "set")}
+    assert reasons.pop("d")
+    assert reasons == {"c": "ambiguous: c.mkv and c.mp4", "e": "missing", "f": "missing"}
     frames = tmp_path / "set/frames"
-    assert sorted(path.name for path in frames.iterdir()) == ["a", "b"]
+    assert {path.name[0] for path in frames.glob("*.jpg")} == {"a", "b"}
+    result = run(*command, "--videos", videos, "--frame_num", 4, "--on_error", "fail")
+    assert result.returncode == 2 and "item c: ambiguous" in result.stderr and len(result.stderr.splitlines()) == 1
 
-    (frames / "a/00.jpg").write_bytes(b"mark")
+    (frames / "a_0.jpg").write_bytes(b"mark")
     (videos / "c.mkv").unlink()
     for name in ("d.mp4", "e.mp4", "f.webm"):
         write_grey(videos / "c2.mp4", 5)
         (videos / "c2.mp4").rename(videos / name)
     call(frame_capture, tmp_path, "--videos", videos, "--frame_num", 4)
-    assert sorted(path.name for path in frames.iterdir()) == list("abcdef")
-    assert (frames / "a/00.jpg").read_bytes() == b"mark"  # what was there was not captured again
+    assert sorted({path.name[0] for path in frames.glob("*.jpg")}) == list("abcdef")
+    assert (frames / "a_0.jpg").read_bytes() == b"mark"  # what was there was not captured again
+    assert read_skipped(tmp_path / "set") == []
 
     with pytest.raises(InputError, match="another number of frames"):
         call(frame_capture, tmp_path, "--videos", videos, "--frame_num", 3)
     call(frame_capture, tmp_path, "--videos", videos, "--frame_num", 3, "--overwrite")
-    assert all(len(list(folder.iterdir())) == 3 for folder in frames.iterdir())
+    assert len(list(frames.glob("*.jpg"))) == 6 * 3
 
 
 @pytest.mark.parametrize("item_id", ["../x", "a/b", "/etc/x", "..", ".partial", "a\\b", "x" * 250])
@@ -106,18 +118,3 @@ def test_an_item_id_that_is_a_path_is_refused(tmp_path, item_id):
         with pytest.raises(InputError, match="1 item ids cannot name a file"):
             call(script, tmp_path, *flags)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["set"]
-
-
-def test_real_clips_are_all_decoded_and_upright(tmp_path, shared):
-    clips = sorted(path for path in shared.glob("clips/*") if path.suffix != ".md")
-    if not clips:
-        pytest.skip(f"no clips in {shared}")
-    (tmp_path / "videos").mkdir()
-    for path in clips:  # two of them differ in the suffix alone: the id is the whole name
-        (tmp_path / "videos" / (path.name + path.suffix)).symlink_to(path)
-    bare_store(tmp_path, ids=[path.name for path in clips])
-    call(frame_capture, tmp_path, "--videos", tmp_path / "videos", "--frame_num", 2)
-    frames = tmp_path / "set/frames"
-    assert len(list(frames.glob("*/01.jpg"))) == len(clips)
-    sizes = {name: Image.open(frames / f"decord__video_{name}.mov/00.jpg").size for name in ("0", "90", "180")}
-    assert sizes == {"0": (568, 320), "90": (320, 568), "180": (568, 320)}
