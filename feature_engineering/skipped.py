@@ -85,10 +85,13 @@ def leave_out(
         raise InputError(f"{place}: none of the {total} items could be used ({shown}); see {path}")
     if not failed:
         return store, np.arange(total)
+    fail_on(failed, policy, place)  # of an earlier run with another policy, or what only encoding showed
+    if len(store) < total:  # an earlier run has left them out and was killed then
+        policy = "skip"
     what = "left out" if policy == "skip" else "given zeros"
     print(f"{len(failed)} of {total} items {what}, listed in {path} ({shown})")
     kept = np.array([policy != "skip" or key not in failed for key in progress.keys])
-    if len(store) > kept.sum():  # else an earlier run has left them out and was killed then
+    if len(store) > kept.sum():
         store = store.keep(kept)
     return store, np.flatnonzero(kept)
 
