@@ -61,6 +61,15 @@ def read_json(path: Path) -> dict:
     return content
 
 
+def whole_lines(path: Path) -> list[str]:
+    """The lines of a file of JSON lines, none where there is no file; one cut short by a kill does not count.
+
+    Only a line feed ends a line: JSON may hold what str.splitlines takes for an end (U+2028).
+    """
+    content = path.read_bytes().decode("utf-8", "replace") if path.exists() else ""
+    return content.split("\n")[:-1]
+
+
 def open_array(path: Path, mmap: bool = True) -> np.ndarray:
     """Open a .npy file, memory-mapped, without unpickling anything; InputError where it is truncated or no array."""
     try:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from dataloader.console import InputError
-from dataloader.files import written_beside
+from dataloader.files import whole_lines, written_beside
 
 CAPTURED = "captured.jsonl"
 
@@ -23,11 +23,10 @@ def captured_line(item_id: str, facts: dict) -> str:
 def read_captured(path: Path) -> dict[str, dict]:
     """Item id -> facts; a line cut short by a kill does not count."""
     captured = {}
-    for line in path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []:
-        try:
-            facts = json.loads(line) if line.endswith("\n") else {}
-        except ValueError:
-            raise InputError(f"{path}: not the list of captured videos (edited?); --overwrite begins anew") from None
-        if facts:
+    try:
+        for line in whole_lines(path):
+            facts = json.loads(line)
             captured[facts.pop("item_id")] = facts
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(f"{path}: not the list of captured videos (edited?); --overwrite begins anew") from None
     return captured

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -24,18 +23,24 @@ def item_and_number(stem: str) -> tuple[str, int] | None:
 
 
 def find_images(folder: Path, item_ids: Iterable[str]) -> dict[str, list[Path]]:
-    """Item id -> its pictures in order: `<item id>_<i>.jpg`, or the one picture `<item id>.jpg`."""
-    known, numbered, found = set(item_ids), {}, {}
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            path = Path(entry.path)
-            if path.suffix.lower() not in IMAGE_SUFFIXES:
-                continue
-            if path.stem in known:
-                found[path.stem] = [path]
-            if (named := item_and_number(path.stem)) and named[0] in known:
-                numbered.setdefault(named[0], {})[named[1]] = path
-    return found | {item_id: [paths[i] for i in sorted(paths)] for item_id, paths in numbered.items()}
+    """Item id -> its pictures in order: `<item id>_<i>.jpg`, or the one picture `<item id>.jpg`.
+
+    Where there are items a and a_1, a_1.jpg is of the first if that has other numbered pictures, else of the second.
+    """
+    known, numbered, alone = set(item_ids), {}, {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in IMAGE_SUFFIXES:
+            continue
+        if path.stem in known:
+            alone[path.stem] = path
+        if (named := item_and_number(path.stem)) and named[0] in known:
+            numbered.setdefault(named[0], {})[named[1]] = path
+    found, taken = {}, set()
+    for item_id, paths in numbered.items():
+        if any(path.stem not in alone for path in paths.values()):
+            found[item_id] = [paths[number] for number in sorted(paths)]
+            taken |= {path.stem for path in paths.values()}
+    return {item_id: [path] for item_id, path in alone.items() if item_id not in taken} | found
 
 
 def refuse_hostile_ids(store: FeatureStore) -> None:

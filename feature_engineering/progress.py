@@ -12,7 +12,7 @@ import numpy as np
 
 from dataloader.arrays import reserve
 from dataloader.console import InputError
-from dataloader.files import open_array, read_json, write_json, written_beside
+from dataloader.files import open_array, read_json, whole_lines, write_json, written_beside
 
 
 class Progress:
@@ -42,7 +42,8 @@ class Progress:
         found = read_json(path)
         if other := [name for name in settings.keys() | found.keys() if settings.get(name) != found.get(name)]:
             raise _other_work(folder, ", ".join(f"{name} {found.get(name)}" for name in sorted(other)))
-        progress = cls(folder, read_json(folder / "units.json").get("keys", []), shard_size, cls._read_done(folder))
+        units = read_json(folder / "units.json").get("keys")
+        progress = cls(folder, units if isinstance(units, list) else [], shard_size, cls._read_done(folder))
         complete = not any(progress.pending())
         if keys != progress.keys and not (complete and keys == progress.kept):
             raise _other_work(folder, "other items")
@@ -59,18 +60,19 @@ class Progress:
         path, done = folder / "done.jsonl", {}
         if not path.exists():
             return done
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+        lines = whole_lines(path)
         try:
             for line in lines:
-                if line.endswith("\n"):  # one cut short by a kill does not count
-                    shard = json.loads(line)
-                    done[int(shard["shard"])] = shard
-        except (ValueError, KeyError, TypeError):
+                shard = json.loads(line)
+                if not all(isinstance(shard.get(name, {}), dict) for name in ("failed", "captured")):
+                    raise ValueError("not written by commit")
+                done[int(shard["shard"])] = shard
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise InputError(
                 f"{path}: not the file of a job's progress; --overwrite drops it and begins anew"
             ) from None
         with written_beside(path) as partial:
-            partial.write_text("".join(line for line in lines if line.endswith("\n")), encoding="utf-8")
+            partial.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
         return done
 
     def pending(self) -> Iterator[tuple[int, range]]:

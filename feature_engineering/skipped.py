@@ -81,9 +81,8 @@ def leave_out(
 ) -> tuple[FeatureStore, np.ndarray]:
     """Act on the units of `progress` that failed: the data set as it is to be, and its rows among the units."""
     failed = progress.failed
-    kept = np.array([policy != "skip" or key not in failed for key in progress.keys])
-    if len(store) == kept.sum() < progress.total:  # an earlier run has left them out and was killed then
-        return store, np.flatnonzero(kept)
+    if len(store) < progress.total:  # an earlier run has left them out and was killed then
+        return store, np.array([i for i, key in enumerate(progress.keys) if key not in failed])
     store, kept = leave_out_failed(store, failed, policy, stage, place)
     return store, np.flatnonzero(kept)
 
@@ -101,6 +100,7 @@ def leave_out_failed(
         raise InputError(f"{place}: none of the {total} items could be used ({shown}); see {path}")
     if not failed:
         return store, np.ones(total, bool)
+    fail_on(failed, policy, place)  # of an earlier run with another policy, or what only encoding showed
     what = "left out" if policy == "skip" else "given zeros"
     print(f"{len(failed)} of {total} items {what}, listed in {path} ({shown})")
     kept = np.array([policy != "skip" or item_id not in failed for item_id in store.items.item_id])

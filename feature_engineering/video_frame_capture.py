@@ -7,6 +7,7 @@ the frames straight from the videos.
 from __future__ import annotations
 
 import contextlib
+import itertools
 from pathlib import Path
 
 from PIL import Image
@@ -72,6 +73,8 @@ def main(args) -> None:
                 file.write(captured_line(item_id, {"frames": frame_num} | result))
                 file.flush()
             bar.update()
+    for item_id in reasons if args.overwrite else ():
+        remove_frames(frames, item_id, 0)
     report(store, args, frames, frame_num, reasons, there=len(done))
 
 
@@ -96,7 +99,17 @@ def write_frames(video: Path, frame_num: int, frames: Path, item_id: str) -> dic
         partial = path.with_suffix(".partial")
         image.save(partial, "jpeg", quality=QUALITY)
         partial.replace(path)
+    remove_frames(frames, item_id, frame_num)
     return {"real": captured.real} | ({"note": captured.note} if captured.note else {})
+
+
+def remove_frames(frames: Path, item_id: str, first: int) -> None:
+    """What an earlier run with a larger --frame_num left of an item, from number `first` on."""
+    for number in itertools.count(first):
+        path = frames / frame_name(item_id, number)
+        if not path.exists():
+            return
+        path.unlink()
 
 
 def report(store: FeatureStore, args, frames: Path, frame_num: int, reasons: dict[str, str], there: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import collections
 import concurrent.futures
+import errno
 import multiprocessing
 import os
 import signal
@@ -105,6 +106,14 @@ def _begin(initializer, initargs) -> None:
 def _attempt(function: Callable, task: tuple) -> Any:
     try:
         return function(*task)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):  # not the file's fault, and no other fares better
+            raise
+        return Failure(_reason(error))
     except Exception as error:  # what hostile files make libraries raise has no common base
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        return Failure(" ".join(reason.split())[:200])
+        return Failure(_reason(error))
+
+
+def _reason(error: Exception) -> str:
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(reason.split())[:200]

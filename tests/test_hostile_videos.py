@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import csv
+import errno
 import json
 import os
 import re
@@ -86,6 +87,7 @@ def write_odd_files(folder: Path, sound: Path) -> dict[str, str]:
         "concat:a|b",
         "50%d",
         "a\nb",
+        "a\u2028b\x85",
         "[*?]",
         "a.b.mp4",
         "$HOME;ls",
@@ -259,7 +261,14 @@ def behave(how: str) -> str:
         raise ValueError("broken\n  in two lines")
     if how == "memory":
         raise MemoryError
+    if how == "full":
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     return how
+
+
+def test_a_full_disk_is_no_failure_of_a_file():
+    with pytest.raises(OSError, match="No space left"):
+        list(in_workers(behave, [("a",), ("full",), ("b",)], workers=1, timeout=60))
 
 
 def test_a_decoder_that_crashes_or_hangs_costs_its_file_alone():
