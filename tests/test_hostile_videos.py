@@ -241,7 +241,7 @@ def test_what_declares_a_duration_alone_is_said_to_end_early(tmp_path):
     cut = tmp_path / "cut.mkv"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     assert capture(whole, 5).note == ""
-    assert re.fullmatch(r"it ends after 2\.\d of 6\.0 s(; broken: .*)?", capture(cut, 5).note)
+    assert re.fullmatch(r"it ends after [23]\.\d of 6\.0 s(; broken: .*)?", capture(cut, 5).note)
 
 
 # ---- workers -------------------------------------------------------------------------------------

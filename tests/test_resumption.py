@@ -21,7 +21,7 @@ from tiny import make_store
 
 from dataloader.console import InputError
 from dataloader.store import FeatureStore
-from feature_engineering import frames, visual_engineering
+from feature_engineering import frames, images, visual_engineering
 from feature_engineering.naming import find_images
 from feature_engineering.progress import Progress
 from feature_engineering.workers import _attempt
@@ -95,7 +95,7 @@ def in_this_process(function, tasks, *_):
 
 @pytest.mark.parametrize("policy", ["skip", "zero"])
 def test_killed_at_every_moment_of_writing_and_continued(pictures, tmp_path_factory, vit, monkeypatch, kill_at, policy):
-    monkeypatch.setattr(visual_engineering, "SHARD_ITEMS", 4)
+    monkeypatch.setattr(images, "SHARD_ITEMS", 4)
     monkeypatch.setattr(frames, "in_workers", in_this_process)
     flags = ("--frames", pictures / "set/frames", "--encoder", vit, "--on_error", policy)
     undisturbed, place = (tmp_path_factory.mktemp(name) for name in ("undisturbed", "killed"))
@@ -167,7 +167,7 @@ def test_the_command_killed_in_the_middle_and_continued(tmp_path, vit):
 @pytest.fixture
 def begun(pictures, vit, monkeypatch, kill_at) -> tuple[Path, tuple]:
     """A data set whose encoding was killed after two shards of three, and the flags of the command."""
-    monkeypatch.setattr(visual_engineering, "SHARD_ITEMS", 4)
+    monkeypatch.setattr(images, "SHARD_ITEMS", 4)
     commit = Progress.commit
 
     def commit_two(self, number, *args, **notes):
