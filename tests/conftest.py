@@ -12,6 +12,8 @@ from types import ModuleType
 
 import pytest
 
+# Two test processes on two cores: a thread each, or they wait for one another. What tests start inherits it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 pytest_plugins = ["tiny_encoders"]
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
-import os
 import pickle
 import subprocess
 import sys
@@ -175,35 +176,33 @@ def train_here(*flags) -> None:
     train.main(train.build_parser().parse_args([str(flag) for flag in flags]))
 
 
-def together(commands: dict[str, list]) -> dict[str, tuple[int, str, str]]:
-    """Run scripts at the same time, one thread each: exit code, output and errors of each."""
-    started = {
-        name: subprocess.Popen(
-            [sys.executable, *map(str, command)],
-            cwd=ROOT,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for name, command in commands.items()
-    }
-    ended = {name: process.communicate() for name, process in started.items()}
-    return {name: (started[name].returncode, *ended[name]) for name in commands}
+def from_the_shell(script, *flags) -> tuple[int, str, str]:
+    done = subprocess.run([sys.executable, script.__file__, *flags], cwd=ROOT, capture_output=True, text=True)
+    return done.returncode, done.stdout, done.stderr
+
+
+def in_this_process(script, *flags) -> tuple[int, str, str]:
+    """The same without a process of its own, which would take seconds to start: exit code, output and errors."""
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as errors:
+        script.main(script.build_parser().parse_args(list(flags)))
+    return 0, out.getvalue(), errors.getvalue()
 
 
 @pytest.fixture(scope="module")
-def ran(stores, tmp_path_factory):
-    """Every method but MMRA (tests/test_train.py) trained and tested from the shell."""
-    save, names = tmp_path_factory.mktemp("runs"), [name for name in METHODS if name != "MMRA"]
-    trained = together({name: ["train.py", *words(name, stores["plain"], save / name)] for name in names})
-    folders = {name: next((save / name).glob(f"{name}_plain_*"), None) for name in names}
-    tested = together({name: ["test.py", "--model_path", folders[name]] for name in names})
+def ran(stores, tmp_path_factory, load_script):
+    """Every method but MMRA (tests/test_train.py) trained and tested; one network and one library from the shell."""
+    save, test = tmp_path_factory.mktemp("runs"), load_script("test.py")
+    trained, tested, folders = {}, {}, {}
+    for name in (name for name in METHODS if name != "MMRA"):
+        run = from_the_shell if name in ("CBAN", "Hyfea") else in_this_process
+        trained[name] = run(train, *words(name, stores["plain"], save / name))
+        folders[name] = next((save / name).glob(f"{name}_plain_*"), None)
+        tested[name] = run(test, "--model_path", str(folders[name]))
     return trained, tested, folders
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "MMRA"])
-def test_trained_and_tested_from_the_shell(ran, name):
+def test_trained_and_tested(ran, name):
     trained, tested, folders = (part[name] for part in ran)
     assert (trained[0], trained[2]) == (0, "") and (tested[0], tested[2]) == (0, "")
     assert f"next: python test.py --model_path {folders}" in trained[1] and "whole split" in tested[1]

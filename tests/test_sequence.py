@@ -8,10 +8,16 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from bare import bare_store
 from PIL import Image
+from tiny import make_store
 
+import retriever
 from dataloader.console import InputError
+from dataloader.neighbours import Neighbours
 from dataloader.store import FeatureStore
+from feature_engineering import sequence
+from feature_engineering.showcase import show_neighbours
 from feature_engineering.skipped import read_skipped
 
 IDS = [f"v{i}" for i in range(12)]
@@ -52,7 +58,7 @@ def command(raw, tmp_path, vit, bert, blip, *more):
     return ("data/import_features.py", *table, *where, *videos, *encoders, *more)
 
 
-def test_one_command_makes_all_features_and_goes_on_where_it_stopped(raw, tmp_path, vit, bert, blip, run):
+def test_one_command_makes_all_features_and_goes_on_where_it_stopped(raw, tmp_path, vit, bert, blip, run, capsys):
     broken = command(raw, tmp_path, vit, tmp_path / "no-such-encoder", blip)
     result = run(*broken)
     assert result.returncode == 2
@@ -71,32 +77,56 @@ def test_one_command_makes_all_features_and_goes_on_where_it_stopped(raw, tmp_pa
     rows = {row["item_id"]: (row["stage"], row["reason"]) for row in read_skipped(tmp_path / "set")}
     assert rows["v3"] == ("visual", "missing") and rows["v7"][0] == "visual" and len(rows) == 2
 
-    result = run("retriever.py", "--dataset_path", tmp_path, "--dataset_id", "set", "--num_of_retrieved_items", 3)
-    assert result.returncode == 0, result.stderr
-    show = ("--show", 2, "--videos", raw / "videos", "--num_of_retrieved_items", 3)
-    result = run("retriever.py", "--dataset_path", tmp_path, "--dataset_id", "set", *show)
-    assert result.returncode == 0, result.stderr
-    assert "retrieving" not in result.stderr and "neighbours for" not in result.stdout  # not searched anew
+    where = ["--dataset_path", str(tmp_path), "--dataset_id", "set", "--num_of_retrieved_items", "3"]
+    retriever.main(retriever.build_parser().parse_args(where))
+    capsys.readouterr()
+    retriever.main(retriever.build_parser().parse_args([*where, "--show", "2", "--videos", str(raw / "videos")]))
+    assert "neighbours for" not in capsys.readouterr().out  # not searched anew
     with Image.open(tmp_path / "set/neighbours.png") as picture:
         colours = np.asarray(picture.convert("RGB")).reshape(-1, 3)
     assert len(np.unique(colours, axis=0)) > 1000  # frames of noise are in it
 
 
-def test_frames_can_be_kept_as_pictures(raw, tmp_path, vit, bert, run):
-    flags = ("--keep_frames", "--retrieval_encoder", bert)
-    result = run(*command(raw, tmp_path, vit, bert, "none", *flags))
-    assert result.returncode == 0, result.stderr
-    frames = sorted(path.name for path in (tmp_path / "set/frames").glob("*.jpg"))
-    assert frames == sorted(f"{item}_{k}.jpg" for item in IDS for k in range(2) if item not in ("v3", "v7"))
-    store = FeatureStore.open(tmp_path / "set")
-    assert len(store) == 10 and not (tmp_path / "set/captions.jsonl").exists()
-    assert store.info["arrays"]["retrieval"]["source"] == "text"
-    reasons = {row["item_id"]: row["stage"] for row in read_skipped(tmp_path / "set")}
-    assert reasons == {"v3": "frames", "v7": "frames"}  # the first stage that failed is the one that is told
-    result = run(
-        "retriever.py", "--dataset_path", tmp_path, "--dataset_id", "set", "--num_of_retrieved_items", 3, "--show", 2
-    )
-    assert result.returncode == 0 and (tmp_path / "set/neighbours.png").exists(), result.stderr
+def test_frames_can_be_kept_as_pictures(raw, tmp_path, load_script):
+    """What is run then; the scripts read the same pictures in tests of their own."""
+    script = load_script("data/import_features.py")
+    words = [str(word) for word in command(raw, tmp_path, "vit", "bert", "none", "--keep_frames", "--timeout", 9)[1:]]
+    args = script.build_parser().parse_args(words)
+    store = bare_store(tmp_path, IDS)
+    ran = list(sequence.steps(store, args, {"visual": "standard"}))
+    assert [Path(step[0]).stem for step in ran] == [
+        "video_frame_capture",
+        "visual_engineering",
+        "textual_engineering",
+        "retrieval_engineering",
+    ]
+    assert ran[0][-6:] == ["--videos", str(raw / "videos"), "--frame_num", "2", "--timeout", "9.0"]
+    assert "--videos" not in ran[1] and ran[1][-6:] == [
+        "--normalise",
+        "standard",
+        "--frame_num",
+        "2",
+        "--timeout",
+        "9.0",
+    ]
+    assert ran[2][-2:] == ["--encoder", "bert"] and ran[3][-2:] == ["--source", "text"]
+
+
+def test_the_picture_of_neighbours_reads_pictures_too(tmp_path):
+    store = make_store(tmp_path / "set")
+    with pytest.raises(InputError, match="no frames of the items to show; give --videos"):
+        show_neighbours(store, Neighbours.read(store), 3, None, None)
+    (tmp_path / "set/frames").mkdir()
+    for row, item_id in enumerate(store.items.item_id[:60]):
+        Image.new("RGB", (40, 30), (row, 200, 100)).save(tmp_path / f"set/frames/{item_id}_0.png")
+    with Image.open(show_neighbours(store, Neighbours.read(store), 3, None, None)) as picture:
+        colours = np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)
+    shown = {int(red) for red, green, blue in colours if (green, blue) == (200, 100)}
+    test = [int(row) for row in store.items.rows("test")]
+    first, last = test[0], test[-1]
+    neighbours = set(Neighbours.read(store).ids[first, :4].tolist())
+    assert shown & (neighbours | {first}) == (neighbours | {first}) & set(range(60))
+    assert last >= 60 or last in shown
 
 
 def test_what_makes_no_sense_is_refused_before_anything_is_written(raw, tmp_path, vit, bert, run):
