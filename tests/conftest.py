@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import subprocess
@@ -49,15 +50,14 @@ def load_script() -> Callable[[str], ModuleType]:
     return load
 
 
-@pytest.fixture(scope="session")
-def vit(tmp_path_factory) -> Path:
-    """A ViT with random weights: pictures of 32 x 32, vectors of 16."""
-    import torch
-    import transformers
+def _encoder_fixture(name: str):
+    @pytest.fixture(scope="session", name=name)
+    def encoder(tmp_path_factory) -> Path:
+        folder = tmp_path_factory.mktemp(name)
+        getattr(importlib.import_module("small_encoders"), name)(folder)  # imports torch, which few tests need
+        return folder
 
-    folder = tmp_path_factory.mktemp("vit")
-    torch.manual_seed(0)
-    small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    transformers.ViTModel(transformers.ViTConfig(image_size=32, patch_size=8, **small)).save_pretrained(folder)
-    transformers.ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
-    return folder
+    return encoder
+
+
+bert, clip, convnext, vit = map(_encoder_fixture, ("bert", "clip", "convnext", "vit"))  # folders of small encoders

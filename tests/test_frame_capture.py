@@ -4,30 +4,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 from bare import bare_store, call
 from PIL import Image
+from test_videos import write
 
 from dataloader.console import InputError
-from feature_engineering import frame_capture, visual_engineering
+from feature_engineering import video_frame_capture, visual_engineering
+from feature_engineering.captured import read_captured
+from feature_engineering.naming import find_images
+from feature_engineering.skipped import read_skipped
 
 
-def write_grey(path: Path, count: int, options: dict | None = None) -> None:
+def write_grey(path: Path, count: int) -> None:
     """A clip of key frames; frame k is grey of level 20 + 5k."""
-    with av.open(str(path), "w", options=options or {}) as container:
-        stream = container.add_stream("libx264", rate=10, options={"g": "1", "crf": "10", "bf": "0"})
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for k in range(count):
-            grey = np.full((48, 64, 3), 20 + 5 * k, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(grey, format="rgb24")))
-        container.mux(stream.encode())
+    grey = {"draw": lambda k: np.full((48, 64, 3), 20 + 5 * k, np.uint8), "options": {"g": "1", "crf": "10", "bf": "0"}}
+    write(path, count, **grey)
 
 
-def indices_in(folder: Path) -> list[int]:
+def indices_in(folder: Path, item_id: str) -> list[int]:
     """Which frame each picture of a grey clip is."""
-    pictures = sorted(folder.glob("*.jpg"))
+    pictures = find_images(folder, [item_id])[item_id]
     return [round((float(np.asarray(Image.open(path)).mean()) - 20) / 5) for path in pictures]
 
 
@@ -37,37 +35,28 @@ def test_frames_are_those_of_the_protocol(tmp_path, suffix, count, frame_num):
     bare_store(tmp_path, ids=("a", "b", "c"))
     for item_id in "abc":
         write_grey(tmp_path / f"{item_id}{suffix}", count)
-    call(frame_capture, tmp_path, "--videos", tmp_path, "--frame_num", frame_num)
-    expected = [int(position) for position in np.linspace(0, count - 1, frame_num)]
-    assert indices_in(tmp_path / "set/frames/a") == expected
-    names = [path.name for path in sorted((tmp_path / "set/frames/a").iterdir())]
-    assert names == [f"{k:02d}.jpg" for k in range(frame_num)]
-    assert not (tmp_path / "set/frames" / frame_capture.PARTIAL).exists()
-
-
-def test_where_decoding_ends_early_the_last_frame_is_repeated(tmp_path):
-    whole = tmp_path / "whole.mp4"
-    write_grey(whole, 37, options={"movflags": "faststart"})  # the index in front outlives the cut
-    cut = tmp_path / "cut.mp4"
-    cut.write_bytes(whole.read_bytes()[: int(whole.stat().st_size * 0.7)])
-    (tmp_path / "out").mkdir()
-    for k, image in enumerate(frame_capture.capture(cut, 10)):
-        image.save(tmp_path / f"out/{k:02d}.jpg", quality=95)
-    found, protocol = indices_in(tmp_path / "out"), [int(p) for p in np.linspace(0, 36, 10)]
-    last = max(found)
-    assert 8 < last < 36
-    assert found == [min(index, last) for index in protocol]
+    call(video_frame_capture, tmp_path, "--videos", tmp_path, "--frame_num", frame_num)
+    frames, real = tmp_path / "set/frames", min(count, frame_num)
+    expected = np.unique(np.linspace(0, count - 1, frame_num).astype(int)).tolist()
+    expected += expected[-1:] * (frame_num - len(expected))
+    assert all(indices_in(frames, item_id) == expected for item_id in "abc")
+    names = {f"{item_id}_{k}.jpg" for item_id in "abc" for k in range(frame_num)}
+    assert {path.name for path in frames.iterdir()} == names | {"captured.jsonl"}
+    assert read_captured(frames / "captured.jsonl") == {k: {"frames": frame_num, "real": real} for k in "abc"}
+    assert not (tmp_path / "set/skipped.csv").exists()
 
 
 @pytest.mark.parametrize(("family", "frame_num"), [("MicroLens", 10), ("NUS", 4)])
 def test_the_family_says_how_many_frames(tmp_path, family, frame_num):
     bare_store(tmp_path, ids=("a",), family=family)
     write_grey(tmp_path / "a.mp4", 12)
-    call(frame_capture, tmp_path, "--videos", tmp_path, "--frames", tmp_path / "elsewhere")
-    assert len(list((tmp_path / "elsewhere/a").iterdir())) == frame_num
+    call(video_frame_capture, tmp_path, "--videos", tmp_path, "--frames", tmp_path / "elsewhere")
+    assert len(list((tmp_path / "elsewhere").glob("a_*.jpg"))) == frame_num
 
 
-def test_missing_and_broken_videos_are_named_together_and_a_rerun_goes_on(tmp_path, run):
+@pytest.fixture
+def some_broken(tmp_path) -> Path:
+    """The videos of a data set of a .. f: a and b are sound."""
     bare_store(tmp_path)
     videos = tmp_path / "videos"
     videos.mkdir()
@@ -75,49 +64,68 @@ def test_missing_and_broken_videos_are_named_together_and_a_rerun_goes_on(tmp_pa
         write_grey(videos / name, 5)
     (videos / "d.mp4").write_bytes(b"not a video")
     (videos / "e.json").write_text("{}")
-    command = ("feature_engineering/frame_capture.py", "--dataset_path", tmp_path, "--dataset_id", "set")
-    result = run(*command, "--videos", videos, "--frame_num", 4)
-    assert result.returncode == 2 and len(result.stderr.splitlines()) == 1
-    for part in ("2 of 6 videos are missing (e, f)", "2 of 6 cannot be read", "c.mkv and c.mp4", "d: undecodable"):
-        assert part in result.stderr
-    frames = tmp_path / "set/frames"
-    assert sorted(path.name for path in frames.iterdir()) == ["a", "b"]
+    return videos
 
-    (frames / "a/00.jpg").write_bytes(b"mark")
-    (videos / "c.mkv").unlink()
+
+def test_missing_and_broken_videos_are_listed_and_a_rerun_goes_on(tmp_path, some_broken, run):
+    command = ("feature_engineering/video_frame_capture.py", "--dataset_path", tmp_path, "--dataset_id", "set")
+    result = run(*command, "--videos", some_broken, "--frame_num", 4)
+    assert result.returncode == 0 and len(result.stderr.splitlines()) == 1
+    assert "warning: 4 of 6 items (67%) could not be used" in result.stderr
+    assert "4 frames of 2 videos captured, 0 were there already" in result.stdout
+    frames, skipped = tmp_path / "set/frames", read_skipped(tmp_path / "set")
+    assert {path.name for path in frames.glob("*.jpg")} == {f"{item}_{k}.jpg" for item in "ab" for k in range(4)}
+    assert {(row["item_id"], row["stage"]) for row in skipped} == {(item_id, "frames") for item_id in "cdef"}
+    reasons = {row["item_id"]: row["reason"] for row in skipped}
+    assert reasons["c"] == "ambiguous: c.mkv and c.mp4" and reasons["e"] == reasons["f"] == "missing" and reasons["d"]
+
+    (frames / "a_0.jpg").write_bytes(b"mark")
+    (frames / "b_2.jpg").unlink()
+    (some_broken / "c.mkv").unlink()
     for name in ("d.mp4", "e.mp4", "f.webm"):
-        write_grey(videos / "c2.mp4", 5)
-        (videos / "c2.mp4").rename(videos / name)
-    call(frame_capture, tmp_path, "--videos", videos, "--frame_num", 4)
-    assert sorted(path.name for path in frames.iterdir()) == list("abcdef")
-    assert (frames / "a/00.jpg").read_bytes() == b"mark"  # what was there was not captured again
+        write_grey(some_broken / "c2.mp4", 5)
+        (some_broken / "c2.mp4").rename(some_broken / name)
+    call(video_frame_capture, tmp_path, "--videos", some_broken, "--frame_num", 4)
+    assert {path.name for path in frames.glob("*.jpg")} == {f"{item}_{k}.jpg" for item in "abcdef" for k in range(4)}
+    assert (frames / "a_0.jpg").read_bytes() == b"mark"  # what was there was not captured again
+    assert read_skipped(tmp_path / "set") == []
 
-    with pytest.raises(InputError, match="another number of frames"):
-        call(frame_capture, tmp_path, "--videos", videos, "--frame_num", 3)
-    call(frame_capture, tmp_path, "--videos", videos, "--frame_num", 3, "--overwrite")
-    assert all(len(list(folder.iterdir())) == 3 for folder in frames.iterdir())
+
+def test_fail_stops_at_the_first_in_one_line(tmp_path, some_broken, run):
+    command = ("feature_engineering/video_frame_capture.py", "--dataset_path", tmp_path, "--dataset_id", "set")
+    command += ("--videos", some_broken, "--on_error", "fail")
+    for reason in ("item c: ambiguous: c.mkv and c.mp4; item e: missing", "item d: "):
+        result = run(*command)
+        assert result.returncode == 2 and len(result.stderr.splitlines()) == 1, result.stderr
+        assert reason in result.stderr and "--on_error skip" in result.stderr
+        (some_broken / "c.mkv").unlink(missing_ok=True)
+        for name in ("e.mp4", "f.mp4"):
+            write_grey(some_broken / name, 5)
+
+
+def test_where_not_one_video_can_be_used_it_is_an_error(tmp_path, run):
+    bare_store(tmp_path)
+    with pytest.raises(InputError, match="no frames of any of the 6 items"):
+        call(video_frame_capture, tmp_path, "--videos", tmp_path)
+    with pytest.raises(InputError, match="nowhere: no such folder"):
+        call(video_frame_capture, tmp_path, "--videos", tmp_path / "nowhere")
+
+
+def test_another_number_of_frames_is_not_mixed_in(tmp_path, some_broken):
+    frames, flags = tmp_path / "set/frames", ("--videos", some_broken, "--frame_num")
+    call(video_frame_capture, tmp_path, *flags, 4)
+    with pytest.raises(InputError, match="another number of frames than 3"):
+        call(video_frame_capture, tmp_path, *flags, 3)
+    (some_broken / "b.mp4").write_bytes(b"not a video any more")
+    call(video_frame_capture, tmp_path, *flags, 3, "--overwrite")
+    assert sorted(path.name for path in frames.iterdir()) == ["a_0.jpg", "a_1.jpg", "a_2.jpg", "captured.jsonl"]
 
 
 @pytest.mark.parametrize("item_id", ["../x", "a/b", "/etc/x", "..", ".partial", "a\\b", "x" * 250])
 def test_an_item_id_that_is_a_path_is_refused(tmp_path, item_id):
     bare_store(tmp_path, ids=("a", item_id, "c"))
     (tmp_path / "set/frames").mkdir()
-    for script, flags in ((frame_capture, ("--videos", tmp_path)), (visual_engineering, ("--encoder", "any"))):
+    for script, flags in ((video_frame_capture, ("--videos", tmp_path)), (visual_engineering, ("--encoder", "any"))):
         with pytest.raises(InputError, match="1 item ids cannot name a file"):
             call(script, tmp_path, *flags)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["set"]
-
-
-def test_real_clips_are_all_decoded_and_upright(tmp_path, shared):
-    clips = sorted(path for path in shared.glob("clips/*") if path.suffix != ".md")
-    if not clips:
-        pytest.skip(f"no clips in {shared}")
-    (tmp_path / "videos").mkdir()
-    for path in clips:  # two of them differ in the suffix alone: the id is the whole name
-        (tmp_path / "videos" / (path.name + path.suffix)).symlink_to(path)
-    bare_store(tmp_path, ids=[path.name for path in clips])
-    call(frame_capture, tmp_path, "--videos", tmp_path / "videos", "--frame_num", 2)
-    frames = tmp_path / "set/frames"
-    assert len(list(frames.glob("*/01.jpg"))) == len(clips)
-    sizes = {name: Image.open(frames / f"decord__video_{name}.mov/00.jpg").size for name in ("0", "90", "180")}
-    assert sizes == {"0": (568, 320), "90": (320, 568), "180": (568, 320)}
