@@ -121,12 +121,10 @@ def _ends_early(container, stream, times: list[int | None]) -> str:
     duration = (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0
     if tag := re.match(r"(\d+):(\d\d):(\d\d\.\d+)", stream.metadata.get("DURATION", "")):
         duration = 3600 * int(tag[1]) + 60 * int(tag[2]) + float(tag[3])
-    known = [time for time in times if time is not None]
-    if len(known) < 2:
-        return ""
-    shown = (max(known) - min(known)) * len(known) / (len(known) - 1)  # the last frame is shown for a while, too
-    end = float((min(known) + shown) * stream.time_base)
-    return f"it ends after {end:.1f} of {duration:.1f} s" if end < 0.9 * duration else ""
+    shown = sorted(time for time in times if time is not None) or [0]
+    end, gap = (float(span * stream.time_base) for span in (shown[-1], max(np.diff(shown), default=0)))
+    early = duration - end > max(0.1 * duration, 2 * gap, 0.5)
+    return f"it ends after {end:.1f} of {duration:.1f} s" if early else ""
 
 
 def _seek(path: Path, index: Index, frame_num: int, transform: Transform, threads: int) -> list | None:

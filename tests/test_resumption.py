@@ -168,6 +168,7 @@ def test_the_command_killed_in_the_middle_and_continued(tmp_path, vit):
 def begun(pictures, vit, monkeypatch, kill_at) -> tuple[Path, tuple]:
     """A data set whose encoding was killed after two shards of three, and the flags of the command."""
     monkeypatch.setattr(images, "SHARD_ITEMS", 4)
+    monkeypatch.setattr(frames, "in_workers", in_this_process)
     commit = Progress.commit
 
     def commit_two(self, number, *args, **notes):
