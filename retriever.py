@@ -16,6 +16,7 @@ from tqdm import tqdm
 from dataloader.console import InputError, Parser, add_dataset_flags, dataset_folder, run_script, whole_number
 from dataloader.device import add_device_flag, pick_device
 from dataloader.files import require_writable
+from dataloader.hints import place
 from dataloader.neighbours import BANKS, Neighbours
 from dataloader.store import FeatureStore
 
@@ -66,7 +67,7 @@ def main(args) -> None:
         from feature_engineering.showcase import show_neighbours
 
         print(f"{show_neighbours(store, neighbours, args.show, args.videos, args.frames)}: queries and neighbours")
-    print(f"next: python train.py --dataset_path {args.dataset_path} --dataset_id {args.dataset_id}")
+    print(f"next: python train.py {place(store.folder)}")
 
 
 def already_there(store: FeatureStore, args) -> Neighbours | None:

@@ -87,7 +87,7 @@ def main(args) -> None:
         add_normalised(store, name, array, modes[name], dtype=args.dtype, source=source)
     for warning in store.check_features(*(name for name in ("visual", "textual") if name in arrays)):
         print(f"warning: {warning}", file=sys.stderr)
-    run_sequence(store, args, modes)
+    run_sequence(store, args, modes, given=arrays)
 
 
 def feature_files(args) -> dict[str, str]:

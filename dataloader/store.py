@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from dataloader.items import SPLITS, Items
 FAMILIES = ("MicroLens", "NUS")
 DTYPES = ("float32", "float16")
 FORMAT = 1
+LEFT_BY_STEPS = ("skipped.csv", "captured.jsonl", "captions.jsonl")  # beside the arrays, of the same items
 NEXT = ".next"  # behind the names of files that wait to replace those of a data set
 
 
@@ -174,8 +176,10 @@ class FeatureStore:
         # From here until dataset.json stands the folder holds no data set: half of one is never opened.
         # dataset.json.next goes first: with it, files of a killed `keep` would be put in place of the new ones.
         arrays = (f"{array}.npy" for array in ARRAYS)
-        for name in (f"dataset.json{NEXT}", "dataset.json", "neighbours.npz", *arrays, "skipped.csv"):
+        for name in (f"dataset.json{NEXT}", "dataset.json", "neighbours.npz", *arrays, *LEFT_BY_STEPS):
             (folder / name).unlink(missing_ok=True)
+        for unfinished in folder.glob("*.progress"):
+            shutil.rmtree(unfinished)
         items.write(folder / "items.parquet")
         store = cls(folder, items, {})
         digests = dict.fromkeys(("items", "imported"), items.digest())  # items may be left out later, imported stays

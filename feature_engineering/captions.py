@@ -18,15 +18,24 @@ def write_captions(path: Path, captions: dict[str, list[str]], encoder: dict) ->
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
+def captioner(path: Path) -> str | None:
+    """The name of what made the captions; None where the file does not say."""
+    try:
+        with path.open("rb") as file:
+            return json.loads(file.readline().decode("utf-8"))["encoder"]["name"]
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 def read_captions(path: Path) -> dict[str, list[str]]:
     """Item id -> captions; empty where there is no such file."""
     captions: dict[str, list[str]] = {}
     if not path.exists():
         return captions
-    with path.open(encoding="utf-8", newline="\n") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
-                content = json.loads(line)
+                content = json.loads(line.decode("utf-8"))
                 if "encoder" not in content:
                     captions[content["item_id"]] = [str(text) for text in content["captions"]]
             except (ValueError, KeyError, TypeError) as error:

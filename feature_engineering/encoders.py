@@ -111,6 +111,7 @@ def load_encoder(source: Source, device: torch.device, precision: str, loader) -
         raise InputError(
             f"--encoder {source.label}: its checkpoint lacks {len(missing)} of the weights ({listed(missing)})"
         )
+    model.weights_hash = _hash(model)  # before any rounding
     return model.eval().to(device, compute_dtype(precision, device))
 
 
@@ -126,12 +127,14 @@ def provenance(model: torch.nn.Module, source: Source, **settings) -> dict:
 
 
 def revision_of(model: torch.nn.Module, source: Source) -> str:
-    if source.revision is not None:
-        return source.revision
+    return source.revision or f"weights-sha256:{model.weights_hash}"
+
+
+def _hash(model: torch.nn.Module) -> str:
     sha = hashlib.sha256()
     for key, tensor in sorted(model.state_dict().items()):
-        sha.update(key.encode() + tensor.cpu().float().contiguous().numpy().tobytes())
-    return f"weights-sha256:{sha.hexdigest()[:16]}"
+        sha.update(key.encode() + tensor.contiguous().numpy().tobytes())
+    return sha.hexdigest()[:16]
 
 
 def to_device(batch: np.ndarray, model: torch.nn.Module) -> torch.Tensor:
@@ -151,7 +154,7 @@ def _first_line(error: Exception) -> str:
 
 def write_features(store: FeatureStore, names: list[str], array: np.ndarray | Rows, args, source: dict) -> None:
     for name in names:
-        add_normalised(store, name, array, args.normalise, dtype=args.dtype, overwrite=args.overwrite, **source)
+        add_normalised(store, name, array, args.normalise, dtype=args.dtype, overwrite=True, **source)
         shape = " x ".join(map(str, array.shape))
         print(f"{store.folder / name}.npy: {shape} {args.dtype}, data set fingerprint {store.fingerprint}")
     print(next_steps(store))
@@ -162,5 +165,7 @@ def check_before_encoding(store: FeatureStore, names: list[str], args: argparse.
     require_writable(store.folder)
     if "standard" in args.normalise:
         store.rows("train")  # its statistics; complains where the split is empty
-    if not args.overwrite and (there := [name for name in names if name in store.arrays]):
+    # Unfinished work goes on: what is there was to be replaced, or is what a run wrote that was killed right then.
+    unfinished = (store.folder / f"{names[0]}.progress").exists()
+    if not (args.overwrite or unfinished) and (there := [name for name in names if name in store.arrays]):
         raise InputError(f"{store.folder}: {' and '.join(there)} features are here already; --overwrite replaces them")

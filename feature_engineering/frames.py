@@ -127,6 +127,11 @@ def batches_by_shard(
                 fail_on({item_id: result.reason}, args.on_error, plan.place)
             else:
                 images, real, note = result
+                if images.shape != blank.shape:
+                    raise InputError(
+                        f"--encoder: its processor gives pictures of {images.shape[2:]} and of {blank.shape[2:]}; "
+                        "one that resizes or crops to one size is needed"
+                    )
                 captured[item_id] = {"real": real} | ({"note": note} if note else {})
             bar.update()
             yield images

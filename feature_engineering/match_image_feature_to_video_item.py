@@ -21,6 +21,7 @@ from feature_engineering.encoders import add_storage_flags, check_before_encodin
 from feature_engineering.naming import item_and_number
 from feature_engineering.skipped import add_on_error_flag, fail_on, leave_out_failed, warn_of_losses
 
+MOST_FRAMES = 10_000
 MISSING = ("repeat", "zero", "lose")
 
 
@@ -30,7 +31,7 @@ def build_parser() -> Parser:
     parser.add_argument("--table", type=Path, required=True, help="the pictures' features: .npz, .parquet, .csv, .tsv")
     parser.add_argument("--name_column", default="name", help="column of the pictures' names (.npz: names)")
     parser.add_argument(
-        "--frame_num", type=whole_number(1), help="F; without it as many as the item with the most pictures has"
+        "--frame_num", type=whole_number(1), help="F; without it the largest number of a picture, and one"
     )
     parser.add_argument(
         "--missing_frames",
@@ -53,6 +54,10 @@ def main(args) -> None:
     if not rows:
         raise InputError(f"{args.table}: no picture <item id>_<i> of any item of {store.folder} ({listed(names)})")
     frame_num = args.frame_num or 1 + max(max(frames) for frames in rows.values())
+    if frame_num > MOST_FRAMES:
+        raise InputError(
+            f"{args.table}: a picture's number makes {frame_num} frames; --frame_num says how many there are"
+        )
     surplus = sum(number >= frame_num for frames in rows.values() for number in frames)
     place = np.full((len(store), frame_num), -1)  # (N, F) rows of the table, -1 where there is none
     for i, item_id in enumerate(store.items.item_id):
@@ -172,7 +177,7 @@ def _read_arrow(path: Path, name_column: str) -> tuple[list[str], np.ndarray]:
             features = (
                 np.stack([c.cast(pa.float32()).to_numpy() for c in columns], axis=1) if columns else np.empty((0, 0))
             )
-    except (pa.ArrowException, ValueError, TypeError, OSError) as error:
+    except (pa.ArrowException, ValueError, TypeError, KeyError, OSError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"--table {path}: truncated or no table of names and numbers ({error})") from None

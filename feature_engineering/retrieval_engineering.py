@@ -58,7 +58,7 @@ def main(args) -> None:
         from_frames(store, args)
         return
     texts = with_captions(store) if args.source == "captions" else store.items.text
-    encoder = TextEncoder(args, RETRIEVAL_PROMPT_OF.get(args.encoder.partition("@")[0].rpartition("/")[2], "{text}"))
+    encoder = TextEncoder(args, RETRIEVAL_PROMPT_OF)
     array, progress = encode_texts(texts, encoder, store.folder / "retrieval.progress", args)
     write_features(store, ["retrieval"], array, args, encoder.provenance() | {"source": args.source})
     progress.remove()
@@ -68,6 +68,12 @@ def refuse_idle_flags(args: argparse.Namespace) -> None:
     idle = [*(FRAME_FLAGS if args.source not in OF_FRAMES else ()), *(TEXT_FLAGS if args.source == "frames" else ())]
     if typed := [flag for flag in idle if flag in args.typed]:
         raise InputError(f"--{typed[0]} does nothing with --source {args.source}; leave it out")
+    if args.source in OF_FRAMES and "encoder" not in args.typed:
+        raise InputError(
+            f"--source {args.source} takes a CLIP: name it, --encoder openai/clip-vit-base-patch32 or another"
+        )
+    if args.source == "frames" and args.on_error == "zero":
+        raise InputError("--on_error zero: a vector of zeros is similar to nothing, and is refused by retriever.py")
 
 
 def with_captions(store: FeatureStore) -> list[str]:

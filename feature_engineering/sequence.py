@@ -7,14 +7,14 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from dataloader.console import InputError, whole_number
 from dataloader.device import add_device_flag
 from dataloader.hints import next_steps
 from dataloader.store import FeatureStore, describe
-from feature_engineering.captions import CAPTIONS
+from feature_engineering.captions import CAPTIONS, captioner
 from feature_engineering.skipped import add_on_error_flag, read_skipped, warn_of_losses
 from feature_engineering.videos import find_videos
 from feature_engineering.workers import add_worker_flags
@@ -56,20 +56,27 @@ def check_sequence_flags(args: argparse.Namespace) -> None:
         find_videos(args.videos)
 
 
-def run_sequence(store: FeatureStore, args: argparse.Namespace, normalise: dict[str, str] | None = None) -> None:
+def run_sequence(
+    store: FeatureStore,
+    args: argparse.Namespace,
+    normalise: dict[str, str] | None = None,
+    given: Collection[str] = (),
+) -> None:
     """Make what `store` lacks, a script a step, or print the next steps where there is no --videos.
 
-    normalise: array -> mode. Ends the process with a step's exit code where that fails.
+    normalise: array -> mode. given: arrays that files of this command brought. Ends the process with a step's exit
+    code where that fails.
     """
     if not args.videos:
         print(describe(store))
         print(next_steps(store))
         return
-    for command in steps(store, args, normalise or {}):
+    for command in steps(store, args, normalise or {}, given):
         print(f"\n$ {shlex.join(['python', *command])}", flush=True)
         code = subprocess.run([sys.executable, *command]).returncode
         if code:
-            print(f"{Path(sys.argv[0]).name}: stopped; the same command goes on from here", file=sys.stderr)
+            how = "the same command without --overwrite" if args.overwrite else "the same command"
+            print(f"{Path(sys.argv[0]).name}: stopped; {how} goes on from here", file=sys.stderr)
             sys.exit(code)
     store = FeatureStore.open(store.folder)
     print(f"\n{describe(store)}")
@@ -78,32 +85,43 @@ def run_sequence(store: FeatureStore, args: argparse.Namespace, normalise: dict[
     warn_of_losses(len(lost), len(lost | set(store.items.item_id)), store.folder / "skipped.csv")
 
 
-def steps(store: FeatureStore, args: argparse.Namespace, normalise: dict[str, str]) -> Iterator[list[str]]:
+def steps(
+    store: FeatureStore, args: argparse.Namespace, normalise: dict[str, str], given: Collection[str] = ()
+) -> Iterator[list[str]]:
     """The commands that are still to be run; InputError where a result is there that another encoder made."""
     if args.keep_frames:
         yield [*script("video_frame_capture", store), "--videos", str(args.videos), *typed(args, DECODING[:-1])]
     source = [] if args.keep_frames else ["--videos", str(args.videos)]
     decoding = [*source, *typed(args, DECODING)]
-    if not made(store, "visual", args.visual_encoder):
+    if not made(store, "visual", args.visual_encoder, given):
         yield encoding("visual", "visual_engineering", store, args, normalise) + decoding
-    captions = args.caption_encoder != NONE
-    if captions and "retrieval" not in store.arrays and not (store.folder / CAPTIONS).exists():
+    captions, path = args.caption_encoder != NONE, store.folder / CAPTIONS
+    if captions and path.exists() and captioner(path) not in (None, label_of(args.caption_encoder)):
+        raise InputError(f"{path}: captions by {captioner(path)} are here already; --overwrite begins anew")
+    if captions and "retrieval" not in store.arrays and not path.exists():
         command = [*script("captioning", store), "--encoder", args.caption_encoder, *typed(args, COMMON)]
         yield command + decoding
-    if not made(store, "textual", args.textual_encoder):
+    if not made(store, "textual", args.textual_encoder, given):
         yield encoding("textual", "textual_engineering", store, args, normalise)
-    if not made(store, "retrieval", args.retrieval_encoder):
+    if not made(store, "retrieval", args.retrieval_encoder, given):
         command = encoding("retrieval", "retrieval_engineering", store, args, normalise)
         yield [*command, "--source", "captions" if captions else "text"]
 
 
-def made(store: FeatureStore, name: str, encoder: str) -> bool:
-    """Whether the features `name` are there, made by this encoder."""
+def label_of(encoder: str) -> str:
+    """The name that a data set knows an encoder by."""
+    return Path(encoder).resolve().name if Path(encoder).is_dir() else encoder.partition("@")[0]
+
+
+def made(store: FeatureStore, name: str, encoder: str, given: Collection[str]) -> bool:
+    """Whether the features `name` are there, made by this encoder or `given` by a file of this command."""
     if name not in store.arrays:
         return False
-    label = Path(encoder).resolve().name if Path(encoder).is_dir() else encoder.partition("@")[0]
-    by = store.info["arrays"][name].get("encoder", {}).get("name")  # None: a file brought them
-    if by not in (None, label):
+    by = store.info["arrays"][name].get("encoder", {}).get("name")
+    if name in given:
+        return True
+    if by != label_of(encoder):
+        by = by or store.info["arrays"][name].get("source", "another source")
         raise InputError(f"{store.folder}: {name} features by {by} are here already; --overwrite begins anew")
     print(f"{store.folder / name}.npy is there already")
     return True

@@ -39,18 +39,19 @@ def add_text_flags(parser: argparse.ArgumentParser) -> None:
 
 
 class TextEncoder:
-    """A text encoder and its tokenizer, as the flags ask for them; `default_prompt` where no --prompt was typed."""
+    """A text encoder and its tokenizer, as the flags ask for them; `prompts` of encoders where none was typed."""
 
-    def __init__(self, args: argparse.Namespace, default_prompt: str = "{text}", model=None):
-        self.prompt = args.prompt or default_prompt
-        if "{text}" not in self.prompt:
-            raise InputError(f"--prompt {self.prompt!r}: has no {{text}}, so every item would get the same vector")
+    def __init__(self, args: argparse.Namespace, prompts: dict[str, str] | None = None, model=None):
+        if args.prompt and "{text}" not in args.prompt:
+            raise InputError(f"--prompt {args.prompt!r}: has no {{text}}, so every item would get the same vector")
         self.source = fetch(args.encoder)
+        name = self.source.label.rpartition("/")[2]
+        self.prompt = args.prompt or (prompts or {}).get(name, "{text}")
         self.tokenizer = load_pretrained(AutoTokenizer, self.source)
         if self.tokenizer.pad_token is None:  # GPT-2 and its kin; the attention mask hides what is padded
             self.tokenizer.pad_token = self.tokenizer.eos_token
         self.model = model or load_encoder(self.source, pick_device(args.device), args.precision, AutoModel)
-        self.pooling = args.pooling or POOLING_OF.get(self.source.label.rpartition("/")[2], "mean")
+        self.pooling = args.pooling or POOLING_OF.get(name, "mean")
         if hasattr(self.model, "get_text_features"):
             if args.pooling:
                 raise InputError(
@@ -60,8 +61,12 @@ class TextEncoder:
         elif self.model.config.is_encoder_decoder:
             self.model = self.model.get_encoder()
         config = getattr(self.model.config, "text_config", self.model.config)
-        limits = (args.max_length, getattr(config, "max_position_embeddings", None), self.tokenizer.model_max_length)
-        self.max_length = min(limit for limit in (*limits, LONGEST_UNLESS_SAID) if limit is not None)
+        longest = min(getattr(config, "max_position_embeddings", None) or 1 << 30, self.tokenizer.model_max_length)
+        if (args.max_length or 0) > longest:
+            raise InputError(f"--max_length {args.max_length}: {args.encoder} takes {longest} tokens at most")
+        self.max_length = args.max_length or min(longest, LONGEST_UNLESS_SAID)
+        # SigLIP reads its last position and was trained with texts padded to their full length.
+        self.padding = "max_length" if str(self.model.config.model_type).startswith("siglip") else True
 
     def provenance(self) -> dict:
         settings = {"pooling": self.pooling, "prompt": self.prompt, "max_length": self.max_length}
@@ -71,7 +76,7 @@ class TextEncoder:
     def __call__(self, texts: list[str]) -> torch.Tensor:
         """B texts -> (B, D), still on the device."""
         tokens = self.tokenizer(
-            texts, padding=True, truncation=True, max_length=self.max_length, return_tensors="pt"
+            texts, padding=self.padding, truncation=True, max_length=self.max_length, return_tensors="pt"
         ).to(next(self.model.parameters()).device)
         return pool(self.model, tokens, self.pooling)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataloader.arrays import Rows
 from dataloader.console import Parser, dataset_folder, run_script
 from dataloader.store import FeatureStore
-from feature_engineering.captured import CAPTURED, write_captured
+from feature_engineering.captured import CAPTURED, read_captured, write_captured
 from feature_engineering.encoders import (
     add_encoder_flags,
     add_storage_flags,
@@ -39,7 +39,11 @@ def main(args) -> None:
     encoder = ImageEncoder(args)
     progress = encode_frames(store, plan, encoder, args, "visual")
     store, rows = leave_out(store, progress, args.on_error, "visual", plan.place)
-    write_captured(store.folder / CAPTURED, progress.notes("captured"))
+    captured = progress.notes("captured")
+    if not args.videos:  # a picture that repeats the last frame looks like a real one: the capture knows
+        known = read_captured(plan.place / CAPTURED)
+        captured = {item_id: facts | known.get(item_id, {}) for item_id, facts in captured.items()}
+    write_captured(store.folder / CAPTURED, captured)
     write_features(store, ["visual"], Rows(progress.features, rows), args, encoder.provenance())
     progress.remove()
     warn_of_losses(len(progress.failed), progress.total, store.folder / "skipped.csv")

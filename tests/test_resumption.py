@@ -222,7 +222,9 @@ def test_units_that_are_not_the_items_are_refused(begun, content):
 def test_the_progress_of_another_command_is_refused(begun, vit, tmp_path, change):
     place, flags = begun
     if change == "items":
+        (place / "set/visual.progress").rename(place / "aside")  # making a data set anew removes it
         bare_store(place, ids=IDS[::-1])
+        (place / "aside").rename(place / "set/visual.progress")
     if change == "encoder":
         shutil.copytree(vit, tmp_path / "other")
         flags = ("--encoder", tmp_path / "other", *flags[2:])

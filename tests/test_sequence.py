@@ -152,3 +152,28 @@ def test_the_data_set_of_another_table_is_not_gone_on_with(raw, tmp_path, load_s
     videos = ["--videos", str(raw / "videos")]
     with pytest.raises(InputError, match="other items or labels is here already; --overwrite"):
         script.main(script.build_parser().parse_args(["--table", str(other), *where, *videos]))
+
+
+def test_a_data_set_made_anew_keeps_nothing_of_the_old_one(tmp_path):
+    folder = bare_store(tmp_path, IDS).folder
+    (folder / "visual.progress").mkdir()
+    for name in ("visual.progress/done.jsonl", "captions.jsonl", "captured.jsonl", "skipped.csv"):
+        (folder / name).write_text("old")
+    bare_store(tmp_path, IDS)
+    assert sorted(path.name for path in folder.iterdir()) == ["dataset.json", "items.parquet"]
+
+
+def test_features_and_captions_of_another_source_are_not_taken_for_those_asked_for(raw, tmp_path, load_script):
+    script = load_script("data/import_features.py")
+    words = [str(word) for word in command(raw, tmp_path, "vit", "bert", "owner/blip")[1:]]
+    args, store = script.build_parser().parse_args(words), bare_store(tmp_path, IDS)
+    (store.folder / "captions.jsonl").write_text('{"encoder": {"name": "owner/other"}}\n')
+    with pytest.raises(InputError, match="captions by owner/other are here already; --overwrite"):
+        list(sequence.steps(store, args, {}))
+    with store.add_array("visual", (12, 1, 4), "float32", source="histogram.npz") as out:
+        out[:] = 1
+    with pytest.raises(InputError, match="visual features by histogram.npz are here already; --overwrite"):
+        list(sequence.steps(store, args, {}))
+    (store.folder / "captions.jsonl").unlink()
+    stems = [Path(step[0]).stem for step in sequence.steps(store, args, {}, given=["visual"])]
+    assert stems == ["captioning", "textual_engineering", "retrieval_engineering"]

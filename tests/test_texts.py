@@ -13,6 +13,7 @@ from bare import TEXTS, bare_store, call
 from PIL import Image
 
 from dataloader.console import InputError
+from dataloader.store import FeatureStore
 from feature_engineering import captioning, progress, retrieval_engineering, textual_engineering
 from feature_engineering.captions import read_captions
 
@@ -267,3 +268,47 @@ def test_flags_that_would_do_nothing_are_refused(tmp_path, clip, flags):
     bare_store(tmp_path)
     with pytest.raises(InputError, match="does nothing with --source"):
         call(retrieval_engineering, tmp_path, "--encoder", clip, *flags)
+
+
+def test_a_run_killed_right_after_writing_goes_on(tmp_path, bert, monkeypatch):
+    """Between the two arrays of --output both: the same command writes what is missing."""
+    bare_store(tmp_path)
+    flags = ("--encoder", bert, "--output", "both")
+    write, written = FeatureStore.add_array, []
+
+    def killed(self, name, *args, **more):
+        if name == "retrieval" and not written:
+            written.append(name)
+            raise KeyboardInterrupt
+        return write(self, name, *args, **more)
+
+    monkeypatch.setattr(FeatureStore, "add_array", killed)
+    with pytest.raises(KeyboardInterrupt):
+        call(textual_engineering, tmp_path, *flags)
+    assert list(FeatureStore.open(tmp_path / "set").arrays) == ["textual"]
+    store = call(textual_engineering, tmp_path, *flags)
+    assert np.array_equal(store.textual, store.retrieval) and not (tmp_path / "set/textual.progress").exists()
+
+
+def test_the_hash_of_the_weights_does_not_depend_on_the_precision(tmp_path, bert):
+    revisions = set()
+    for precision in ("fp32", "bf16"):
+        bare_store(tmp_path)
+        store = call(textual_engineering, tmp_path, "--encoder", bert, "--precision", precision)
+        revisions.add(store.info["arrays"]["textual"]["encoder"]["revision"])
+    assert len(revisions) == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--source", "frames"), "takes a CLIP: name it"),
+        (("--source", "frames", "--on_error", "zero", "--encoder", "x"), "similar to nothing"),
+        (("--source", "text", "--max_length", 13), "takes 12 tokens at most"),
+    ],
+)
+def test_what_cannot_work_is_refused(tmp_path, bert, flags, message):
+    bare_store(tmp_path)
+    encoder = () if "--source" in flags and flags[1] == "frames" else ("--encoder", bert)
+    with pytest.raises(InputError, match=message):
+        call(retrieval_engineering, tmp_path, *encoder, *flags)

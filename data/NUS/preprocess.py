@@ -11,6 +11,7 @@ import numpy as np
 
 from dataloader.console import InputError, Parser, add_dataset_flags, dataset_folder, run_script
 from dataloader.feature_files import load_features
+from dataloader.hints import encoding_command
 from dataloader.items import Items
 from dataloader.NUS.dataset import FEATURE_FILES, LABELS, read_raw
 from dataloader.scaling import add_normalise_flag, add_normalised, modes_by_array
@@ -80,7 +81,8 @@ def main(args) -> None:
     run_sequence(store, args, modes)
     if "textual" in features:
         print(
-            f"or for better captions than {FEATURE_FILES['textual']}: the same command with --output both --overwrite"
+            f"or for better captions than {FEATURE_FILES['textual']}: {encoding_command('textual', folder)} "
+            "--output both --overwrite"
         )
 
 
