@@ -87,7 +87,7 @@ def caption_frames(store: FeatureStore, plan: Plan, captioner: Captioner, args: 
         "revision": revision_of(captioner.model, captioner.source),
         "precision": str(next(captioner.model.parameters()).dtype),
         "frame_num": plan.frame_num,
-        "frames": "videos" if args.videos else "pictures",
+        "frames": str(plan.place.resolve()),
         "batch_size": args.batch_size,
         "max_new_tokens": args.max_new_tokens,
     }

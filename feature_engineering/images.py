@@ -50,7 +50,7 @@ def encode_frames(
         "revision": revision_of(encoder.model, encoder.source),
         "precision": str(next(encoder.model.parameters()).dtype),
         "frame_num": plan.frame_num,
-        "frames": "videos" if args.videos else "pictures",
+        "frames": str(plan.place.resolve()),
         "batch_size": args.batch_size,
     }
     folder = store.folder / f"{name}.progress"
