@@ -28,9 +28,6 @@ def build_parser() -> Parser:
         choices=tuple(COUNT_FILES),
         help="where the comments are counted: pairs.csv or .tsv, or comment_en.txt; the first one there if not given",
     )
-    parser.add_argument(
-        "--split_by", default="published", choices=("published",), help="random 80/10/10 with the published seeds"
-    )
     parser.add_argument("--overwrite", action="store_true", help="replace a data set that is already there")
     add_sequence_flags(parser)
     return parser
@@ -41,7 +38,7 @@ def main(args) -> None:
     folder = dataset_folder(args)
     raw = read_raw(args.raw, args.label, args.counts)
     items, skipped = make_items(raw, args.label, args.log_offset)
-    label = {"names": [args.label], "transform": "log2", "offset": args.log_offset, "split_by": args.split_by}
+    label = {"names": [args.label], "transform": "log2", "offset": args.log_offset, "split_by": "published"}
     store = FeatureStore.create_or_continue(folder, items, family="MicroLens", label=label, overwrite=args.overwrite)
     for note in raw.notes:
         print(note)
