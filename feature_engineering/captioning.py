@@ -24,10 +24,10 @@ from feature_engineering.encoders import (
     load_encoder,
     load_pretrained,
     provenance,
-    revision_of,
     to_device,
 )
 from feature_engineering.frames import SHARD_ITEMS, Plan, add_source_flags, batches_by_shard, make_plan
+from feature_engineering.images import settings_of
 from feature_engineering.progress import Progress
 from feature_engineering.skipped import leave_out, warn_of_losses
 
@@ -82,15 +82,7 @@ class Captioner:
 
 def caption_frames(store: FeatureStore, plan: Plan, captioner: Captioner, args: argparse.Namespace) -> Progress:
     """The captions of all items, as notes of a Progress."""
-    settings = {
-        "encoder": captioner.source.label,
-        "revision": revision_of(captioner.model, captioner.source),
-        "precision": str(next(captioner.model.parameters()).dtype),
-        "frame_num": plan.frame_num,
-        "frames": str(plan.place.resolve()),
-        "batch_size": args.batch_size,
-        "max_new_tokens": args.max_new_tokens,
-    }
+    settings = settings_of(captioner.model, captioner.source, plan, args) | {"max_new_tokens": args.max_new_tokens}
     folder = store.folder / "captions.progress"
     progress = Progress.open(folder, settings, plan.item_ids, SHARD_ITEMS, restart=args.overwrite)
     if progress.done:

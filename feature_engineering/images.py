@@ -11,7 +11,15 @@ from transformers import AutoImageProcessor, AutoModel
 from dataloader.console import InputError
 from dataloader.device import pick_device
 from dataloader.store import FeatureStore
-from feature_engineering.encoders import fetch, load_encoder, load_pretrained, provenance, revision_of, to_device
+from feature_engineering.encoders import (
+    Source,
+    fetch,
+    load_encoder,
+    load_pretrained,
+    provenance,
+    revision_of,
+    to_device,
+)
 from feature_engineering.frames import SHARD_ITEMS, Plan, batches_by_shard
 from feature_engineering.progress import Progress
 
@@ -41,18 +49,24 @@ class ImageEncoder:
         return provenance(self.model, self.source, pooling=self.pooling, **settings)
 
 
-def encode_frames(
-    store: FeatureStore, plan: Plan, encoder: ImageEncoder, args: argparse.Namespace, name: str
-) -> Progress:
-    """The vectors (N, F, D) of all items, in a Progress; what an earlier run finished is not done again."""
-    settings = {
-        "encoder": encoder.source.label,
-        "revision": revision_of(encoder.model, encoder.source),
-        "precision": str(next(encoder.model.parameters()).dtype),
+def settings_of(model: torch.nn.Module, source: Source, plan: Plan, args: argparse.Namespace) -> dict:
+    """All that the results of a job on frames depend on, besides the items."""
+    return {
+        "encoder": source.label,
+        "revision": revision_of(model, source),
+        "precision": str(next(model.parameters()).dtype),
+        "device": next(model.parameters()).device.type,
         "frame_num": plan.frame_num,
         "frames": str(plan.place.resolve()),
         "batch_size": args.batch_size,
     }
+
+
+def encode_frames(
+    store: FeatureStore, plan: Plan, encoder: ImageEncoder, args: argparse.Namespace, name: str
+) -> Progress:
+    """The vectors (N, F, D) of all items, in a Progress; what an earlier run finished is not done again."""
+    settings = settings_of(encoder.model, encoder.source, plan, args)
     folder = store.folder / f"{name}.progress"
     progress = Progress.open(folder, settings, plan.item_ids, SHARD_ITEMS, restart=args.overwrite)
     if progress.done:
