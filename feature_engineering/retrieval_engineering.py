@@ -5,19 +5,22 @@
 --source text      the title alone through a text encoder
 --source frames    the mean of the frames' embeddings by CLIP or its kin, each of length 1
 --source fused     the sum of that mean and of the title's embedding by the same CLIP, both of length 1
+--source features  no encoder: the data set's textual features beside the mean of its frames' visual ones, both of
+                   length 1, the visual ones times --visual_weight; cosines are then of both modalities
 Vectors that were made elsewhere come in by data/import_features.py --retrieval.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 from collections.abc import Callable
 
 import numpy as np
 
 from dataloader.arrays import Rows, blocks
-from dataloader.console import InputError, Parser, dataset_folder, run_script
-from dataloader.hints import place
+from dataloader.console import InputError, Parser, dataset_folder, number, run_script
+from dataloader.hints import encoding_command, place
 from dataloader.store import FeatureStore
 from feature_engineering.captions import CAPTIONS, read_captions
 from feature_engineering.encoders import (
@@ -33,16 +36,27 @@ from feature_engineering.texts import RETRIEVAL_PROMPT_OF, TextEncoder, add_text
 
 PUBLISHED = "WhereIsAI/UAE-Large-V1"
 SEPARATOR = " [SEP] "
-OF_FRAMES, OF_TEXT = ("frames", "fused"), ("captions", "text", "fused")
+OF_FRAMES = ("frames", "fused")
+VISUAL_WEIGHT = 0.2  # best of 0, 0.2, 0.3, 0.4 on split valid of 10,000 Vine videos (docs/results/nus_vine_10k.md)
 FRAME_FLAGS = ("videos", "frames", "frame_num", "workers", "timeout", "on_error")
 TEXT_FLAGS = ("pooling", "prompt", "max_length")
+ENCODER_FLAGS = ("encoder", "batch_size", "precision", "device")
 
 
 def build_parser() -> Parser:
     parser = Parser(description=__doc__)
     add_encoder_flags(parser, PUBLISHED, batch_size=64)
     parser.add_argument(
-        "--source", default="captions", choices=("captions", "text", "frames", "fused"), help="what is compared"
+        "--source",
+        default="captions",
+        choices=("captions", "text", "frames", "fused", "features"),
+        help="what is compared",
+    )
+    parser.add_argument(
+        "--visual_weight",
+        type=number(0),
+        default=VISUAL_WEIGHT,
+        help="of the visual features beside the textual ones, for --source features",
     )
     add_storage_flags(parser)
     add_text_flags(parser.add_argument_group("texts"))
@@ -54,6 +68,9 @@ def main(args) -> None:
     refuse_idle_flags(args)
     store = FeatureStore.open(dataset_folder(args))
     check_before_encoding(store, ["retrieval"], args)
+    if args.source == "features":
+        from_features(store, args)
+        return
     if args.source in OF_FRAMES:
         from_frames(store, args)
         return
@@ -65,7 +82,11 @@ def main(args) -> None:
 
 
 def refuse_idle_flags(args: argparse.Namespace) -> None:
-    idle = [*(FRAME_FLAGS if args.source not in OF_FRAMES else ()), *(TEXT_FLAGS if args.source == "frames" else ())]
+    idle = [
+        *(FRAME_FLAGS if args.source not in OF_FRAMES else ()),
+        *(TEXT_FLAGS if args.source in ("frames", "features") else ()),
+        *(ENCODER_FLAGS if args.source == "features" else ("visual_weight",)),
+    ]
     if typed := [flag for flag in idle if flag in args.typed]:
         raise InputError(f"--{typed[0]} does nothing with --source {args.source}; leave it out")
     if args.source in OF_FRAMES and "encoder" not in args.typed:
@@ -88,6 +109,25 @@ def with_captions(store: FeatureStore) -> list[str]:
         )
     pairs = zip(store.items.item_id, store.items.text, strict=True)
     return [SEPARATOR.join([text, *captions[item_id]]) for item_id, text in pairs]
+
+
+def from_features(store: FeatureStore, args: argparse.Namespace) -> None:
+    """--source features: (N, Dt + Dv); with --visual_weight 0 the textual features alone decide."""
+    for name in ("visual", "textual"):
+        if name not in store.arrays:
+            raise InputError(
+                f"{store.folder}: --source features takes {name} features, and there are none; make them with: "
+                f"{encoding_command(name, store.folder)}"
+            )
+    visual, textual = store.visual, store.textual  # (N, F, Dv), (N, Dt)
+    with tempfile.TemporaryFile(dir=store.folder) as file:  # beside the data set, not in memory
+        shape = (len(store), textual.shape[1] + visual.shape[2])
+        out = np.memmap(file, np.float32, "w+", shape=shape)
+        for block in blocks(visual):
+            frames = np.asarray(visual[block], np.float32).mean(axis=1)  # (n, Dv)
+            parts = unit(np.asarray(textual[block], np.float32)), args.visual_weight * unit(frames)
+            out[block] = np.concatenate(parts, axis=1)
+        write_features(store, ["retrieval"], out, args, {"source": "features", "visual_weight": args.visual_weight})
 
 
 def from_frames(store: FeatureStore, args: argparse.Namespace) -> None:

@@ -263,11 +263,44 @@ def test_retrieval_vectors_of_clip(tmp_path, clip, vit):
         call(retrieval_engineering, tmp_path, "--encoder", vit, "--source", "fused", "--overwrite")
 
 
-@pytest.mark.parametrize("flags", [("--source", "text", "--workers", 2), ("--source", "frames", "--prompt", "{text}")])
-def test_flags_that_would_do_nothing_are_refused(tmp_path, clip, flags):
+def test_retrieval_vectors_of_the_features_compare_both_modalities(tmp_path):
+    """Cosine of the joined vectors: (text + weight^2 * frames) / (1 + weight^2), of cosines of each modality."""
+    bare_store(tmp_path)
+    with pytest.raises(InputError, match=r"takes visual features, and there are none; .*visual_engineering.py"):
+        call(retrieval_engineering, tmp_path, "--source", "features")
+    store, rng = FeatureStore.open(tmp_path / "set"), np.random.default_rng(0)
+    visual, textual = 3 * rng.standard_normal((len(IDS), 2, 4)), 5 * rng.standard_normal((len(IDS), 3))
+    for name, array in (("visual", visual), ("textual", textual)):
+        with store.add_array(name, array.shape, "float32") as out:
+            out[:] = array
+    store = call(retrieval_engineering, tmp_path, "--source", "features", "--visual_weight", 0.5)
+    expected = (cosines(textual) + 0.25 * cosines(visual.mean(1))) / 1.25
+    np.testing.assert_allclose(cosines(np.array(store.retrieval)), expected, atol=1e-6)
+    assert store.info["arrays"]["retrieval"]["visual_weight"] == 0.5
+    store = call(retrieval_engineering, tmp_path, "--source", "features", "--visual_weight", 0, "--overwrite")
+    np.testing.assert_allclose(cosines(np.array(store.retrieval)), cosines(textual), atol=1e-6)
+    assert not [path for path in store.folder.iterdir() if path.name.startswith("tmp")]
+
+
+def cosines(vectors: np.ndarray) -> np.ndarray:
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit @ unit.T
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--encoder", "x", "--source", "text", "--workers", 2),
+        ("--encoder", "x", "--source", "frames", "--prompt", "{text}"),
+        ("--encoder", "x", "--source", "features"),
+        ("--source", "features", "--max_length", 7),
+        ("--encoder", "x", "--source", "text", "--visual_weight", 0.5),
+    ],
+)
+def test_flags_that_would_do_nothing_are_refused(tmp_path, flags):
     bare_store(tmp_path)
     with pytest.raises(InputError, match="does nothing with --source"):
-        call(retrieval_engineering, tmp_path, "--encoder", clip, *flags)
+        call(retrieval_engineering, tmp_path, *flags)
 
 
 def test_a_run_killed_right_after_writing_goes_on(tmp_path, bert, monkeypatch):
