@@ -205,7 +205,13 @@ def test_a_preset_gives_defaults_and_typed_flags_win(tmp_path):
     train.main(train.build_parser().parse_args(words))
     (folder,) = (tmp_path / "runs").iterdir()
     settings = Run.open(folder, "").config["settings"]
-    expected = {"preset": "recommended", "num_of_retrieved_items": 50, "similarity_temperature": 0.1, "lr": 0.002}
+    expected = {
+        "preset": "recommended",
+        "num_of_retrieved_items": 20,
+        "similarity_temperature": 0.08,
+        "optim": "SGD",
+        "lr": 0.002,
+    }
     assert {flag: settings[flag] for flag in expected} == expected
     resumed(folder, "--epochs", 2)
     assert len(lines(folder)) == 2
