@@ -170,6 +170,8 @@ def test_a_second_start_trains_nothing(compared, store, compare, tmp_path, capsy
         (("--flags", "MMRA --x 1"), 'expected "METHOD: FLAGS"'),
         (("--seeds", "1", "1"), "each seed once"),
         (("--dataset_id", "absent"), "no data set here"),
+        (("--dataset_id", "tiny/"), "--dataset_id 'tiny/': the name of a folder"),
+        (("--dataset_id", "a/b"), "--dataset_id 'a/b': the name of a folder"),
         (("--jobs", "0"), "at least 1 is needed"),
     ],
 )
@@ -412,6 +414,16 @@ def test_wilcoxon_against_scipy(numbers):
     assert smaller == bool(stats.wilcoxon(*error, alternative="less").pvalue < 0.5)
     assert wilcoxon(second, first, truth) == (pytest.approx(p), not smaller)
     assert wilcoxon(first, first, truth) == (1.0, False)
+
+
+def test_items_with_equal_errors_have_no_rank():
+    """Nine items tie; were they ranked too, the three larger errors would weigh more than the two smaller ones."""
+    difference = np.array([0.0] * 9 + [4, -5, 1, 4, -5])
+    truth, other = np.zeros((14, 1)), np.full((1, 14, 1), 10.0)
+    error = [np.abs(p).mean(axis=(0, 2)) for p in (other + difference[:, None], other)]
+    p, smaller = wilcoxon(other + difference[:, None], other, truth)
+    assert p == pytest.approx(stats.wilcoxon(*error).pvalue)
+    assert smaller and stats.wilcoxon(*error, alternative="less").pvalue < 0.5
 
 
 def test_holm_by_hand():
