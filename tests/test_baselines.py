@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields, replace
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from baselines import METHODS, build, recipe
 from baselines.TMALL import similarity_graph
 from dataloader.batches import Unlabelled, open_split
 from dataloader.console import InputError
+from engine.metrics import measure
 from engine.network import Training
 from engine.recipe import dimensions
 from engine.run import Run
@@ -275,6 +277,24 @@ def test_mftm_is_the_mean_of_both(store, tmp_path):
     trees, network = forest.predict(method.forests, flat(test)), method.tabnet.predict(flat(test))
     np.testing.assert_allclose(method.predict(test), (trees + network) / 2, rtol=1e-5)
     assert [record["epoch"] for record in method.run.history()] == [1, 2]
+    kept = json.loads((method.run.folder / "valid.json").read_text())  # of both: history.jsonl is TabNet's
+    assert kept == pytest.approx(measure(method.predict(valid), valid.label))
+
+
+@pytest.mark.parametrize("predicted", [np.nan, np.inf])
+def test_a_model_that_predicts_nan_is_not_kept(store, tmp_path, monkeypatch, predicted):
+    train, valid = (open_split(store, split) for split in ("train", "valid"))
+    method = estimator("SVR", store, tmp_path)
+    monkeypatch.setattr(method, "predict", lambda split: np.full((len(split), 2), predicted, np.float32))
+    with pytest.raises(InputError, match="SVR predicts NaN or infinity for split valid and is not kept"):
+        method.fit(train, valid)
+    assert not (method.run.folder / "best.npz").exists()
+
+
+def test_mftm_with_a_learning_rate_beyond_reason(store, tmp_path):
+    train, valid = (open_split(store, split) for split in ("train", "valid"))
+    with pytest.raises(InputError, match="--lr"):
+        estimator("MFTM", store, tmp_path, trees=2, epochs=2, lr=1e30).fit(train, valid)
 
 
 def test_tabnet_without_the_identity_is_the_librarys(tmp_path):
