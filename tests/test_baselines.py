@@ -12,6 +12,7 @@ import torch
 from tiny import make_store
 
 from baselines import METHODS, build, recipe
+from baselines.SVR import kernel_mb
 from baselines.TMALL import similarity_graph
 from dataloader.batches import Unlabelled, open_split
 from dataloader.console import InputError
@@ -229,6 +230,28 @@ def test_svr_is_scikit_learns_on_standardised_first_frames(store, tmp_path):
         np.testing.assert_allclose(method.predict(test)[:, t], expected, rtol=1e-4)
     log = (method.run.folder / "log.txt").read_text()
     assert "SVR on 60 videos: a kernel of 3,600 entries" in log and "--max_train_items N fits a seeded sample" in log
+
+
+def test_svr_says_what_it_holds_of_the_kernel_which_changes_no_bit(store, tmp_path, monkeypatch):
+    train, valid = (open_split(store, split) for split in ("train", "valid"))
+    found = []
+    for cache, said in ((2000, "(100% of its 0 MB held)"), (kernel_mb(60) / 4, "(25% of its 0 MB held)")):
+        monkeypatch.setattr("baselines.SVR.CACHE_MB", cache)
+        method = estimator("SVR", store, tmp_path)
+        method.fit(train, valid)
+        assert said in (method.run.folder / "log.txt").read_text()
+        found.append(method.predict(valid))
+    assert np.array_equal(*found)
+
+
+@pytest.mark.parametrize(("each", "said"), [(0.05, "about 3 s"), (-0.05, "about 1 s"), (60, "about 60 minutes")])
+def test_svr_announces_what_its_first_iterations_tell(store, tmp_path, monkeypatch, each, said):
+    """Two targets of 60 videos: 60 iterations each at half the cost of the first ones, as all of the kernel is held."""
+    train, valid = (open_split(store, split) for split in ("train", "valid"))
+    monkeypatch.setattr("baselines.SVR._seconds", lambda machine, iterations, inputs, label: 100 + iterations * each)
+    method = estimator("SVR", store, tmp_path)
+    method.fit(train, valid)
+    assert f"which takes {said};" in (method.run.folder / "log.txt").read_text()
 
 
 def test_svr_on_a_sample_and_on_constant_columns(tmp_path):
