@@ -287,6 +287,7 @@ def test_hyfea_stops_early_and_says_which_tree(store, tmp_path):
     method = estimator("Hyfea", store, tmp_path, trees=300, depth=2, lr=0.5, early_stop_turns=3)
     history = method.fit(train, valid)
     assert len(history.epochs) == history.best_epoch + 3 < 300 and method.forest.tree_count_ == history.best_epoch
+    assert method.forest.get_param("thread_count") == torch.get_num_threads()  # else --jobs would not divide them
     records = method.run.history()
     assert records[-1]["best_epoch"] == history.best_epoch and set(records[0]["valid"]) == {"RMSE"}
 
