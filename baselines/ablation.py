@@ -14,13 +14,15 @@ from dataloader.console import InputError
 from dataloader.files import read_json
 from dataloader.store import FeatureStore
 
-RETRIEVAL_FLAGS = ("--num_of_retrieved_items", "--similarity_temperature")  # do nothing with --no_retrieval
+# What does nothing with --no_retrieval, and is refused beside it.
+RETRIEVAL_FLAGS = ("--num_of_retrieved_items", "--similarity_temperature", "--no_retrieved_label")
 PARTS = {
-    "without retrieval": "--no_retrieval",
-    "without the retrieved labels": "--no_retrieved_label",
-    "without visual": "--no_visual",
-    "without textual": "--no_textual",
+    "without retrieval": "no_retrieval",
+    "without the retrieved labels": "no_retrieved_label",
+    "without visual": "no_visual",
+    "without textual": "no_textual",
 }
+LAST_LEFT = {"no_visual": "no_textual", "no_textual": "no_visual"}  # without the one, the other has to stay
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,16 @@ def plan(reference: Row, run: Path, store: FeatureStore, stored_neighbours: int)
     A sweep holds the reference itself, with its own flags, at the value that it has.
     """
     kept = settings(run)
-    variants = [Variant("parts", None, reference)]
+    variants, left_out = [Variant("parts", None, reference)], []
     for name, flag in PARTS.items():
-        without = RETRIEVAL_FLAGS if flag == "--no_retrieval" else ()
-        flags = changed(reference.flags, {flag: None}, without)
-        variants.append(Variant("parts", None, Row(f"{reference.name} {name}", reference.method, flags)))
-    left_out = []
+        if reference.settings[flag]:
+            left_out.append(f"{name}: that is the reference itself")
+        elif flag in LAST_LEFT and reference.settings[LAST_LEFT[flag]]:
+            left_out.append(f"{name}: the reference has --{LAST_LEFT[flag]}, so nothing would be left")
+        else:
+            without = RETRIEVAL_FLAGS if flag == "no_retrieval" else ()
+            flags = changed(reference.flags, {f"--{flag}": None}, without)
+            variants.append(Variant("parts", None, _varied(reference, f" {name}", flags)))
     most = {"K": (stored_neighbours, "stored neighbours"), "frames": (store.visual.shape[1], "stored frames")}
     for sweep in SWEEPS:
         limit, what = most.get(sweep.key, (float("inf"), ""))
@@ -79,7 +85,11 @@ def plan(reference: Row, run: Path, store: FeatureStore, stored_neighbours: int)
 
 def _with(reference: Row, sweep: Sweep, value: float) -> Row:
     flags = changed(reference.flags, {sweep.flag: f"{value:g}"})
-    return Row(f"{reference.name}, {sweep.key} {value:g}", reference.method, flags)
+    return _varied(reference, f", {sweep.key} {value:g}", flags)
+
+
+def _varied(reference: Row, suffix: str, flags: tuple[str, ...]) -> Row:
+    return Row(reference.name + suffix, reference.method, flags, of_ablation=True)
 
 
 def settings(run: Path) -> dict[str, float]:
@@ -87,10 +97,6 @@ def settings(run: Path) -> dict[str, float]:
     config = read_json(run / "config.json")
     try:
         trained, model = config["settings"], config["model"]
-        if trained["no_retrieval"]:
-            raise InputError(
-                f"--ablation: the reference row is without retrieval ({run}), so nothing is to be left out"
-            )
         return {
             "K": trained["num_of_retrieved_items"],
             "alpha": model["alpha"],

@@ -7,17 +7,20 @@ as it goes: tested, resumed, or done anew. Nothing is ever deleted.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import json
 import re
 import shlex
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from baselines.children import Children, Failed
+from baselines.parser import parse_flags
 from dataloader.console import InputError
 from dataloader.files import read_json, write_json
 from engine.run import LAST, Run
@@ -30,6 +33,12 @@ class Row:
     name: str
     method: str
     flags: tuple[str, ...] = ()
+    of_ablation: bool = False
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """What train.py makes of the flags, as config.json holds it; InputError for what it would refuse."""
+        return json.loads(json.dumps(parse_flags(self.method, self.flags)))
 
     @property
     def folder(self) -> str:
@@ -61,16 +70,17 @@ class Setting:
         where = ["--save", str(self.folder(row, seed)), "--device", self.device]
         return ["train.py", "--model_id", row.method, *data, "--seed", str(seed), *where, *row.flags]
 
-    def command(self, row: Row, seed: int | str) -> str:
+    def command(self, row: Row, seed: int | str, threads: int | None) -> str:
         """What to type for this cell alone."""
-        threads = "" if self.threads is None else f"OMP_NUM_THREADS={self.threads} "
-        return f"{threads}python {shlex.join(self.train_words(row, seed))}"
+        prefix = "" if threads is None else f"OMP_NUM_THREADS={threads} "
+        return f"{prefix}python {shlex.join(self.train_words(row, seed))}"
 
     def has_data_of(self, run: Path) -> bool:
-        config = read_json(run / "config.json")
-        searched = (config.get("neighbours") or {}).get("digest")
-        same = isinstance(config.get("data"), dict) and config["data"].get("fingerprint") == self.fingerprint
-        return same and searched in (None, self.neighbours)
+        config = recorded(run / "config.json")
+        data, neighbours = (config.get(part) for part in ("data", "neighbours"))
+        if not isinstance(data, dict) or data.get("fingerprint") != self.fingerprint:
+            return False
+        return neighbours is None or (isinstance(neighbours, dict) and neighbours.get("digest") == self.neighbours)
 
 
 @dataclass(frozen=True)
@@ -108,19 +118,40 @@ def changed(flags: tuple[str, ...], changes: dict[str, str | None], without: tup
 # ---- what is there already -----------------------------------------------------------------------
 
 
+def recorded(path: Path) -> dict:
+    """What a JSON file of a run says; nothing where it is absent or damaged: one old run must not end the rest."""
+    try:
+        return read_json(path)
+    except (InputError, FileNotFoundError):
+        return {}
+
+
 def finished(setting: Setting, row: Row, seed: int) -> Outcome | None:
     """The newest finished run of this cell on these data."""
     for run in _runs(setting, row, seed):
-        if all((run / name).is_file() for name in ("cell.json", "metrics.json", "predictions.csv")):
-            return Outcome(run, read_json(run / "cell.json")["seconds"])
+        seconds = _seconds(run)
+        if seconds is not None and all((run / name).is_file() for name in ("metrics.json", "predictions.csv")):
+            return Outcome(run, seconds)
     return None
 
 
+def _seconds(run: Path) -> float | None:
+    """How long a run trained; None where its training has not come to its end."""
+    seconds = recorded(run / "cell.json").get("seconds")
+    return seconds if isinstance(seconds, int | float) else None
+
+
 def _runs(setting: Setting, row: Row, seed: int) -> list[Path]:
-    """Runs of this cell on these data, newest first."""
+    """Runs of this cell on these data, newest first: a run that was resumed by hand with other flags is none."""
     runs = [path.parent for path in setting.folder(row, seed).glob("*/config.json")]
     runs.sort(key=lambda run: (run.stat().st_mtime, run.name), reverse=True)
-    return [run for run in runs if setting.has_data_of(run)]
+    return [run for run in runs if setting.has_data_of(run) and _has_settings_of(run, row, seed)]
+
+
+def _has_settings_of(run: Path, row: Row, seed: int) -> bool:
+    trained = recorded(run / "config.json").get("settings")
+    wanted = row.settings | {"model_id": row.method, "seed": seed}
+    return isinstance(trained, dict) and all(trained.get(name) == value for name, value in wanted.items())
 
 
 def notes(setting: Setting, rows: list[Row], seeds: list[int]) -> list[str]:
@@ -131,12 +162,13 @@ def notes(setting: Setting, rows: list[Row], seeds: list[int]) -> list[str]:
             runs = {path.parent for path in setting.folder(row, seed).glob("*/config.json")}
             if others := sorted(runs - set(_runs(setting, row, seed))):
                 found.append(
-                    f"{row.name}, seed {seed}: {len(others)} run(s) made with other data or neighbours are kept, not "
-                    f"used: {others[-1]}"
+                    f"{row.name}, seed {seed}: {len(others)} run(s) made with other data, neighbours or settings are "
+                    f"kept, not used: {others[-1]}"
                 )
         for path in sorted(setting.place.glob("cells/*/seed*/*/cell.json")):
-            cell = read_json(path)
-            if cell.get("row") == row.name and path.parts[-4] != row.folder and cell.get("seed") == seeds[0]:
+            cell = recorded(path)
+            same = cell.get("row") == row.name and cell.get("seed") == seeds[0] and not cell.get("of_ablation")
+            if same and path.parts[-4] != row.folder:
                 typed = shlex.join(cell.get("flags", [])) or "no flags"
                 found.append(f"{row.name}: runs made with {typed} are kept, not used: {path.parents[2]}")
     return list(dict.fromkeys(found))
@@ -196,15 +228,16 @@ def _do(setting: Setting, row: Row, seed: int, children: Children) -> Outcome:
     if run is None:
         run, seconds = _train(setting, row, seed, children)
         content = {"row": row.name, "method": row.method, "flags": list(row.flags), "seed": seed}
-        content |= {"command": setting.command(row, seed), "device": setting.device, "seconds": round(seconds, 1)}
+        content |= {"command": setting.command(row, seed, setting.threads), "device": setting.device}
+        content |= {"threads": setting.threads, "of_ablation": row.of_ablation, "seconds": round(seconds, 1)}
         write_json(run / "cell.json", content)
     words = ["test.py", "--model_path", str(run), "--dataset_path", setting.dataset_path, "--device", setting.device]
     children.run(words, folder / "output.txt")
-    return Outcome(run, read_json(run / "cell.json")["seconds"])
+    return Outcome(run, _seconds(run))
 
 
 def _trained(setting: Setting, row: Row, seed: int) -> Path | None:
-    return next((run for run in _runs(setting, row, seed) if (run / "cell.json").is_file()), None)
+    return next((run for run in _runs(setting, row, seed) if _seconds(run) is not None), None)
 
 
 def _train(setting: Setting, row: Row, seed: int, children: Children) -> tuple[Path, float]:
@@ -214,12 +247,17 @@ def _train(setting: Setting, row: Row, seed: int, children: Children) -> tuple[P
     if unfinished is not None:
         before = sum(record["seconds"] for record in Run(unfinished, {}).history())
         words = ["train.py", "--resume", str(unfinished), "--dataset_path", setting.dataset_path]
-        with contextlib.suppress(Failed):  # damaged, or of another version: then anew
+        try:
             seconds = children.run([*words, "--device", setting.device], folder / "output.txt")
             return unfinished, before + seconds
+        except Failed as error:
+            if error.code != 2:  # 2: damaged, or of another version, so anew; else its epochs are not to be lost
+                raise
     known = set(folder.glob("*/config.json"))
     seconds = children.run(setting.train_words(row, seed), folder / "output.txt")
     made = sorted(set(folder.glob("*/config.json")) - known)
     if len(made) != 1:
         raise Failed(f"train.py left {len(made)} new runs in {folder}, expected one")
+    if not setting.has_data_of(made[0].parent):
+        raise Failed("the data set changed meanwhile; start again, on one state of it")
     return made[0].parent, seconds

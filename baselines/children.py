@@ -20,7 +20,11 @@ PATIENCE = 20  # seconds that children have to end by themselves
 
 
 class Failed(Exception):
-    """A child of this script ended badly; the message is its reason."""
+    """A child of this script ended badly; the message is its reason, `code` its exit code where it had one."""
+
+    def __init__(self, reason: str, code: int | None = None):
+        super().__init__(reason)
+        self.code = code
 
 
 class Children:
@@ -40,7 +44,7 @@ class Children:
             begin = file.tell()
             code = self._wait(words, file)
         if code:
-            raise Failed(_reason(words[0], code, output, begin))
+            raise Failed(_reason(words[0], code, output, begin), code)
         return time.perf_counter() - start
 
     def _wait(self, words: list[str], file) -> int:

@@ -13,15 +13,27 @@ import shlex
 import signal
 import sys
 from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
 
 from baselines import METHODS, ablation
 from baselines.cells import Row, Setting, grouped, notes, run_cells
 from baselines.children import sole_user
+from baselines.parser import parse_flags
 from baselines.report import Report
 from baselines.results import Result, trained_result, trivial_result, write_trivial_predictions
 from baselines.tables import Origin
-from baselines.trivial import trivial_rows
-from dataloader.console import InputError, Parser, add_dataset_flags, dataset_folder, run_script, whole_number
+from baselines.trivial import TRIVIAL, trivial_rows
+from dataloader.console import (
+    InputError,
+    Parser,
+    add_dataset_flags,
+    dataset_folder,
+    listed,
+    run_script,
+    whole_number,
+)
 from dataloader.device import add_device_flag, pick_device
 from dataloader.files import require_writable
 from dataloader.neighbours import Neighbours
@@ -50,7 +62,7 @@ def build_parser() -> Parser:
         action="append",
         default=[],
         metavar='"NAME=METHOD FLAGS"',
-        help='one more row, with these flags alone, as in "MMRA, K 50=MMRA --num_of_retrieved_items 50"; repeatable',
+        help='one more row, with these flags alone, as in "MMRA, wide=MMRA --feature_dim 1024"; repeatable',
     )
     parser.add_argument("--seeds", nargs="+", type=whole_number(0), default=[2024, 2025, 2026], help="of every row")
     parser.add_argument("--reference", default="MMRA", metavar="ROW", help="the row that the others are tested against")
@@ -67,20 +79,24 @@ def build_parser() -> Parser:
 
 def main(args) -> None:
     rows = plan_rows(args)
-    pick_device(args.device)
+    device = pick_device(args.device)
     place = dataset_folder(argparse.Namespace(dataset_path=args.save, dataset_id=args.dataset_id))
     require_writable(place)
+    if args.ablation:
+        keep_larger_table(place, rows)
     store = FeatureStore.open(dataset_folder(args), need=("visual", "textual"))
     store.check_features("visual", "textual")
     for split in ("train", "valid", "test"):
         store.rows(split)
+    if len(store.rows("test")) < 2:
+        raise InputError(f"{store.folder}: one item in split test; the tests between rows need at least 2")
     there = (store.folder / "neighbours.npz").exists()
     neighbours = Neighbours.read(store) if there else None
     setting = Setting(
         place=place,
         dataset_path=args.dataset_path,
         dataset_id=args.dataset_id,
-        device=args.device,
+        device=str(device),
         fingerprint=store.fingerprint,
         neighbours=neighbours.digest() if neighbours else None,
         threads=None if args.jobs == 1 else max(1, available_threads() // args.jobs),
@@ -116,7 +132,7 @@ def plan_rows(args) -> list[Row]:
     rows = [Row(name, name, tuple(extra.get(name, ()))) for name in args.methods]
     rows += [Row(name, words[0], tuple(words[1:])) for name, words in typed]
     names = [row.name for row in rows]
-    if twice := [name for name in names if names.count(name) > 1]:
+    if twice := [name for name in names if [*names, *TRIVIAL].count(name) > 1]:
         raise InputError(f"row {twice[0]} is there twice; give one of them another name")
     if len(set(args.seeds)) < len(args.seeds):
         raise InputError(f"--seeds {' '.join(map(str, args.seeds))}: each seed once")
@@ -127,6 +143,10 @@ def plan_rows(args) -> list[Row]:
     reference = rows[names.index(args.reference)]
     if args.ablation and reference.method != "MMRA":
         raise InputError(f"--ablation: takes MMRA apart; the reference row {reference.name} is {reference.method}")
+    if args.ablation and reference.settings["no_retrieval"]:
+        raise InputError(
+            f"--ablation: the reference row {reference.name} is without retrieval already; take another --reference"
+        )
     return [reference, *(row for row in rows if row is not reference)]
 
 
@@ -145,14 +165,33 @@ def split_row(flag: str, text: str, mark: str) -> tuple[str, list[str]]:
 def check_row(row: Row) -> None:
     if row.method not in METHODS:
         raise InputError(f"row {row.name}: unknown method {row.method}; known: {', '.join(METHODS)}")
-    if "|" in row.name or "\n" in row.name:
-        raise InputError(f"row {row.name!r}: a name without | and line breaks is needed, for the tables")
+    if "|" in row.name or not row.name.isprintable():
+        raise InputError(f"row {row.name!r}: a name without | and in printable letters is needed, for the tables")
     groups = grouped(row.flags)
     if "" in groups:
         raise InputError(f"row {row.name}: {groups[''][0]!r} is no flag of train.py; flags begin with --")
     if given := [flag for flag in groups if flag.lstrip("-") in OURS]:
         raise InputError(
             f"row {row.name}: {given[0]} is set by compare.py itself, the same for every row; leave it out"
+        )
+    try:
+        parse_flags(row.method, row.flags)
+    except InputError as error:
+        raise InputError(f"row {row.name}: {error}") from None
+
+
+def keep_larger_table(place: Path, rows: list[Row]) -> None:
+    """InputError where table.csv has rows that --ablation, beside its own files, would write over."""
+    path = place / "table.csv"
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, usecols=["row", "method", "made_by"])
+    except (FileNotFoundError, ValueError):  # none, or damaged
+        return
+    there = table[table["method"] != "trivial"]
+    if lost := sorted(set(there["row"]) - {row.name for row in rows}):
+        raise InputError(
+            f"--ablation: {path} has rows that would be lost ({listed(lost)}); --save in another folder, or type what "
+            f"made it with --ablation: {there['made_by'].iloc[0]}"
         )
 
 

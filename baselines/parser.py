@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from baselines import METHODS, recipe
-from dataloader.console import Parser
+from dataloader.console import InputError, Parser
 
 UNKNOWN = "unrecognized arguments: "
 
@@ -36,6 +37,23 @@ class MethodParser(Parser):
             if owners and flag.startswith("--"):
                 message = f"{flag} is not a flag of {self._chosen[0]}, but of {', '.join(owners)}"
         super().error(message)
+
+
+class _Refusing(Parser):
+    def error(self, message: str):
+        raise InputError(message)
+
+
+def parse_flags(model_id: str, words: Sequence[str]) -> dict[str, Any]:
+    """The settings of the method that train.py makes of `words`; InputError for what it would refuse in them."""
+    preset = preparse(list(words), "preset")["preset"]
+    parser = _Refusing(add_help=False)
+    for flags in recipe(model_id).groups(preset).values():
+        for name, flag in flags.items():
+            flag.add(parser, name)
+    settings = vars(parser.parse_args(list(words)))
+    recipe(model_id).check(settings, settings.pop("typed"))
+    return settings
 
 
 def preparse(words: list[str], *flags: str) -> dict[str, str | None]:

@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 
 from baselines.ablation import SWEEPS, Variant
+from baselines.cells import Row
 from baselines.results import Result, cells_table
-from baselines.tables import Origin, frame, markdown, tex
+from baselines.tables import Origin, frame, markdown, plain, tex
 from baselines.verdicts import judge, verdicts_markdown, verdicts_table
 from dataloader.files import written_beside
 from engine.figures import draw_rows, draw_sweeps
-from engine.significance import TESTED, resample
+from engine.significance import TESTED, Resampled, resample
 
 BOOTSTRAP_SEED = 2024
 
@@ -29,10 +30,10 @@ class Report:
 
     def write_comparison(self, results: list[Result]) -> str:
         """table.*, significance.csv and cells.csv; the first row is the reference. What to print."""
-        table = markdown(results)
-        shown, verdicts = self._judged(results, "table.png", f"{self.origin.dataset_id}, split test")
+        table, resampled = markdown(results), self._resampled(results)
+        shown, verdicts = self._judged(results, resampled)
         text = [f"# {self.origin.dataset_id}: the table", self._caption(), table, *failures(results)]
-        text += [f"## What is shown about {results[0].name}", shown]
+        text += [f"## What is shown about {plain(results[0].name)}", shown]
         per_cell = cells_table(results)
         text += ["## How it was made", self.origin.markdown(results, made_by(per_cell)), ""]
         self._text("table.md", "\n\n".join(text))
@@ -40,6 +41,7 @@ class Report:
         self._csv("table.csv", frame(results, self.origin))
         self._csv("significance.csv", verdicts)
         self._csv("cells.csv", per_cell)
+        self._draw("table.png", results, resampled, f"{self.origin.dataset_id}, split test")
         return f"\n{table}\n\n{self.place / 'table.md'} says what is shown, and how; beside it .csv, .tex and .png"
 
     def _caption(self) -> str:
@@ -52,46 +54,53 @@ class Report:
             "start and loading included."
         )
 
-    def _judged(self, results: list[Result], picture: str, title: str) -> tuple[str, pd.DataFrame]:
-        """Paired tests of the first of `results` against the others, in words and as a table; and the picture."""
-        finished = [result for result in results if len(result.seeds)]
-        if not finished:
-            return "Nothing: no row has a finished run.", pd.DataFrame(columns=["reference", "row"])
-        resampled = resample([result.prediction for result in finished], self.truth, BOOTSTRAP_SEED)
+    def _resampled(self, results: list[Result]) -> Resampled | None:
+        """Of those that have a finished run; None where none has."""
+        done = finished(results)
+        return resample([result.prediction for result in done], self.truth, BOOTSTRAP_SEED) if done else None
+
+    def _judged(self, results: list[Result], resampled: Resampled | None) -> tuple[str, pd.DataFrame]:
+        """Paired tests of the first of `results` against the others, in words and as a table."""
+        done, nothing = finished(results), pd.DataFrame(columns=["reference", "row"])
+        if resampled is None:
+            return "Nothing: no row has a finished run.", nothing
+        if done[0] is not results[0] or len(done) == 1:
+            reason = "has no finished run" if done[0] is not results[0] else "is the only row that is finished"
+            return f"Nothing: {plain(results[0].name)} {reason}.", nothing
+        verdicts = judge(done, resampled, results[0].name, self.truth)
+        return verdicts_markdown(verdicts, len(self.truth)), verdicts_table(verdicts, self.origin.fingerprint)
+
+    def _draw(self, picture: str, results: list[Result], resampled: Resampled | None, title: str) -> None:
+        if resampled is None:
+            return
+        done = finished(results)
         panels = {
             metric: [
                 (resampled.interval(i, metric), None if result.trivial else [one[metric] for one in result.measured])
-                for i, result in enumerate(finished)
+                for i, result in enumerate(done)
             ]
             for metric in TESTED
         }
-        draw_rows(self.place / picture, [result.name for result in finished], panels, title, self.origin.line)
-        if finished[0] is not results[0] or len(finished) == 1:
-            reason = "has no finished run" if finished[0] is not results[0] else "is the only row that is finished"
-            return f"Nothing: {results[0].name} {reason}.", pd.DataFrame(columns=["reference", "row"])
-        verdicts = judge(finished, resampled, results[0].name, self.truth)
-        return verdicts_markdown(verdicts, len(self.truth)), verdicts_table(verdicts, self.origin.fingerprint)
+        draw_rows(self.place / picture, [result.name for result in done], panels, title, self.origin.line)
 
     # ---- the ablation --------------------------------------------------------------------------
 
     def write_ablation(self, variants: list[Variant], results: dict[str, Result], left_out: list[str]) -> str:
         """ablation.* and sensitivity.png: the first variant is the reference. What to print."""
         parts = [results[variant.row.name] for variant in variants if variant.sweep == "parts"]
-        shown, verdicts = self._judged(parts, "ablation.png", f"{self.origin.dataset_id}, split test: parts left out")
-        sweeps = self._sweeps(variants, results)
-        if sweeps:
-            title = f"{self.origin.dataset_id}, split test: sensitivity of {parts[0].name}"
-            draw_sweeps(self.place / "sensitivity.png", sweeps, title, self.origin.line)
+        resampled = self._resampled(parts)
+        shown, verdicts = self._judged(parts, resampled)
         every = list(results.values())
         per_cell = cells_table(every)
-        text = [f"# {self.origin.dataset_id}: {parts[0].name} taken apart and varied", self._caption()]
+        text = [f"# {self.origin.dataset_id}: {plain(parts[0].name)} taken apart and varied", self._caption()]
         text += [
             "Figures of split test: to be read, not to choose settings by (ablation_cells.csv has those of valid).",
             "## Parts",
         ]
         text += [markdown(parts), shown]
+        reference = variants[0].row
         for sweep in SWEEPS:
-            if rows := [_at_value(variant, results) for variant in variants if variant.sweep == sweep.key]:
+            if rows := [_at_value(v, reference, results) for v in variants if v.sweep == sweep.key]:
                 text += [f"## {sweep.label}", markdown(rows)]
         text += [*failures(every)]
         notes = [*made_by(per_cell), *(f"left out: {what}" for what in left_out)]
@@ -101,6 +110,11 @@ class Report:
         self._csv("ablation.csv", frame([results[v.row.name] for v in variants], self.origin, first))
         self._csv("ablation_significance.csv", verdicts)
         self._csv("ablation_cells.csv", per_cell)
+        title = f"{self.origin.dataset_id}, split test"
+        self._draw("ablation.png", parts, resampled, f"{title}: parts left out")
+        if sweeps := self._sweeps(variants, results):
+            title += f": sensitivity of {parts[0].name}"
+            draw_sweeps(self.place / "sensitivity.png", sweeps, title, self.origin.line)
         rest = f"{self.place / 'ablation.md'} has the rest; beside it .csv, .png and sensitivity.png"
         return f"\n{markdown(parts)}\n\n{rest}"
 
@@ -129,19 +143,27 @@ class Report:
             table.to_csv(partial, index=False)
 
 
-def _at_value(variant: Variant, results: dict[str, Result]) -> Result:
-    """The variant's result under a name that says its value, the reference's too: `MMRA, K 10`."""
-    result, value = results[variant.row.name], f", {variant.sweep} {variant.value:g}"
-    return result if result.name.endswith(value) else replace(result, name=f"{result.name}{value} (reference)")
+def finished(results: list[Result]) -> list[Result]:
+    return [result for result in results if len(result.seeds)]
+
+
+def _at_value(variant: Variant, reference: Row, results: dict[str, Result]) -> Result:
+    """The variant's result under a name that says its value, the reference's too: `MMRA, K 10 (reference)`."""
+    result = results[variant.row.name]
+    if variant.row != reference:
+        return result
+    return replace(result, name=f"{result.name}, {variant.sweep} {variant.value:g} (reference)")
 
 
 def made_by(per_cell: pd.DataFrame) -> list[str]:
-    """Which state of the code and how many threads the cells were made with: more than one is worth knowing."""
+    """Which state of the code, how many threads and what device made the cells: more than one is worth knowing."""
     if "run" not in per_cell or not per_cell["run"].notna().any():
         return []
-    counted = per_cell.dropna(subset="run").groupby(["commit", "threads"]).size()
-    made = [(commit, f"{threads:g}", count) for (commit, threads), count in counted.items()]
-    found = [f"cells of commit `{commit}` with {threads} threads: {count}" for commit, threads, count in made]
+    counted = per_cell.dropna(subset="run").groupby(["commit", "threads", "device"], dropna=False).size()
+    found = [
+        f"cells of commit `{commit}` with {threads:g} threads on {device}: {count}"
+        for (commit, threads, device), count in counted.items()
+    ]
     if len(found) > 1:
         found.append("not all cells were made alike: --save in a new folder makes them all anew")
     return found
@@ -149,5 +171,5 @@ def made_by(per_cell: pd.DataFrame) -> list[str]:
 
 def failures(results: list[Result]) -> list[str]:
     """A paragraph that names the cells that failed, and why; none where none did."""
-    lines = [f"- {r.name}, seed {seed}: {reason}" for r in results for seed, reason in r.failures.items()]
+    lines = [f"- {plain(r.name)}, seed {seed}: {plain(reason)}" for r in results for seed, reason in r.failures.items()]
     return ["Failed, and tried again by the same command:\n\n" + "\n".join(lines)] if lines else []

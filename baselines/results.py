@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from baselines.cells import Outcome, Row, Setting
+from baselines.cells import Outcome, Row, Setting, recorded
 from baselines.trivial import Trivial
 from dataloader.console import InputError
-from dataloader.files import read_json, written_beside
+from dataloader.files import written_beside
 from dataloader.store import FeatureStore
+from engine.estimator import VALID
 from engine.metrics import METRICS, measure
 from engine.run import Run
 
@@ -79,6 +80,7 @@ def trained_result(
                 outcome = Outcome(failure=str(error))
         failures[seed] = outcome.failure
     truth = store.items.label[store.rows("test")]
+    cells = [recorded(outcome.run / "cell.json") for outcome in done.values()]
     return Result(
         name=row.name,
         method=row.method,
@@ -86,7 +88,7 @@ def trained_result(
         measured=[measure(prediction, truth) for prediction in predictions],
         seeds=list(done),
         seconds=[outcome.seconds for outcome in done.values()],
-        command=setting.command(row, "<seed>"),
+        command=setting.command(row, "<seed>", cells[0].get("threads") if cells else setting.threads),
         runs=[outcome.run for outcome in done.values()],
         failures=failures,
     )
@@ -109,6 +111,8 @@ def read_predictions(path: Path, store: FeatureStore) -> np.ndarray:
         raise InputError(f"{path}: truncated or not test.py's predictions ({error}); delete it to test anew") from None
     if table["item_id"].tolist() != store.items.item_id[rows].tolist():
         raise InputError(f"{path}: not the {len(rows)} items of split test in {store.folder}; delete it to test anew")
+    if not np.isfinite(prediction).all():
+        raise InputError(f"{path}: has predictions that are not finite; delete it to test anew")
     return prediction
 
 
@@ -127,15 +131,17 @@ def write_trivial_predictions(place: Path, store: FeatureStore, results: list[Re
 
 
 def cells_table(results: list[Result]) -> pd.DataFrame:
-    """A line per finished or failed cell; valid_*: of the epoch that was kept, where the method has epochs."""
+    """A line per finished or failed cell; valid_*: of the model that was kept."""
     lines = []
     for result in (r for r in results if not r.trivial):
         for seed, run, seconds, measured in zip(
             result.seeds, result.runs, result.seconds, result.measured, strict=True
         ):
             line = {"row": result.name, "method": result.method, "seed": seed} | measured | _valid(run)
-            environment = read_json(run / "config.json").get("environment", {})
+            environment = recorded(run / "config.json").get("environment")
+            environment = environment if isinstance(environment, dict) else {}
             how = {"commit": environment.get("commit"), "threads": environment.get("threads")}
+            how["device"] = recorded(run / "cell.json").get("device")
             lines.append(line | {"train_seconds": seconds, "run": str(run)} | how)
         lines += [
             {"row": result.name, "method": result.method, "seed": seed, "failure": reason}
@@ -145,9 +151,10 @@ def cells_table(results: list[Result]) -> pd.DataFrame:
 
 
 def _valid(run: Path) -> dict[str, float]:
-    """The validation metrics of the epoch that was kept; nothing where history.jsonl tells none."""
-    history = Run(run, {}).history()
-    best = history[-1].get("best_epoch") if history else None
-    kept = next((record for record in history if best and record.get("epoch") == best), {})
-    valid = kept.get("valid")
+    """The validation metrics of the whole model, or of a network's epoch that was kept."""
+    valid = recorded(run / VALID)
+    if not valid:
+        history = Run(run, {}).history()
+        best = history[-1].get("best_epoch") if history else None
+        valid = next((record for record in history if best and record.get("epoch") == best), {}).get("valid")
     return {f"valid_{name}": valid[name] for name in METRICS if name in valid} if isinstance(valid, dict) else {}

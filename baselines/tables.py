@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +13,9 @@ from engine.metrics import METRICS
 from engine.significance import LARGER_IS_BETTER
 
 DIGITS = 3
+MARKDOWN = re.compile(r"[\\`*<>\[\]]|(?<!\w)_|_(?!\w)")  # an underscore within a word means nothing
 TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
-TEX |= {letter: f"\\{letter}" for letter in "&%$#_{}"}
+TEX |= {"<": r"\textless{}", ">": r"\textgreater{}"} | {letter: f"\\{letter}" for letter in "&%$#_{}"}
 
 
 @dataclass(frozen=True)
@@ -32,16 +34,17 @@ class Origin:
     @property
     def line(self) -> str:
         versions = ", ".join(f"{name} {version}" for name, version in self.environment["versions"].items())
-        return (
+        said = (
             f"{self.command} | data {self.dataset_id} fingerprint {self.fingerprint}, {self.neighbours}, {self.n} test "
             f"items | {versions} | commit {self.environment['commit']}"
         )
+        return " ".join(said.split())  # a line break in a flag would end a comment of LaTeX
 
     def markdown(self, results: list[Result], extra: list[str]) -> str:
         environment = self.environment
-        lines = [f"- `{self.command}`", *(f"- {line}" for line in extra)]
+        lines = [f"- `{' '.join(self.command.split())}`", *(f"- {line}" for line in extra)]
         lines += [
-            f"- {result.name}: `{result.command}`, then `python test.py --model_path <run>`"
+            f"- {plain(result.name)}: `{result.command}`, then `python test.py --model_path <run>`"
             for result in trained(results)
         ]
         lines += [f"- {result.name}: {result.chosen}" for result in results if result.trivial]
@@ -86,7 +89,9 @@ def markdown(results: list[Result]) -> str:
     columns = _columns(results, wraps, lambda text: text)
     for i, result in enumerate(results):
         cells = [column[i] for column in columns]
-        lines.append(f"| {result.name} | {' | '.join(cells)} | {_seeds(result)} | {seconds(result.train_seconds)} |")
+        lines.append(
+            f"| {plain(result.name)} | {' | '.join(cells)} | {_seeds(result)} | {seconds(result.train_seconds)} |"
+        )
     return "\n".join(lines)
 
 
@@ -122,6 +127,11 @@ def _seeds(result: Result) -> str:
     if not result.seeds:
         return "failed"
     return result.seeds_in_words + (f", {failed} failed" if failed else "")
+
+
+def plain(text: str) -> str:
+    """Plain text -> Markdown that shows it as it is."""
+    return MARKDOWN.sub(r"\\\g<0>", text)
 
 
 def escaped(text: str) -> str:

@@ -20,6 +20,7 @@ from dataloader.store import FeatureStore
 
 TEMPERATURES = (1.0, 0.5, 0.3, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03, 0.02)
 ALPHAS = (1.0, 10.0, 100.0, 1e3, 1e4, 1e5)
+ROWS_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -29,17 +30,22 @@ class Trivial:
     seconds: float
 
 
+# name -> what computes it
+TRIVIAL: dict[str, Callable[[FeatureStore, Neighbours | None], tuple[np.ndarray, str]]] = {
+    "mean of train": lambda store, _: mean_of_train(store),
+    "neighbours' labels, uniform": lambda store, neighbours: neighbour_labels(store, neighbours, (None,)),
+    "neighbours' labels, softmax": lambda store, neighbours: neighbour_labels(store, neighbours, TEMPERATURES),
+    "ridge on the features": lambda store, _: ridge(store),
+}
+
+
 def trivial_rows(store: FeatureStore, neighbours: Neighbours | None) -> dict[str, Trivial]:
     """Name -> row; without `neighbours` their two rows are left out."""
-    rows: dict[str, Callable] = {"mean of train": lambda: mean_of_train(store)}
-    if neighbours is not None:
-        rows["neighbours' labels, uniform"] = lambda: neighbour_labels(store, neighbours, (None,))
-        rows["neighbours' labels, softmax"] = lambda: neighbour_labels(store, neighbours, TEMPERATURES)
-    rows["ridge on the features"] = lambda: ridge(store)
+    names = [name for name in TRIVIAL if neighbours is not None or not name.startswith("neighbours'")]
     found = {}
-    for name, compute in tqdm(rows.items(), "trivial rows", unit="row", disable=None, leave=False):
+    for name in tqdm(names, "trivial rows", unit="row", disable=None, leave=False):
         start = time.perf_counter()
-        prediction, chosen = compute()
+        prediction, chosen = TRIVIAL[name](store, neighbours)
         found[name] = Trivial(prediction, chosen, time.perf_counter() - start)
     return found
 
@@ -82,21 +88,28 @@ def weighed_labels(
 def ridge(store: FeatureStore) -> tuple[np.ndarray, str]:
     """Linear regression on [visual flattened, textual], standardised by split train."""
     train, valid, test = (store.rows(split) for split in ("train", "valid", "test"))
-    scaler = StandardScaler(copy=False)
-    x, y = scaler.fit_transform(features(store, train)), store.items.label[train]
+    x, y, scaler = features(store, train), store.items.label[train], StandardScaler(copy=False)
+    for start in range(0, len(x), ROWS_AT_ONCE):
+        scaler.partial_fit(x[start : start + ROWS_AT_ONCE])  # its fit would make two copies of x
+    x = scaler.transform(x)
     x_valid = scaler.transform(features(store, valid))
     errors, models = [], []
     for alpha in _progress(ALPHAS):
-        models.append(Ridge(alpha=alpha).fit(x, y))
+        models.append(Ridge(alpha=alpha, copy_X=False).fit(x, y))  # it centres x, which is centred already
         errors.append(squared_error(predict(models[-1], x_valid), store.items.label[valid]))
     best = int(np.argmin(errors))
     return predict(models[best], scaler.transform(features(store, test))), f"alpha {ALPHAS[best]:g}"
 
 
 def features(store: FeatureStore, rows: np.ndarray) -> np.ndarray:
-    """(n, F * Dv + Dt) float32"""
-    visual = store.visual[rows].reshape(len(rows), -1)
-    return np.concatenate([visual, store.textual[rows]], axis=1, dtype=np.float32)
+    """(n, F * Dv + Dt) float32, read in blocks, so held once"""
+    width = store.visual[0].size
+    out = np.empty((len(rows), width + store.textual.shape[1]), np.float32)
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        block, chosen = out[start : start + ROWS_AT_ONCE], rows[start : start + ROWS_AT_ONCE]
+        block[:, :width] = store.visual[chosen].reshape(len(chosen), width)
+        block[:, width:] = store.textual[chosen]
+    return out
 
 
 def predict(model: Ridge, x: np.ndarray) -> np.ndarray:

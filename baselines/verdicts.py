@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from baselines.results import Result
+from baselines.tables import plain
 from engine.metrics import CONFIDENCE
 from engine.significance import LARGER_IS_BETTER, RESAMPLES, TESTED, Interval, Resampled, holm, wilcoxon
 
@@ -73,18 +74,18 @@ def verdicts_table(verdicts: list[Verdict], fingerprint: str) -> pd.DataFrame:
 
 def verdicts_markdown(verdicts: list[Verdict], n: int) -> str:
     """The differences as a table, a sentence a row, and how to read them."""
-    name = verdicts[0].reference.name
+    name = plain(verdicts[0].reference.name)
     lines = [f"| {name} minus ... | {' | '.join(TESTED)} | p | p (Holm) |", "|---|" + "---|" * (len(TESTED) + 2)]
     for v in verdicts:
         cells = [difference_in_words(v.differences[metric]) for metric in TESTED]
-        lines.append(f"| {v.other.name} | {' | '.join(cells)} | {p_in_words(v.p)} | {p_in_words(v.p_holm)} |")
+        lines.append(f"| {plain(v.other.name)} | {' | '.join(cells)} | {p_in_words(v.p)} | {p_in_words(v.p_holm)} |")
     lines += ["", *(f"- {sentence(v)}" for v in verdicts), "", explanation(name, n, len(verdicts))]
     return "\n".join(lines)
 
 
 def sentence(v: Verdict) -> str:
     """`**SVR**: MMRA is better in nMSE and MAE; for SRC no difference is shown. ...`"""
-    name, said = v.reference.name, []
+    name, said = plain(v.reference.name), []
     for sign, word in ((1, "better"), (-1, "worse")):
         if metrics := [metric for metric in TESTED if v.sign(metric) == sign]:
             said.append(f"{name} is {word} in {joined(metrics)}")
@@ -93,7 +94,7 @@ def sentence(v: Verdict) -> str:
         said.append(f"for {joined(undecided)} no difference is shown")
     if undefined:
         said.append(f"{joined(undefined)} of a constant prediction is not defined")
-    text = f"**{v.other.name}**: {'; '.join(said)}. {errors_in_words(v)}"
+    text = f"**{plain(v.other.name)}**: {'; '.join(said)}. {errors_in_words(v)}"
     doubtful = [metric for metric in TESTED if v.sign(metric) and v.within_seeds(metric)]
     if doubtful:
         text += (
@@ -103,10 +104,10 @@ def sentence(v: Verdict) -> str:
 
 
 def errors_in_words(v: Verdict) -> str:
-    if v.p_holm >= LEVEL:
+    if not v.p_holm < LEVEL:
         return f"That the items' absolute errors differ is not shown (p {p_in_words(v.p_holm, True)})."
     which = "smaller" if v.smaller_errors else "larger"
-    return f"{v.reference.name}'s absolute errors are the {which} ones (p {p_in_words(v.p_holm, True)})."
+    return f"{plain(v.reference.name)}'s absolute errors are the {which} ones (p {p_in_words(v.p_holm, True)})."
 
 
 def explanation(name: str, n: int, tests: int) -> str:

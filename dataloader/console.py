@@ -80,8 +80,10 @@ def add_dataset_flags(parser: argparse.ArgumentParser, default_id: str | None = 
 
 
 def dataset_folder(args: argparse.Namespace) -> Path:
-    if args.dataset_id in ("", ".", ".."):
-        raise InputError(f"--dataset_id {args.dataset_id!r}: the name of a folder in --dataset_path is expected")
+    if args.dataset_id in ("", ".", "..") or Path(args.dataset_id).name != args.dataset_id:
+        raise InputError(
+            f"--dataset_id {args.dataset_id!r}: the name of a folder in --dataset_path is expected, without slashes"
+        )
     return Path(args.dataset_path) / args.dataset_id
 
 

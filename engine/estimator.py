@@ -13,11 +13,13 @@ import torch
 
 from dataloader.batches import Split, Unlabelled
 from dataloader.console import InputError
+from dataloader.files import write_json
 from engine.method import History
 from engine.metrics import measure
 from engine.run import Run
 
 BLOCK_BYTES = 16 << 20  # of features read at a time
+VALID = "valid.json"  # the metrics of split valid, of the whole model
 CPU = torch.device("cpu")
 
 
@@ -52,10 +54,17 @@ class Estimator(ABC):
             self.run.log(f"note: {type(self).__name__} runs on the CPU, whatever --device says")
         start = time.perf_counter()
         history = self._fit(train, valid)
+        predicted = self.predict(valid)
+        if not np.isfinite(predicted).all():
+            raise InputError(
+                f"{self.run.folder}: {type(self).__name__} predicts NaN or infinity for split valid and is not kept; "
+                "check its flags (a smaller --lr where it has one)"
+            )
         self.save(self.run.folder)
         if history.epochs:
             self.run.write_history(history.epochs)
-        measured = measure(self.predict(valid), valid.label)
+        measured = measure(predicted, valid.label)
+        write_json(self.run.folder / VALID, measured)
         said = "  ".join(f"{name} {value:.4f}" for name, value in measured.items())
         self.run.log(f"fitted in {time.perf_counter() - start:.1f} s: valid {said}")
         return history

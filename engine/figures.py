@@ -13,6 +13,7 @@ import numpy as np
 from dataloader.files import written_beside
 from engine.significance import Interval
 
+matplotlib.rcParams["text.parse_math"] = False  # a $ in a name is a $
 BINS = 10  # of the error's course over popularity, with equally many videos each
 
 

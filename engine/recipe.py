@@ -39,10 +39,18 @@ class Flag:
 
     def accepts(self, value: object) -> bool:
         """Whether config.json may hold `value` for this flag."""
-        if self.default is None:
-            return value is None or type(value) is int
-        kind = list if self.parse is metric_names else type(self.default)
-        return type(value) is kind and (self.choices is None or value in self.choices)
+        if self.default is None and value is None:
+            return True
+        kind = list if self.parse is metric_names else int if self.default is None else type(self.default)
+        if type(value) is not kind or (self.choices is not None and value not in self.choices):
+            return False
+        if kind is bool:
+            return True
+        try:
+            self.parse("+".join(map(str, value)) if kind is list else str(value))
+        except (argparse.ArgumentTypeError, ValueError):
+            return False
+        return True
 
 
 def metric_names(text: str) -> tuple[str, ...]:

@@ -82,9 +82,10 @@ def wilcoxon(prediction: np.ndarray, other: np.ndarray, truth: np.ndarray) -> tu
     targets). p is 1 where no item's error differs.
     """
     difference = absolute_error(prediction, truth) - absolute_error(other, truth)  # (n,)
-    if not difference.any():
+    ranked = difference[difference != 0]  # as scipy does: an item whose errors are equal has no rank
+    if not len(ranked):
         return 1.0, False
-    signed_ranks = np.sign(difference) * stats.rankdata(np.abs(difference))
+    signed_ranks = np.sign(ranked) * stats.rankdata(np.abs(ranked))
     return float(stats.wilcoxon(difference).pvalue), bool(signed_ranks.sum() < 0)
 
 

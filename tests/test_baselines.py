@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields, replace
 from types import SimpleNamespace
 
@@ -11,9 +12,11 @@ import torch
 from tiny import make_store
 
 from baselines import METHODS, build, recipe
+from baselines.SVR import kernel_mb
 from baselines.TMALL import similarity_graph
 from dataloader.batches import Unlabelled, open_split
 from dataloader.console import InputError
+from engine.metrics import measure
 from engine.network import Training
 from engine.recipe import dimensions
 from engine.run import Run
@@ -229,6 +232,28 @@ def test_svr_is_scikit_learns_on_standardised_first_frames(store, tmp_path):
     assert "SVR on 60 videos: a kernel of 3,600 entries" in log and "--max_train_items N fits a seeded sample" in log
 
 
+def test_svr_says_what_it_holds_of_the_kernel_which_changes_no_bit(store, tmp_path, monkeypatch):
+    train, valid = (open_split(store, split) for split in ("train", "valid"))
+    found = []
+    for cache, said in ((2000, "(100% of its 0 MB held)"), (kernel_mb(60) / 4, "(25% of its 0 MB held)")):
+        monkeypatch.setattr("baselines.SVR.CACHE_MB", cache)
+        method = estimator("SVR", store, tmp_path)
+        method.fit(train, valid)
+        assert said in (method.run.folder / "log.txt").read_text()
+        found.append(method.predict(valid))
+    assert np.array_equal(*found)
+
+
+@pytest.mark.parametrize(("each", "said"), [(0.05, "about 3 s"), (-0.05, "about 1 s"), (60, "about 60 minutes")])
+def test_svr_announces_what_its_first_iterations_tell(store, tmp_path, monkeypatch, each, said):
+    """Two targets of 60 videos: 60 iterations each at half the cost of the first ones, as all of the kernel is held."""
+    train, valid = (open_split(store, split) for split in ("train", "valid"))
+    monkeypatch.setattr("baselines.SVR._seconds", lambda machine, iterations, inputs, label: 100 + iterations * each)
+    method = estimator("SVR", store, tmp_path)
+    method.fit(train, valid)
+    assert f"which takes {said};" in (method.run.folder / "log.txt").read_text()
+
+
 def test_svr_on_a_sample_and_on_constant_columns(tmp_path):
     store = make_store(tmp_path / "tiny", visual_dim=3)
     features = np.array(store.visual)
@@ -262,6 +287,7 @@ def test_hyfea_stops_early_and_says_which_tree(store, tmp_path):
     method = estimator("Hyfea", store, tmp_path, trees=300, depth=2, lr=0.5, early_stop_turns=3)
     history = method.fit(train, valid)
     assert len(history.epochs) == history.best_epoch + 3 < 300 and method.forest.tree_count_ == history.best_epoch
+    assert method.forest.get_param("thread_count") == torch.get_num_threads()  # else --jobs would not divide them
     records = method.run.history()
     assert records[-1]["best_epoch"] == history.best_epoch and set(records[0]["valid"]) == {"RMSE"}
 
@@ -275,6 +301,24 @@ def test_mftm_is_the_mean_of_both(store, tmp_path):
     trees, network = forest.predict(method.forests, flat(test)), method.tabnet.predict(flat(test))
     np.testing.assert_allclose(method.predict(test), (trees + network) / 2, rtol=1e-5)
     assert [record["epoch"] for record in method.run.history()] == [1, 2]
+    kept = json.loads((method.run.folder / "valid.json").read_text())  # of both: history.jsonl is TabNet's
+    assert kept == pytest.approx(measure(method.predict(valid), valid.label))
+
+
+@pytest.mark.parametrize("predicted", [np.nan, np.inf])
+def test_a_model_that_predicts_nan_is_not_kept(store, tmp_path, monkeypatch, predicted):
+    train, valid = (open_split(store, split) for split in ("train", "valid"))
+    method = estimator("SVR", store, tmp_path)
+    monkeypatch.setattr(method, "predict", lambda split: np.full((len(split), 2), predicted, np.float32))
+    with pytest.raises(InputError, match="SVR predicts NaN or infinity for split valid and is not kept"):
+        method.fit(train, valid)
+    assert not (method.run.folder / "best.npz").exists()
+
+
+def test_mftm_with_a_learning_rate_beyond_reason(store, tmp_path):
+    train, valid = (open_split(store, split) for split in ("train", "valid"))
+    with pytest.raises(InputError, match="--lr"):
+        estimator("MFTM", store, tmp_path, trees=2, epochs=2, lr=1e30).fit(train, valid)
 
 
 def test_tabnet_without_the_identity_is_the_librarys(tmp_path):

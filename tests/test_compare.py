@@ -22,10 +22,10 @@ from tiny import make_store
 
 import engine.metrics
 import engine.significance
-from baselines import children, trivial
-from baselines.cells import Row, changed
+from baselines import ablation, cells, children, report, trivial
+from baselines.cells import Row, Setting, changed
 from baselines.results import Result
-from baselines.tables import escaped, figure, marks
+from baselines.tables import escaped, figure, marks, plain
 from baselines.verdicts import judge, sentence
 from dataloader.console import InputError
 from dataloader.neighbours import Neighbours
@@ -57,12 +57,16 @@ def compare(load_script):
     def call(store, save, *flags):
         where = ("--dataset_path", store.folder.parent, "--dataset_id", store.folder.name, "--save", save)
         words = [str(word) for word in (*where, *flags)]
+        handler = signal.getsignal(signal.SIGTERM)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(children.Children, "_wait", wait)
             patch.setattr(scripts["test.py"], "draw", lambda *_: None)  # a run's pictures have tests elsewhere
             patch.setattr(engine.metrics, "RESAMPLES", 10)
             patch.setattr(engine.significance, "RESAMPLES", 100)
-            return exit_code(lambda: script.main(script.build_parser().parse_args(words)))
+            try:
+                return exit_code(lambda: script.main(script.build_parser().parse_args(words)))
+            finally:
+                signal.signal(signal.SIGTERM, handler)
 
     return call
 
@@ -88,20 +92,25 @@ def contents(folder: Path) -> dict[Path, bytes]:
 def compared(store, tmp_path_factory, compare):
     """Two rows that train, one that cannot, two seeds: the results' folder and the exit code."""
     save = tmp_path_factory.mktemp("compared")
-    broken = ("--row", "broken=MMRA --no_such_flag", "--jobs", 2)
+    broken = (
+        "--row",
+        "broken=MMRA --num_of_retrieved_items 7",
+        "--jobs",
+        1,
+    )  # one thread: output and seeds are the process's
     return save / "tiny", compare(store, save, *ROWS, "--seeds", 1, 2, *broken)
 
 
 def test_a_row_that_fails_from_the_shell(store, tmp_path, run):
     words = ("--dataset_path", store.folder.parent, "--dataset_id", "tiny", "--save", tmp_path, "--seeds", 1)
-    rows = ("--methods", "MMRA", "--flags", f"MMRA: {SMALL}", "--row", "broken=MMRA --no_such_flag")
+    rows = ("--methods", "MMRA", "--flags", f"MMRA: {SMALL}", "--row", "broken=MMRA --num_of_retrieved_items 7")
     done = run("baselines/compare.py", *words, *rows, "--jobs", 2)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     last = done.stderr.splitlines()[-1]
-    assert last.startswith("compare.py: 1 cell failed: broken, seed 1: train.py: error: ") and "--no_such_flag" in last
+    assert last.startswith("compare.py: 1 cell failed: broken, seed 1: train.py: error: --num_of_retrieved_items 7: ")
     assert "| broken | - | - | - | - | failed | - |" in done.stdout
     assert re.search(r"\| MMRA \| .*\d\.\d{3}.* \| 1 seed \|", done.stdout)
-    assert (tmp_path / "tiny" / "table.md").exists()
+    assert "`OMP_NUM_THREADS=1 python train.py" in (tmp_path / "tiny" / "table.md").read_text()  # of conftest's one
 
 
 def test_files_and_their_content(compared, store):
@@ -111,7 +120,7 @@ def test_files_and_their_content(compared, store):
     tables = {"table.md", "table.csv", "table.tex", "table.png", "significance.csv", "cells.csv"}
     assert names == tables | {"cells", "trivial"}
     text = (place / "table.md").read_text()
-    for word in (store.fingerprint, "OMP_NUM_THREADS=", "python train.py --model_id MMRA", "broken, seed 2: "):
+    for word in (store.fingerprint, "`python train.py --model_id MMRA", "broken, seed 2: "):
         assert word in text
     assert "| broken | - | - | - | - | failed | - |" in text
     assert "| MMRA minus ... |" in text and "- **K 2**: " in text and "- **ridge on the features**: " in text
@@ -147,9 +156,10 @@ def test_a_second_start_trains_nothing(compared, store, compare, tmp_path, capsy
     place, _ = compared
     shutil.copytree(place, tmp_path / "tiny")
     before = contents(tmp_path / "tiny" / "cells")
-    assert compare(store, tmp_path, *ROWS, "--seeds", 1, 2) == 0
+    assert compare(store, tmp_path, *ROWS, "--seeds", 1, 2, "--jobs", 2) == 0
     after = contents(tmp_path / "tiny" / "cells")
     assert after == before
+    assert "OMP_NUM_THREADS=" not in (tmp_path / "tiny" / "table.md").read_text()  # as they were made
     assert "broken" not in (tmp_path / "tiny" / "table.md").read_text()
     first, second = (pd.read_csv(folder / "table.csv") for folder in (place, tmp_path / "tiny"))
     columns = [f"{metric}_mean" for metric in METRICS]
@@ -166,10 +176,20 @@ def test_a_second_start_trains_nothing(compared, store, compare, tmp_path, capsy
         (("--row", "a=MMRA --seed 1"), "--seed is set by compare.py itself"),
         (("--row", "a=MMRA alone"), "'alone' is no flag of train.py"),
         (("--row", "a|b=MMRA"), "without |"),
+        (("--row", "a\ud800=MMRA"), "printable"),
+        (("--row", "a\u2028b=MMRA"), "printable"),
+        (("--row", "mean of train=MMRA"), "row mean of train is there twice"),
+        (("--row", "a=MMRA --no_such_flag"), "row a: unrecognized arguments: --no_such_flag"),
+        (("--row", "a=SVR --lr 1"), "row a: unrecognized arguments: --lr 1"),
+        (("--row", "a=MMRA --lr=fast"), "row a: argument --lr: 'fast' is not a number"),
+        (("--row", "a=MMRA --no_visual --no_textual"), "row a: --no_visual and --no_textual together"),
+        (("--ablation", "--flags", "MMRA: --no_retrieval"), "the reference row MMRA is without retrieval already"),
         (("--flags", "SVR: --x 1"), "--flags SVR: not a row of --methods"),
         (("--flags", "MMRA --x 1"), 'expected "METHOD: FLAGS"'),
         (("--seeds", "1", "1"), "each seed once"),
         (("--dataset_id", "absent"), "no data set here"),
+        (("--dataset_id", "tiny/"), "--dataset_id 'tiny/': the name of a folder"),
+        (("--dataset_id", "a/b"), "--dataset_id 'a/b': the name of a folder"),
         (("--jobs", "0"), "at least 1 is needed"),
     ],
 )
@@ -177,6 +197,32 @@ def test_bad_flags(store, tmp_path, compare, flags, message, capsys):
     found = compare(store, tmp_path / "save", "--methods", "MMRA", *flags)
     assert message in (capsys.readouterr().err if found == 2 else found)
     assert not (tmp_path / "save").exists()
+
+
+def test_a_single_test_item_is_refused_before_training(tmp_path, compare):
+    store = make_store(tmp_path / "tiny", sizes={"train": 30, "valid": 10, "test": 1})
+    assert "one item in split test" in compare(store, tmp_path / "save")
+    assert not (tmp_path / "save").exists()
+
+
+def test_an_ablation_does_not_write_over_a_larger_table(compared, store, compare, tmp_path):
+    place, _ = compared
+    shutil.copytree(place, tmp_path / "tiny")
+    before = contents(tmp_path / "tiny")
+    found = compare(store, tmp_path, "--methods", "MMRA", "--flags", f"MMRA: {SMALL}", "--ablation")
+    assert "table.csv has rows that would be lost (K 2, broken); --save in another folder, or type what" in found
+    assert contents(tmp_path / "tiny") == before
+
+
+def test_names_and_flags_that_look_like_markup(store, tmp_path, compare):
+    """TeX's in a picture, Markdown's in table.md, and a line break, which would end a comment of table.tex."""
+    row = f"$a_$ *x* <b> `c`=MMRA {SMALL}".replace("--lr ", "--lr\n")
+    assert compare(store, tmp_path, "--methods", "--row", row, "--reference", row.split("=")[0], "--seeds", 1) == 0
+    place = tmp_path / "tiny"
+    assert (place / "table.png").exists()
+    assert r"| $a\_$ \*x\* \<b\> \`c\` |" in (place / "table.md").read_text()
+    lines = (place / "table.tex").read_text().splitlines()
+    assert all(line.startswith("%") for line in lines[: lines.index(r"\begin{tabular}{lcccclr}")])
 
 
 def test_one_line_and_exit_code_2_from_the_shell(store, tmp_path, run):
@@ -190,7 +236,7 @@ def test_one_line_and_exit_code_2_from_the_shell(store, tmp_path, run):
 
 def test_an_interrupted_comparison_continues(store, tmp_path, compare, capsys):
     """Ctrl-C from the shell ends the cell in training, which the same command then resumes from its last epoch."""
-    flags = SMALL.replace("--epochs 2", "--epochs 100000 --early_stop_turns 100000")
+    flags = SMALL.replace("--epochs 2", "--epochs 100 --early_stop_turns 100")  # a second or two
     words = [
         *("--dataset_path", store.folder.parent, "--dataset_id", "tiny", "--save", tmp_path, "--seeds", "1"),
         *("--methods", "MMRA", "--flags", f"MMRA: {flags}"),
@@ -207,12 +253,10 @@ def test_an_interrupted_comparison_continues(store, tmp_path, compare, capsys):
     (unfinished,) = cell.glob("MMRA_tiny_*")
     assert not (unfinished / "cell.json").exists()
     epochs = len((unfinished / "history.jsonl").read_text().splitlines())
-    config = json.loads((unfinished / "config.json").read_text())
-    config["settings"]["early_stop_turns"] = 1  # so that the resumed run soon ends
-    (unfinished / "config.json").write_text(json.dumps(config))
+    assert 0 < epochs < 100
     assert compare(store, tmp_path, *words[6:]) == 0
     assert list(cell.glob("MMRA_tiny_*")) == [unfinished]
-    assert len((unfinished / "history.jsonl").read_text().splitlines()) >= epochs
+    assert len((unfinished / "history.jsonl").read_text().splitlines()) == 100
     assert "--resume" in (cell / "output.txt").read_text()
     assert json.loads((unfinished / "cell.json").read_text())["seconds"] > 0
 
@@ -244,11 +288,90 @@ def test_other_flags_or_other_data_are_not_taken(tmp_path, compare, capsys):
     shutil.rmtree(store.folder)
     make_store(tmp_path / "data" / "tiny", label=lambda labels, split: labels + 1)
     assert compare(store, tmp_path, *words, f"MMRA: {SMALL}") == 0
-    assert f"1 run(s) made with other data or neighbours are kept, not used: {first}" in capsys.readouterr().out
+    assert (
+        f"1 run(s) made with other data, neighbours or settings are kept, not used: {first}" in capsys.readouterr().out
+    )
     runs = list(first.parent.glob("MMRA_tiny_*"))
     assert len(runs) == 2
     used = pd.read_csv(tmp_path / "tiny" / "cells.csv")["run"].tolist()
     assert used == [str(run) for run in runs if run != first]
+
+
+def test_a_run_resumed_by_hand_with_other_flags_is_not_taken(store, tmp_path, compare, load_script, capsys):
+    words = ("--methods", "MMRA", "--flags", f"MMRA: {SMALL}", "--seeds", 1)
+    assert compare(store, tmp_path, *words) == 0
+    (first,) = tmp_path.glob("tiny/cells/*/seed1/MMRA_tiny_*")
+    (first / "cell.json").unlink()  # as if interrupted
+    train = load_script("train.py")
+    train.main(train.build_parser().parse_args(["--resume", str(first), "--epochs", "3"]))
+    assert compare(store, tmp_path, *words) == 0
+    assert f"made with other data, neighbours or settings are kept, not used: {first}" in capsys.readouterr().out
+    assert pd.read_csv(tmp_path / "tiny" / "cells.csv")["run"].tolist() != [str(first)]
+
+
+def test_damaged_records_of_old_runs_cost_their_cells_alone(compared, store, compare, tmp_path):
+    shutil.copytree(compared[0], tmp_path / "tiny")
+    cells = sorted(run.parent for run in (tmp_path / "tiny").glob("cells/MMRA_*/seed*/*/cell.json"))
+    assert len(cells) == 4
+    (cells[0] / "config.json").write_text("{")
+    (cells[1] / "cell.json").write_text("{}")
+    (cells[2] / "cell.json").write_text('{"row": ')
+    config = json.loads((cells[3] / "config.json").read_text()) | {"neighbours": "x", "environment": None}
+    (cells[3] / "config.json").write_text(json.dumps(config))
+    assert compare(store, tmp_path, *ROWS, "--seeds", 1, 2) == 0
+    used = pd.read_csv(tmp_path / "tiny" / "cells.csv")["run"].tolist()
+    assert len(used) == 4 and {str(cells[1]), str(cells[2])} <= set(used)
+    assert not {str(cells[0]), str(cells[3])} & set(used)
+
+
+def test_predictions_that_are_not_finite_are_refused(compared, store, compare, tmp_path, capsys):
+    shutil.copytree(compared[0], tmp_path / "tiny")
+    path = sorted((tmp_path / "tiny").glob("cells/MMRA_*/seed1/*/predictions.csv"))[0]
+    table = pd.read_csv(path)
+    table.loc[3, "prediction"] = np.nan
+    table.to_csv(path, index=False, na_rep="nan")
+    assert compare(store, tmp_path, *ROWS, "--seeds", 1, 2) == 1
+    assert f"{path}: has predictions that are not finite; delete it to test anew" in capsys.readouterr().err
+
+
+class Child:
+    """Stands for train.py: fails with `code` when it is to resume, else leaves a run on data of `fingerprint`."""
+
+    def __init__(self, code: int | None, fingerprint: str):
+        self.code, self.fingerprint, self.words = code, fingerprint, []
+
+    def run(self, words: list[str], output: Path) -> float:
+        self.words.append(words[1])
+        if words[1] == "--resume":
+            raise children.Failed("it failed", self.code)
+        config = {"data": {"fingerprint": self.fingerprint}}
+        (output.parent / "new").mkdir(parents=True)
+        (output.parent / "new" / "config.json").write_text(json.dumps(config))
+        return 1.0
+
+
+@pytest.mark.parametrize(("code", "anew"), [(2, True), (1, False), (-9, False), (130, False), (None, False)])
+def test_only_what_cannot_be_resumed_begins_anew(tmp_path, code, anew):
+    """Not what ran out of memory, was killed or interrupted: its epochs are there the next time."""
+    row, setting = Row("MMRA", "MMRA"), Setting(tmp_path, "data", "tiny", "cpu", "f", None, None)
+    old = setting.folder(row, 1) / "old"
+    old.mkdir(parents=True)
+    config = {"settings": row.settings | {"model_id": "MMRA", "seed": 1}, "data": {"fingerprint": "f"}}
+    (old / "config.json").write_text(json.dumps(config))
+    (old / "last.pt").touch()
+    child = Child(code, "f")
+    if anew:
+        assert cells._train(setting, row, 1, child)[0] == old.parent / "new"
+    else:
+        with pytest.raises(children.Failed, match="it failed"):
+            cells._train(setting, row, 1, child)
+    assert child.words == (["--resume", "--model_id"] if anew else ["--resume"])
+
+
+def test_data_that_change_while_a_cell_trains_make_it_fail(tmp_path):
+    setting = Setting(tmp_path, "data", "tiny", "cpu", "f", None, None)
+    with pytest.raises(children.Failed, match="the data set changed meanwhile"):
+        cells._train(setting, Row("MMRA", "MMRA"), 1, Child(None, "another"))
 
 
 def test_two_at_a_time_are_refused(store, tmp_path, compare):
@@ -260,7 +383,7 @@ def test_two_at_a_time_are_refused(store, tmp_path, compare):
 
 
 def test_ablation(tmp_path, compare, capsys):
-    """K 6 stored, 3 frames: what lies beyond is left out; a flag that train.py lacks shows as failed."""
+    """K 6 stored, 3 frames: what lies beyond is left out."""
     store = make_store(tmp_path / "data" / "tiny")
     flags = SMALL.replace("--epochs 2", "--epochs 1")
     code = compare(store, tmp_path, "--methods", "MMRA", "--flags", f"MMRA: {flags}", "--seeds", 1, "--ablation")
@@ -282,7 +405,49 @@ def test_ablation(tmp_path, compare, capsys):
     by_row = table.drop_duplicates("row").set_index("row")
     config = json.loads(next(place.glob("cells/*no_retrieval_*/seed1/*/config.json")).read_text())
     assert config["settings"]["no_retrieval"] and by_row.loc["MMRA without retrieval", "nMSE_mean"] > 0
-    assert code == int(by_row["failed"].any())
+    assert code == 0 and not table["failed"].any()
+    more = ("--row", f"MMRA, alpha 1=MMRA {flags} --alpha 1 --lr 1e-2")  # named as the ablation names another model
+    assert compare(store, tmp_path, "--methods", "MMRA", "--flags", f"MMRA: {flags}", "--seeds", 1, *more) == 0
+    assert "not used" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "parts", "left_out"),
+    [
+        ("--no_retrieved_label", ["retrieval", "visual", "textual"], ["the retrieved labels: that is"]),
+        (
+            "--no_visual",
+            ["retrieval", "the retrieved labels"],
+            ["visual: that is", "textual: the reference has --no_v"],
+        ),
+    ],
+)
+def test_a_part_that_the_reference_lacks_is_left_out_of_the_ablation(store, tmp_path, flags, parts, left_out):
+    reference = Row("MMRA", "MMRA", (flags,))
+    model = {"alpha": 0.6, "frame_num": 3}
+    (tmp_path / "config.json").write_text(json.dumps({"settings": reference.settings, "model": model}))
+    variants, said = ablation.plan(reference, tmp_path, store, 6)
+    rows = [variant.row for variant in variants if variant.sweep == "parts"]
+    assert [row.name for row in rows] == ["MMRA", *(f"MMRA without {part}" for part in parts)]
+    assert len({row.folder for row in rows}) == len(rows) and all(row.settings for row in rows)  # none is refused
+    for found, expected in zip(said, left_out, strict=False):
+        assert found.startswith(f"without {expected}")
+
+
+def test_the_reference_is_marked_whatever_its_name():
+    reference = Row("MMRA, K 50", "MMRA")
+    rows = {name: result(name, [0.5]) for name in (reference.name, "MMRA, K 50, K 5")}
+    marked = report._at_value(ablation.Variant("K", 50, reference), reference, rows)
+    assert marked.name == "MMRA, K 50, K 50 (reference)"
+    other = Row("MMRA, K 50, K 5", "MMRA", ("--num_of_retrieved_items", "5"))
+    assert report._at_value(ablation.Variant("K", 5, other), reference, rows).name == other.name
+
+
+def test_cells_made_on_different_devices_or_threads_are_told():
+    cell = {"run": "r", "commit": "c", "threads": 2.0, "device": "cuda"}
+    assert report.made_by(pd.DataFrame([cell, cell])) == ["cells of commit `c` with 2 threads on cuda: 2"]
+    assert len(report.made_by(pd.DataFrame([cell, cell | {"device": "cpu"}]))) == 3
+    assert len(report.made_by(pd.DataFrame([cell, cell | {"threads": 1.0, "commit": None}]))) == 3
 
 
 def test_flags_are_changed_by_name():
@@ -414,6 +579,16 @@ def test_wilcoxon_against_scipy(numbers):
     assert wilcoxon(first, first, truth) == (1.0, False)
 
 
+def test_items_with_equal_errors_have_no_rank():
+    """Nine items tie; were they ranked too, the three larger errors would weigh more than the two smaller ones."""
+    difference = np.array([0.0] * 9 + [4, -5, 1, 4, -5])
+    truth, other = np.zeros((14, 1)), np.full((1, 14, 1), 10.0)
+    error = [np.abs(p).mean(axis=(0, 2)) for p in (other + difference[:, None], other)]
+    p, smaller = wilcoxon(other + difference[:, None], other, truth)
+    assert p == pytest.approx(stats.wilcoxon(*error).pvalue)
+    assert smaller and stats.wilcoxon(*error, alternative="less").pvalue < 0.5
+
+
 def test_holm_by_hand():
     # ascending 0.01, 0.02, 0.03, 0.2: times 4, 3, 2, 1 gives 0.04, 0.06, 0.06, 0.2; never falling, never above 1
     assert holm([0.03, 0.01, 0.2, 0.02]) == pytest.approx([0.06, 0.04, 0.2, 0.06])
@@ -452,6 +627,12 @@ def test_spread_over_seeds():
 def test_latex_is_escaped():
     assert escaped("a_b & 50 % {x} #1 $ ~ ^ \\ ±") == (
         r"a\_b \& 50 \% \{x\} \#1 \$ \textasciitilde{} \textasciicircum{} \textbackslash{} $\pm$"
+    )
+
+
+def test_markdown_is_escaped():
+    assert plain("Contextual_LSTM K<5> [x] `c` a*b*c _d_ \\") == (
+        r"Contextual_LSTM K\<5\> \[x\] \`c\` a\*b\*c \_d\_ \\"
     )
 
 

@@ -197,7 +197,16 @@ def test_checkpoints_that_are_none(evaluated, fresh, tmp_path, test_script):
     (fresh / "best.safetensors").unlink()
     refused(test_script, fresh, "the run has not finished an epoch yet")
     config = json.loads((fresh / "config.json").read_text())
-    for part, name, value in (("settings", "no_shuffle", None), ("model", "frame_num", "x"), ("data", "family", 3)):
+    for part, name, value in (
+        ("settings", "no_shuffle", None),
+        ("settings", "num_of_retrieved_items", -5),
+        ("settings", "similarity_temperature", 0.0),
+        ("settings", "batch_size", 0),
+        ("settings", "metric", ["nobody"]),
+        ("model", "frame_num", "x"),
+        ("model", "feature_dim", 0),
+        ("data", "family", 3),
+    ):
         damaged = config | {part: config[part] | {name: value}}
         (fresh / "config.json").write_text(json.dumps(damaged))
         refused(test_script, fresh, f"config.json: not the configuration of a run .*its {part} .*{name}")

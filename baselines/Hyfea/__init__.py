@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from dataloader.batches import Split
@@ -38,6 +39,7 @@ class Hyfea(Estimator):
             loss_function=loss,
             early_stopping_rounds=self.early_stop_turns,
             random_seed=self.seed,
+            thread_count=torch.get_num_threads(),  # CatBoost does not look at OMP_NUM_THREADS; the trees are the same
             allow_writing_files=False,
             logging_level="Silent",
         )

@@ -53,18 +53,21 @@ class MFTM(Estimator):
         valid_label = valid.label.astype(np.float32)
         bar = tqdm(total=self.epochs, desc="TabNet", leave=False, disable=None, unit="epoch", dynamic_ncols=True)
         with bar, _quiet():
-            self.tabnet.fit(
-                inputs,
-                label,
-                eval_set=[(self.inputs(valid), valid_label)],
-                eval_name=["valid"],
-                eval_metric=["mse"],
-                max_epochs=self.epochs,
-                patience=self.early_stop_turns,
-                batch_size=min(1024, len(train)),
-                callbacks=[Progress(bar)],
-                compute_importance=False,
-            )
+            try:
+                self.tabnet.fit(
+                    inputs,
+                    label,
+                    eval_set=[(self.inputs(valid), valid_label)],
+                    eval_name=["valid"],
+                    eval_metric=["mse"],
+                    max_epochs=self.epochs,
+                    patience=self.early_stop_turns,
+                    batch_size=min(1024, len(train)),
+                    callbacks=[Progress(bar)],
+                    compute_importance=False,
+                )
+            except RuntimeError as error:  # its sparsemax finds no place among NaN
+                raise InputError(f"TabNet cannot be fitted with --lr {self.lr:g} ({error}); lower it") from None
         curves = self.tabnet.history.history
         return boosting_history(curves["loss"], np.sqrt(curves["valid_mse"]), "epoch")
 
