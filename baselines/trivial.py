@@ -35,13 +35,14 @@ TRIVIAL: dict[str, Callable[[FeatureStore, Neighbours | None], tuple[np.ndarray,
     "mean of train": lambda store, _: mean_of_train(store),
     "neighbours' labels, uniform": lambda store, neighbours: neighbour_labels(store, neighbours, (None,)),
     "neighbours' labels, softmax": lambda store, neighbours: neighbour_labels(store, neighbours, TEMPERATURES),
-    "ridge on the features": lambda store, _: ridge(store),
+    "ridge on the features": lambda store, _: ridge(store, None),
+    "ridge on the features and neighbours' labels": lambda store, neighbours: ridge(store, neighbours),
 }
 
 
 def trivial_rows(store: FeatureStore, neighbours: Neighbours | None) -> dict[str, Trivial]:
-    """Name -> row; without `neighbours` their two rows are left out."""
-    names = [name for name in TRIVIAL if neighbours is not None or not name.startswith("neighbours'")]
+    """Name -> row; without `neighbours` the rows of their labels are left out."""
+    names = [name for name in TRIVIAL if neighbours is not None or "neighbours'" not in name]
     found = {}
     for name in tqdm(names, "trivial rows", unit="row", disable=None, leave=False):
         start = time.perf_counter()
@@ -62,13 +63,24 @@ def neighbour_labels(
 
     K from 1 to what the store holds. An item without neighbours is given the mean of train.
     """
+    k, temperature = choose_weighing(store, neighbours, temperatures)
+    return weighed_labels(store, neighbours, store.rows("test"), k, temperature), in_words(neighbours, k, temperature)
+
+
+def choose_weighing(
+    store: FeatureStore, neighbours: Neighbours, temperatures: tuple[float | None, ...]
+) -> tuple[int, float | None]:
+    """The K and the temperature whose labels predict split valid best."""
     settings = [(k, temperature) for temperature in temperatures for k in range(1, neighbours.k + 1)]
-    valid, test = store.rows("valid"), store.rows("test")
+    valid = store.rows("valid")
     truth = store.items.label[valid]
     errors = [squared_error(weighed_labels(store, neighbours, valid, *setting), truth) for setting in settings]
-    k, temperature = settings[int(np.argmin(errors))]
+    return settings[int(np.argmin(errors))]
+
+
+def in_words(neighbours: Neighbours, k: int, temperature: float | None) -> str:
     chosen = f"K = {k}" if temperature is None else f"K = {k}, temperature {temperature:g}"
-    return weighed_labels(store, neighbours, test, k, temperature), f"{chosen} (of {neighbours.k} stored)"
+    return f"{chosen} (of {neighbours.k} stored)"
 
 
 def weighed_labels(
@@ -85,30 +97,42 @@ def weighed_labels(
     return label
 
 
-def ridge(store: FeatureStore) -> tuple[np.ndarray, str]:
-    """Linear regression on [visual flattened, textual], standardised by split train."""
+def ridge(store: FeatureStore, neighbours: Neighbours | None) -> tuple[np.ndarray, str]:
+    """Linear regression on [visual flattened, textual], standardised by split train.
+
+    With `neighbours` on their labels too, weighed as predicts split valid best.
+    """
+    weighing = None if neighbours is None else choose_weighing(store, neighbours, TEMPERATURES)
+
+    def inputs(rows: np.ndarray) -> np.ndarray:
+        return features(store, rows, None if weighing is None else weighed_labels(store, neighbours, rows, *weighing))
+
     train, valid, test = (store.rows(split) for split in ("train", "valid", "test"))
-    x, y, scaler = features(store, train), store.items.label[train], StandardScaler(copy=False)
+    x, y, scaler = inputs(train), store.items.label[train], StandardScaler(copy=False)
     for start in range(0, len(x), ROWS_AT_ONCE):
         scaler.partial_fit(x[start : start + ROWS_AT_ONCE])  # its fit would make two copies of x
     x = scaler.transform(x)
-    x_valid = scaler.transform(features(store, valid))
+    x_valid = scaler.transform(inputs(valid))
     errors, models = [], []
     for alpha in _progress(ALPHAS):
         models.append(Ridge(alpha=alpha, copy_X=False).fit(x, y))  # it centres x, which is centred already
         errors.append(squared_error(predict(models[-1], x_valid), store.items.label[valid]))
     best = int(np.argmin(errors))
-    return predict(models[best], scaler.transform(features(store, test))), f"alpha {ALPHAS[best]:g}"
+    chosen = f"alpha {ALPHAS[best]:g}" + ("" if weighing is None else f"; labels: {in_words(neighbours, *weighing)}")
+    return predict(models[best], scaler.transform(inputs(test))), chosen
 
 
-def features(store: FeatureStore, rows: np.ndarray) -> np.ndarray:
-    """(n, F * Dv + Dt) float32, read in blocks, so held once"""
+def features(store: FeatureStore, rows: np.ndarray, label: np.ndarray | None) -> np.ndarray:
+    """(n, F * Dv + Dt) float32, read in blocks, so held once; with neighbours' `label` (n, label_dim) beside them"""
     width = store.visual[0].size
-    out = np.empty((len(rows), width + store.textual.shape[1]), np.float32)
+    total = width + store.textual.shape[1]
+    out = np.empty((len(rows), total + (0 if label is None else label.shape[1])), np.float32)
     for start in range(0, len(rows), ROWS_AT_ONCE):
         block, chosen = out[start : start + ROWS_AT_ONCE], rows[start : start + ROWS_AT_ONCE]
         block[:, :width] = store.visual[chosen].reshape(len(chosen), width)
-        block[:, width:] = store.textual[chosen]
+        block[:, width:total] = store.textual[chosen]
+    if label is not None:
+        out[:, total:] = label
     return out
 
 

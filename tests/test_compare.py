@@ -495,9 +495,15 @@ def test_items_without_neighbours_are_given_the_mean(store):
         assert trivial.weighed_labels(store, padded, np.array([alone]), 3, temperature) == pytest.approx(mean)
 
 
-def test_ridge_by_hand(store):
-    """The closed form on standardised features, the penalty chosen on valid."""
+@pytest.mark.parametrize("with_labels", [False, True])
+def test_ridge_by_hand(store, with_labels):
+    """The closed form on standardised features, and on the neighbours' labels, the penalty chosen on valid."""
     x = np.concatenate([store.visual.reshape(len(store), -1), store.textual], axis=1).astype(float)
+    neighbours = Neighbours.read(store) if with_labels else None
+    if with_labels:
+        weighing = trivial.choose_weighing(store, neighbours, trivial.TEMPERATURES)
+        x = np.hstack([x, trivial.weighed_labels(store, neighbours, np.arange(len(store)), *weighing)])
+        x[store.items.split == "predict"] = 0
     train = store.rows("train")
     x = (x - x[train].mean(axis=0)) / x[train].std(axis=0)
     y = store.items.label[:, 0]
@@ -507,9 +513,9 @@ def test_ridge_by_hand(store):
         found[alpha] = y[train].mean() + x @ np.linalg.solve(gram, x[train].T @ (y[train] - y[train].mean()))
     valid = store.rows("valid")
     best = min(found, key=lambda alpha: np.mean((found[alpha][valid] - y[valid]) ** 2))
-    prediction, chosen = trivial.ridge(store)
+    prediction, chosen = trivial.ridge(store, neighbours)
     np.testing.assert_allclose(prediction[:, 0], found[best][store.rows("test")], rtol=1e-4)
-    assert chosen == f"alpha {best:g}"
+    assert chosen.startswith(f"alpha {best:g}") and ("; labels: K = " in chosen) == with_labels
 
 
 def test_trivial_rows_with_several_targets_and_without_neighbours(tmp_path):
