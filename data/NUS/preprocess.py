@@ -81,8 +81,9 @@ def main(args) -> None:
     run_sequence(store, args, modes)
     if "textual" in features:
         print(
-            f"or for better captions than {FEATURE_FILES['textual']}: {encoding_command('textual', folder)} "
-            "--output both --overwrite"
+            f"or without videos: {encoding_command('retrieval', folder)} --source features; before it, for better "
+            f"text features than {FEATURE_FILES['textual']}: {encoding_command('textual', folder)} "
+            "--normalise standard+l2 --overwrite"
         )
 
 
