@@ -18,7 +18,7 @@ PRESETS = {
         "similarity_temperature": 0.08,
         "feature_dim": 128,
         "optim": "SGD",
-        "lr": 3e-3,
+        "lr": 1e-3,
     },
 }
 

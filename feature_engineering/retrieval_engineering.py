@@ -5,8 +5,9 @@
 --source text      the title alone through a text encoder
 --source frames    the mean of the frames' embeddings by CLIP or its kin, each of length 1
 --source fused     the sum of that mean and of the title's embedding by the same CLIP, both of length 1
---source features  no encoder: the data set's textual features beside the mean of its frames' visual ones, both of
-                   length 1, the visual ones times --visual_weight; cosines are then of both modalities
+--source features  no encoder: side by side the data set's textual features, the mean of its frames' visual ones times
+                   --visual_weight, both of length 1, and TF-IDF of the title's words times --lexical_weight; a
+                   cosine is then of what was shown, of what was meant and of the very words
 Vectors that were made elsewhere come in by data/import_features.py --retrieval.
 """
 
@@ -31,15 +32,19 @@ from feature_engineering.encoders import (
 )
 from feature_engineering.frames import add_source_flags, make_plan
 from feature_engineering.images import ImageEncoder, encode_frames
+from feature_engineering.lexical import lexical_vectors
 from feature_engineering.skipped import leave_out, warn_of_losses
 from feature_engineering.texts import RETRIEVAL_PROMPT_OF, TextEncoder, add_text_flags, encode_texts
 
 PUBLISHED = "WhereIsAI/UAE-Large-V1"
 SEPARATOR = " [SEP] "
 OF_FRAMES = ("frames", "fused")
-VISUAL_WEIGHT = 0.2  # best of 0, 0.2, 0.3, 0.4 on split valid of 10,000 Vine videos (docs/results/nus_vine_10k.md)
+# both chosen on split valid of 10,000 Vine videos (docs/results/nus_vine_10k.md)
+VISUAL_WEIGHT = 0.2  # best of 0, 0.2, 0.3, 0.4
+LEXICAL_WEIGHT = 1.0  # best of 0, 0.5, 0.7, 1, 1.4
 FRAME_FLAGS = ("videos", "frames", "frame_num", "workers", "timeout", "on_error")
 TEXT_FLAGS = ("pooling", "prompt", "max_length")
+FEATURES_FLAGS = ("visual_weight", "lexical_weight")
 ENCODER_FLAGS = ("encoder", "batch_size", "precision", "device")
 
 
@@ -57,6 +62,12 @@ def build_parser() -> Parser:
         type=number(0),
         default=VISUAL_WEIGHT,
         help="of the visual features beside the textual ones, for --source features",
+    )
+    parser.add_argument(
+        "--lexical_weight",
+        type=number(0),
+        default=LEXICAL_WEIGHT,
+        help="of the title's words (TF-IDF) beside the textual features, for --source features; 0 leaves them out",
     )
     add_storage_flags(parser)
     add_text_flags(parser.add_argument_group("texts"))
@@ -85,7 +96,7 @@ def refuse_idle_flags(args: argparse.Namespace) -> None:
     idle = [
         *(FRAME_FLAGS if args.source not in OF_FRAMES else ()),
         *(TEXT_FLAGS if args.source in ("frames", "features") else ()),
-        *(ENCODER_FLAGS if args.source == "features" else ("visual_weight",)),
+        *(ENCODER_FLAGS if args.source == "features" else FEATURES_FLAGS),
     ]
     if typed := [flag for flag in idle if flag in args.typed]:
         raise InputError(f"--{typed[0]} does nothing with --source {args.source}; leave it out")
@@ -112,7 +123,7 @@ def with_captions(store: FeatureStore) -> list[str]:
 
 
 def from_features(store: FeatureStore, args: argparse.Namespace) -> None:
-    """--source features: (N, Dt + Dv); with --visual_weight 0 the textual features alone decide."""
+    """--source features: (N, Dt + Dv + R); with both weights 0 the textual features alone decide."""
     for name in ("visual", "textual"):
         if name not in store.arrays:
             raise InputError(
@@ -120,14 +131,21 @@ def from_features(store: FeatureStore, args: argparse.Namespace) -> None:
                 f"{encoding_command(name, store.folder)}"
             )
     visual, textual = store.visual, store.textual  # (N, F, Dv), (N, Dt)
+    words = np.zeros((len(store), 0), np.float32)  # (N, R)
+    if args.lexical_weight:
+        words = lexical_vectors(store.items.text, store.items.split == "train")
+        if not words.shape[1]:
+            print(f"{store.folder}: no word stands in two titles of split train: the features alone are compared")
     with tempfile.TemporaryFile(dir=store.folder) as file:  # beside the data set, not in memory
-        shape = (len(store), textual.shape[1] + visual.shape[2])
+        shape = (len(store), textual.shape[1] + visual.shape[2] + words.shape[1])
         out = np.memmap(file, np.float32, "w+", shape=shape)
         for block in blocks(visual):
             frames = np.asarray(visual[block], np.float32).mean(axis=1)  # (n, Dv)
-            parts = unit(np.asarray(textual[block], np.float32)), args.visual_weight * unit(frames)
+            meant = unit(np.asarray(textual[block], np.float32))  # (n, Dt)
+            parts = meant, args.visual_weight * unit(frames), args.lexical_weight * words[block]
             out[block] = np.concatenate(parts, axis=1)
-        write_features(store, ["retrieval"], out, args, {"source": "features", "visual_weight": args.visual_weight})
+        weights = {name: getattr(args, name) for name in FEATURES_FLAGS}
+        write_features(store, ["retrieval"], out, args, {"source": "features", **weights})
 
 
 def from_frames(store: FeatureStore, args: argparse.Namespace) -> None:

@@ -12,10 +12,10 @@ from dataloader.store import FeatureStore
 TEXTS = ("a red ball", "a red ball", "the dog runs far away", "dog", "ball on the beach today", "a")
 
 
-def bare_store(tmp_path: Path, ids=("a", "b", "c", "d", "e", "f"), family="MicroLens") -> FeatureStore:
+def bare_store(tmp_path: Path, ids=("a", "b", "c", "d", "e", "f"), family="MicroLens", titles=TEXTS) -> FeatureStore:
     """A data set `set` in `tmp_path`, without features."""
     n = len(ids)
-    texts = np.array([TEXTS[i % len(TEXTS)] for i in range(n)], object)
+    texts = np.array([titles[i % len(titles)] for i in range(n)], object)
     values = np.ones((n, 1))
     split = np.array(["train", "valid", "test"] * n, object)[:n]
     described = {"names": ["count"], "transform": "log2", "offset": 1}

@@ -125,7 +125,7 @@ def test_files_and_their_content(compared, store):
     assert "| broken | - | - | - | - | failed | - |" in text
     assert "| MMRA minus ... |" in text and "- **K 2**: " in text and "- **ridge on the features**: " in text
     table = pd.read_csv(place / "table.csv").set_index("row")
-    assert list(table.index[:3]) == ["MMRA", "K 2", "broken"] and len(table) == 7
+    assert list(table.index[:3]) == ["MMRA", "K 2", "broken"] and len(table) == 8
     assert (table["fingerprint"] == store.fingerprint).all()
     assert store.fingerprint.encode() in (place / "table.png").read_bytes()
     assert store.fingerprint in (place / "table.tex").read_text()

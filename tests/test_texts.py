@@ -16,6 +16,7 @@ from dataloader.console import InputError
 from dataloader.store import FeatureStore
 from feature_engineering import captioning, progress, retrieval_engineering, textual_engineering
 from feature_engineering.captions import read_captions
+from feature_engineering.lexical import lexical_vectors
 
 IDS = ("a", "b", "c", "d", "e", "f")
 
@@ -263,9 +264,10 @@ def test_retrieval_vectors_of_clip(tmp_path, clip, vit):
         call(retrieval_engineering, tmp_path, "--encoder", vit, "--source", "fused", "--overwrite")
 
 
-def test_retrieval_vectors_of_the_features_compare_both_modalities(tmp_path):
-    """Cosine of the joined vectors: (text + weight^2 * frames) / (1 + weight^2), of cosines of each modality."""
-    bare_store(tmp_path)
+def test_retrieval_vectors_of_the_features_compare_both_modalities_and_words(tmp_path):
+    """Cosine of the joined vectors: the weighted mean, by squared weights, of the cosines of each part."""
+    titles = ("a red ball", "a dog", "ball", "the red ball", "dog", "")  # split train has the first and the fourth
+    bare_store(tmp_path, titles=titles)
     with pytest.raises(InputError, match=r"takes visual features, and there are none; .*visual_engineering.py"):
         call(retrieval_engineering, tmp_path, "--source", "features")
     store, rng = FeatureStore.open(tmp_path / "set"), np.random.default_rng(0)
@@ -273,13 +275,28 @@ def test_retrieval_vectors_of_the_features_compare_both_modalities(tmp_path):
     for name, array in (("visual", visual), ("textual", textual)):
         with store.add_array(name, array.shape, "float32") as out:
             out[:] = array
-    store = call(retrieval_engineering, tmp_path, "--source", "features", "--visual_weight", 0.5)
+    weights = ("--source", "features", "--visual_weight", 0.5, "--lexical_weight")
+    store = call(retrieval_engineering, tmp_path, *weights, 0)
     expected = (cosines(textual) + 0.25 * cosines(visual.mean(1))) / 1.25
     np.testing.assert_allclose(cosines(np.array(store.retrieval)), expected, atol=1e-6)
     assert store.info["arrays"]["retrieval"]["visual_weight"] == 0.5
-    store = call(retrieval_engineering, tmp_path, "--source", "features", "--visual_weight", 0, "--overwrite")
-    np.testing.assert_allclose(cosines(np.array(store.retrieval)), cosines(textual), atol=1e-6)
+    store = call(retrieval_engineering, tmp_path, *weights, 2, "--overwrite")
+    assert store.info["arrays"]["retrieval"]["lexical_weight"] == 2
+    words = store.retrieval[:, 7:]
+    np.testing.assert_allclose(words, 2 * lexical_vectors(titles, store.items.split == "train"), atol=1e-6)
+    assert np.linalg.norm(words, axis=1).max() == pytest.approx(2)
     assert not [path for path in store.folder.iterdir() if path.name.startswith("tmp")]
+
+
+def test_titles_without_a_common_word_leave_the_features(tmp_path, capsys):
+    bare_store(tmp_path, titles=[f"alone{row}" for row in range(len(IDS))])
+    store = FeatureStore.open(tmp_path / "set")
+    for name, shape in (("visual", (len(IDS), 2, 4)), ("textual", (len(IDS), 3))):
+        with store.add_array(name, shape, "float32") as out:
+            out[:] = 1
+    store = call(retrieval_engineering, tmp_path, "--source", "features")
+    assert store.retrieval.shape == (len(IDS), 7)
+    assert "no word stands in two titles of split train" in capsys.readouterr().out
 
 
 def cosines(vectors: np.ndarray) -> np.ndarray:
@@ -295,6 +312,7 @@ def cosines(vectors: np.ndarray) -> np.ndarray:
         ("--encoder", "x", "--source", "features"),
         ("--source", "features", "--max_length", 7),
         ("--encoder", "x", "--source", "text", "--visual_weight", 0.5),
+        ("--encoder", "x", "--source", "text", "--lexical_weight", 0.5),
     ],
 )
 def test_flags_that_would_do_nothing_are_refused(tmp_path, flags):

@@ -1,0 +1,36 @@
+"""Texts -> vectors of their words: names, hashtags and emoji, which sentence encoders smooth away, find their like."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+TOKEN = r"[#@]?\w+|[^\w\s]"  # words, #hashtags, @names; each emoji and punctuation mark alone
+DIMENSIONS = 512  # as good on split valid of 10,000 Vine videos as all 4,204 words (docs/results/nus_vine_10k.md)
+
+
+def lexical_vectors(texts: Sequence[str], known: np.ndarray) -> np.ndarray:
+    """TF-IDF of the words of two and more texts, by latent semantic analysis at most DIMENSIONS wide.
+
+    Args:
+        texts: N texts; one without a known word gets zeros.
+        known: (N,) bool, the items whose texts make vocabulary, weights and axes: split train.
+
+    Returns:
+        (N, R) float32, of length 1 before the analysis and at most 1 after it: their inner products are close to the
+        cosines of TF-IDF. R is 0 where no word stands in two of the known texts.
+    """
+    words = TfidfVectorizer(token_pattern=TOKEN, sublinear_tf=True, min_df=2, dtype=np.float32)
+    train = [text for text, is_known in zip(texts, known, strict=True) if is_known]
+    try:
+        fitted = words.fit_transform(train)  # (n, V) sparse
+    except ValueError:  # scikit-learn's "empty vocabulary", "no terms remain"
+        return np.zeros((len(texts), 0), np.float32)
+    vectors = words.transform(texts)  # (N, V) sparse
+    if vectors.shape[1] <= DIMENSIONS:
+        return vectors.toarray()
+    analysis = TruncatedSVD(DIMENSIONS, random_state=0).fit(fitted)
+    return analysis.transform(vectors).astype(np.float32)  # (N, DIMENSIONS)

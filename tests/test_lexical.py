@@ -1,0 +1,45 @@
+"""Vectors of words: TF-IDF against its formula, fewer dimensions against all words."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from feature_engineering import lexical
+from feature_engineering.lexical import lexical_vectors
+
+
+@given(st.lists(st.lists(st.sampled_from(["a", "b", "#c", "😂", "d!", ""]), max_size=4).map(" ".join), min_size=1))
+def test_lexical_vectors_are_tf_idf(texts):
+    """Against the formula by hand: (1 + log tf) * (1 + log((1 + n) / (1 + df))), length 1; words of two train texts."""
+    known = np.arange(len(texts)) < max(1, len(texts) // 2)
+    split = [text.replace("!", " !").split() for text in texts]
+    train = [words for words, is_known in zip(split, known, strict=True) if is_known]
+    df = Counter(word for words in train for word in set(words))
+    vocabulary = sorted(word for word, count in df.items() if count >= 2)
+    expected = np.zeros((len(texts), len(vocabulary)))
+    for row, words in enumerate(split):
+        for column, word in enumerate(vocabulary):
+            if word in words:
+                idf = 1 + np.log((1 + len(train)) / (1 + df[word]))
+                expected[row, column] = (1 + np.log(words.count(word))) * idf
+    norm = np.linalg.norm(expected, axis=1, keepdims=True)
+    expected /= np.where(norm > 0, norm, 1)
+    np.testing.assert_allclose(lexical_vectors(texts, known), expected, atol=1e-6)
+
+
+def test_many_words_are_brought_to_fewer_dimensions_that_keep_their_cosines(monkeypatch):
+    rng = np.random.default_rng(0)
+    texts = [" ".join(f"w{word}" for word in rng.integers(0, 30, size=6)) for _ in range(60)]
+    known = np.arange(60) < 40
+    every_word = lexical_vectors(texts, known)
+    monkeypatch.setattr(lexical, "DIMENSIONS", 25)
+    fewer = lexical_vectors(texts, known)
+    assert every_word.shape == (60, 30) and fewer.shape == (60, 25) and fewer.dtype == np.float32
+    assert np.abs(fewer @ fewer.T - every_word @ every_word.T).mean() < 0.03
+    np.testing.assert_array_equal(fewer, lexical_vectors(texts, known))
+    others = [text if is_known else "w1" for text, is_known in zip(texts, known, strict=True)]
+    np.testing.assert_array_equal(fewer[known], lexical_vectors(others, known)[known])
