@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import regex
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
+from threadpoolctl import threadpool_limits
 
-TOKEN = r"[#@]?\w+|[^\w\s]"  # words, #hashtags, @names; each emoji and punctuation mark alone
-DIMENSIONS = 512  # as good on split valid of 10,000 Vine videos as all 4,204 words (docs/results/nus_vine_10k.md)
+# words with their accents and vowel signs, #hashtags, @names; each emoji (\X: flags and families whole) and mark alone
+TOKEN = regex.compile(r"[#@]?\w+|(?![\s\p{C}])\X")
+VARIANT = regex.compile(r"[\uFE0E\uFE0F\U0001F3FB-\U0001F3FF]")  # drawn as text or picture; the skin's tone
+DIMENSIONS = 512  # as good on split valid of 10,000 Vine videos as all words (docs/results/nus_vine_10k.md)
+
+
+def tokens(text: str) -> list[str]:
+    return TOKEN.findall(VARIANT.sub("", text))
 
 
 def lexical_vectors(texts: Sequence[str], known: np.ndarray) -> np.ndarray:
@@ -20,10 +28,10 @@ def lexical_vectors(texts: Sequence[str], known: np.ndarray) -> np.ndarray:
         known: (N,) bool, the items whose texts make vocabulary, weights and axes: split train.
 
     Returns:
-        (N, R) float32, of length 1 before the analysis and at most 1 after it: their inner products are close to the
-        cosines of TF-IDF. R is 0 where no word stands in two of the known texts.
+        (N, R) float32, of length 1 before the analysis and at most 1 after it. The analysis keeps the words that many
+        texts have in common and weakens the rare ones. R is 0 where no word stands in two of the known texts.
     """
-    words = TfidfVectorizer(token_pattern=TOKEN, sublinear_tf=True, min_df=2, dtype=np.float32)
+    words = TfidfVectorizer(tokenizer=tokens, token_pattern=None, sublinear_tf=True, min_df=2, dtype=np.float32)
     train = [text for text, is_known in zip(texts, known, strict=True) if is_known]
     try:
         fitted = words.fit_transform(train)  # (n, V) sparse
@@ -32,5 +40,6 @@ def lexical_vectors(texts: Sequence[str], known: np.ndarray) -> np.ndarray:
     vectors = words.transform(texts)  # (N, V) sparse
     if vectors.shape[1] <= DIMENSIONS:
         return vectors.toarray()
-    analysis = TruncatedSVD(DIMENSIONS, random_state=0).fit(fitted)
-    return analysis.transform(vectors).astype(np.float32)  # (N, DIMENSIONS)
+    with threadpool_limits(1):  # several threads sum in another order: other bits
+        analysis = TruncatedSVD(DIMENSIONS, random_state=0).fit(fitted)
+        return analysis.transform(vectors).astype(np.float32)  # (N, DIMENSIONS)

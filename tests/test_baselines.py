@@ -87,7 +87,7 @@ def test_published_defaults():
         "HMMVED": {"lr": 1e-4, "epochs": 200, "early_stop_turns": 10, "latent_dim": 50, "kl_weight": 0.05},
         "MASSL": {"lr": 1e-4, "epochs": 200, "early_stop_turns": 10, "latent_dim": 256, "kl_weight": 0.05},
         "TMALL": {"lr": 1e-3, "epochs": 100, "early_stop_turns": 10, "common_dim": 256},
-        "Hyfea": {"trees": 500, "depth": 10, "lr": 0.03, "early_stop_turns": 20},
+        "Hyfea": {"trees": 500, "depth": 10, "lr": 0.03, "early_stop_turns": 20, "border_count": 128},
         "MFTM": {"epochs": 200, "early_stop_turns": 20, "tabnet_weight": 0.5, "trees": 100},
         "SVR": {"C": 1.0, "epsilon": 0.1, "max_train_items": None},
     }
@@ -284,10 +284,11 @@ def test_the_flat_input_is_every_frame_then_the_text_read_in_blocks(store, tmp_p
 
 def test_hyfea_stops_early_and_says_which_tree(store, tmp_path):
     train, valid = (open_split(store, split) for split in ("train", "valid"))
-    method = estimator("Hyfea", store, tmp_path, trees=300, depth=2, lr=0.5, early_stop_turns=3)
+    method = estimator("Hyfea", store, tmp_path, trees=300, depth=2, lr=0.5, early_stop_turns=3, border_count=7)
     history = method.fit(train, valid)
     assert len(history.epochs) == history.best_epoch + 3 < 300 and method.forest.tree_count_ == history.best_epoch
     assert method.forest.get_param("thread_count") == torch.get_num_threads()  # else --jobs would not divide them
+    assert method.forest.get_all_params()["border_count"] == 7
     records = method.run.history()
     assert records[-1]["best_epoch"] == history.best_epoch and set(records[0]["valid"]) == {"RMSE"}
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from feature_engineering import lexical
-from feature_engineering.lexical import lexical_vectors
+from feature_engineering.lexical import lexical_vectors, tokens
 
 
 @given(st.lists(st.lists(st.sampled_from(["a", "b", "#c", "😂", "d!", ""]), max_size=4).map(" ".join), min_size=1))
@@ -31,7 +32,8 @@ def test_lexical_vectors_are_tf_idf(texts):
     np.testing.assert_allclose(lexical_vectors(texts, known), expected, atol=1e-6)
 
 
-def test_many_words_are_brought_to_fewer_dimensions_that_keep_their_cosines(monkeypatch):
+def test_many_words_are_brought_to_fewer_dimensions(monkeypatch):
+    """The nearest rank of all to the words' own vectors: its error is what their other singular values say."""
     rng = np.random.default_rng(0)
     texts = [" ".join(f"w{word}" for word in rng.integers(0, 30, size=6)) for _ in range(60)]
     known = np.arange(60) < 40
@@ -39,7 +41,23 @@ def test_many_words_are_brought_to_fewer_dimensions_that_keep_their_cosines(monk
     monkeypatch.setattr(lexical, "DIMENSIONS", 25)
     fewer = lexical_vectors(texts, known)
     assert every_word.shape == (60, 30) and fewer.shape == (60, 25) and fewer.dtype == np.float32
-    assert np.abs(fewer @ fewer.T - every_word @ every_word.T).mean() < 0.03
+    lost = np.square(every_word[known]).sum() - np.square(fewer[known]).sum()
+    others = np.linalg.svd(every_word[known].astype(np.float64), compute_uv=False)[25:]
+    assert lost == pytest.approx(np.square(others).sum(), rel=1e-3)
     np.testing.assert_array_equal(fewer, lexical_vectors(texts, known))
-    others = [text if is_known else "w1" for text, is_known in zip(texts, known, strict=True)]
-    np.testing.assert_array_equal(fewer[known], lexical_vectors(others, known)[known])
+    replaced = [text if is_known else "w1" for text, is_known in zip(texts, known, strict=True)]
+    np.testing.assert_array_equal(fewer[known], lexical_vectors(replaced, known)[known])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Don't @me #LOL!!", ["Don", "'", "t", "@me", "#LOL", "!", "!"]),
+        ("👍🏽👍❤️❤", ["👍", "👍", "❤", "❤"]),  # without the skin's tone and the variation selector
+        ("👨‍👩‍👧🇩🇪🇫🇷", ["👨‍👩‍👧", "🇩🇪", "🇫🇷"]),  # a family and two flags, each whole
+        ("नमस्ते दुनिया", ["नमस्ते", "दुनिया"]),
+        ("cafe\u0301 \u200b x", ["cafe\u0301", "x"]),
+    ],
+)
+def test_words_hashtags_and_emoji_stay_whole(text, expected):
+    assert tokens(text) == expected

@@ -16,17 +16,27 @@ from engine.method import History
 from engine.recipe import Flag, Recipe
 
 FILE = "best.cbm"  # CatBoost's own format
-BORDERS = 128  # CatBoost's default on a GPU, where the published code ran; on a CPU it is 254 and takes twice as long
 
 
 class Hyfea(Estimator):
-    """CatBoost on all frames one after the other, then the text. Several targets: one forest for all (MultiRMSE)."""
+    """CatBoost on all frames one after the other, then the text. Several targets: one forest for all (MultiRMSE).
+
+    border_count: CatBoost's own default on a GPU, where the published code ran; on a CPU it would be 254.
+    """
 
     def __init__(
-        self, *, trees: int = 500, depth: int = 10, lr: float = 0.03, early_stop_turns: int = 20, **dimensions
+        self,
+        *,
+        trees: int = 500,
+        depth: int = 10,
+        lr: float = 0.03,
+        early_stop_turns: int = 20,
+        border_count: int = 128,
+        **dimensions,
     ):
         super().__init__(**dimensions)
         self.trees, self.depth, self.lr, self.early_stop_turns = trees, depth, lr, early_stop_turns
+        self.border_count = border_count
         self.forest = None
 
     def _fit(self, train: Split, valid: Split) -> History:
@@ -39,7 +49,7 @@ class Hyfea(Estimator):
             learning_rate=self.lr,
             loss_function=loss,
             early_stopping_rounds=self.early_stop_turns,
-            border_count=BORDERS,
+            border_count=self.border_count,
             random_seed=self.seed,
             thread_count=torch.get_num_threads(),  # CatBoost does not look at OMP_NUM_THREADS; the trees are the same
             allow_writing_files=False,
@@ -99,5 +109,6 @@ RECIPE = Recipe(
         "depth": Flag("of each tree", whole_number(1, 16)),
         "lr": Flag("learning rate", number(0, above=True)),
         "early_stop_turns": Flag("trees without a better valid RMSE, then stop", whole_number(1)),
+        "border_count": Flag("splits of a feature that are tried", whole_number(1, 65535)),
     },
 )
