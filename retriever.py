@@ -6,6 +6,7 @@ and no item of test or predict is ever retrieved. Equal similarities go to the l
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from tqdm import tqdm
 from dataloader.console import InputError, Parser, add_dataset_flags, dataset_folder, run_script, whole_number
 from dataloader.device import add_device_flag, pick_device
 from dataloader.files import require_writable
-from dataloader.hints import place
+from dataloader.hints import encoding_command, place
 from dataloader.neighbours import BANKS, Neighbours
 from dataloader.store import FeatureStore
 
@@ -90,6 +91,13 @@ def retrieve(store: FeatureStore, args) -> Neighbours:
             f"itself, so at most {max(0, len(bank) - 1)} can be retrieved"
         )
     store.check_features("retrieval", directions=True)
+    if changed := changed_since(store):
+        print(
+            f"warning: {store.folder}: the retrieval vectors were made of other {' and '.join(changed)} features than "
+            f"those here now; make them anew with: {encoding_command('retrieval', store.folder)} --source features "
+            "--overwrite and the weights that dataset.json has of them",
+            file=sys.stderr,
+        )
     require_writable(store.folder)
     start = time.perf_counter()
     ids, similarity = search(store.retrieval, bank, k, device=device, batch_size=args.batch_size, progress=True)
@@ -100,6 +108,12 @@ def retrieve(store: FeatureStore, args) -> Neighbours:
     print(f"{path}: {k} neighbours for {len(store)} items from a bank of {len(bank)} ({args.bank}), {seconds:.1f} s")
     print(f"mean similarity: nearest {similarity[:, 0].mean():.3f}, {k}th {similarity[:, -1].mean():.3f}")
     return neighbours
+
+
+def changed_since(store: FeatureStore) -> list[str]:
+    """The features that the retrieval vectors were made of, by --source features, and that are others now."""
+    made_of = store.info["arrays"]["retrieval"].get("made_of", {})
+    return [name for name, sha256 in made_of.items() if store.info["arrays"].get(name, {}).get("sha256") != sha256]
 
 
 def search(

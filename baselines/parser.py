@@ -46,7 +46,7 @@ class _Refusing(Parser):
 
 def parse_flags(model_id: str, words: Sequence[str]) -> dict[str, Any]:
     """The settings of the method that train.py makes of `words`; InputError for what it would refuse in them."""
-    preset = preparse(list(words), "preset")["preset"]
+    preset = preparse(list(words), "preset", parser=_Refusing)["preset"]
     parser = _Refusing(add_help=False)
     for flags in recipe(model_id).groups(preset).values():
         for name, flag in flags.items():
@@ -56,9 +56,9 @@ def parse_flags(model_id: str, words: Sequence[str]) -> dict[str, Any]:
     return settings
 
 
-def preparse(words: list[str], *flags: str) -> dict[str, str | None]:
+def preparse(words: list[str], *flags: str, parser: type[Parser] = Parser) -> dict[str, str | None]:
     """The values of `flags` among `words`, whatever else stands there; None where a flag is not given."""
-    first = Parser(add_help=False)
+    first = parser(add_help=False)
     for flag in flags:
         first.add_argument(f"--{flag}", default=None)
     return vars(first.parse_known_args(words)[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,20 @@ class Rows:
         return self.array[self.rows[key]]
 
 
-def blocks(array: np.ndarray | Rows, count: int | None = None) -> Iterator[slice]:
+class Derived:
+    """An array (N, D) that is made as it is read: `make` gives the rows of a slice or of an index array."""
+
+    def __init__(self, shape: tuple[int, int], make: Callable):
+        self.shape, self.make = shape, make
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key) -> np.ndarray:
+        return self.make(key)
+
+
+def blocks(array: np.ndarray | Rows | Derived, count: int | None = None) -> Iterator[slice]:
     """Slices of (the first `count`) rows of `array` that hold some BLOCK_BYTES each, as float64."""
     count = len(array) if count is None else count
     step = max(1, BLOCK_BYTES // max(1, 8 * int(np.prod(array.shape[1:]))))

@@ -152,7 +152,10 @@ class FeatureStore:
                 found.append("not the array that was written (changed by hand?)")
             if found:
                 remedy = encoding_command(name, self.folder)
-                problems.append(f"{self.folder / name}.npy: {'; '.join(found)}; encode anew with: {remedy} --overwrite")
+                problems.append(
+                    f"{self.folder / name}.npy: {'; '.join(found)}; encode anew with: {remedy} --overwrite and the "
+                    "settings that dataset.json has of it"
+                )
             elif warning := scale_warning(name, rms):
                 warnings.append(f"{self.folder / name}.npy: {warning}")
         if problems:
@@ -298,6 +301,7 @@ def _checked_info(path: Path) -> dict:
         and isinstance(arrays, dict)
         and set(arrays) <= set(ARRAYS)
         and all(isinstance(a, dict) and {"shape", "dtype", "sha256"} <= set(a) for a in arrays.values())
+        and all(isinstance(a.get("made_of", {}), dict) for a in arrays.values())
     )
     if not sound:
         raise InputError(f"{path}: not a dataset.json of format {FORMAT} (truncated or edited?); import the data anew")

@@ -15,7 +15,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 
-from dataloader.arrays import Rows
+from dataloader.arrays import Derived, Rows
 from dataloader.console import InputError, add_dataset_flags, listed, whole_number
 from dataloader.device import add_device_flag
 from dataloader.files import require_writable
@@ -152,7 +152,9 @@ def _first_line(error: Exception) -> str:
 # ---- into the data set -------------------------------------------------------------------------------------------
 
 
-def write_features(store: FeatureStore, names: list[str], array: np.ndarray | Rows, args, source: dict) -> None:
+def write_features(
+    store: FeatureStore, names: list[str], array: np.ndarray | Rows | Derived, args, source: dict
+) -> None:
     for name in names:
         add_normalised(store, name, array, args.normalise, dtype=args.dtype, overwrite=True, **source)
         shape = " x ".join(map(str, array.shape))

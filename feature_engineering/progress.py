@@ -41,18 +41,18 @@ class Progress:
             return cls(folder, keys, shard_size, {})
         found = read_json(path)
         if other := [name for name in settings.keys() | found.keys() if settings.get(name) != found.get(name)]:
-            raise _other_work(folder, ", ".join(f"{name} {found.get(name)}" for name in sorted(other)))
+            raise other_work(folder, ", ".join(f"{name} {found.get(name)}" for name in sorted(other)))
         units = read_json(folder / "units.json").get("keys")
         progress = cls(folder, units if isinstance(units, list) else [], shard_size, cls._read_done(folder))
         complete = not any(progress.pending())
         if keys != progress.keys and not (complete and keys == progress.kept):
-            raise _other_work(folder, "other items")
+            raise other_work(folder, "other items")
         if (folder / "features.npy").exists():
             open_array(folder / "features.npy")  # complains of what is no array
             progress.features = np.lib.format.open_memmap(folder / "features.npy", mode="r+")
         rows = 0 if progress.features is None else len(progress.features)
         if rows != progress.total and (rows or any(shard.get("vectors") for shard in progress.done.values())):
-            raise _other_work(folder, f"{rows} vectors for {progress.total} units")
+            raise other_work(folder, f"{rows} vectors for {progress.total} units")
         return progress
 
     @staticmethod
@@ -124,5 +124,6 @@ class Progress:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _other_work(folder: Path, what: str) -> InputError:
+def other_work(folder: Path, what: str) -> InputError:
+    """What to raise where the progress in `folder` is of `what`."""
     return InputError(f"{folder}: the unfinished work of another command ({what}); --overwrite drops it, begins anew")

@@ -14,13 +14,13 @@ Vectors that were made elsewhere come in by data/import_features.py --retrieval.
 from __future__ import annotations
 
 import argparse
-import tempfile
+import shutil
 from collections.abc import Callable
 
 import numpy as np
 
-from dataloader.arrays import Rows, blocks
-from dataloader.console import InputError, Parser, dataset_folder, number, run_script
+from dataloader.arrays import Derived, Rows, blocks
+from dataloader.console import InputError, Parser, dataset_folder, listed, number, run_script
 from dataloader.hints import encoding_command, place
 from dataloader.store import FeatureStore
 from feature_engineering.captions import CAPTIONS, read_captions
@@ -33,6 +33,7 @@ from feature_engineering.encoders import (
 from feature_engineering.frames import add_source_flags, make_plan
 from feature_engineering.images import ImageEncoder, encode_frames
 from feature_engineering.lexical import lexical_vectors
+from feature_engineering.progress import other_work
 from feature_engineering.skipped import leave_out, warn_of_losses
 from feature_engineering.texts import RETRIEVAL_PROMPT_OF, TextEncoder, add_text_flags, encode_texts
 
@@ -100,6 +101,11 @@ def refuse_idle_flags(args: argparse.Namespace) -> None:
     ]
     if typed := [flag for flag in idle if flag in args.typed]:
         raise InputError(f"--{typed[0]} does nothing with --source {args.source}; leave it out")
+    if args.source == "features" and "standard" in args.normalise:
+        raise InputError(
+            f"--normalise {args.normalise} takes the weights of --source features away again, as it brings each "
+            "dimension to the same variance; leave it out"
+        )
     if args.source in OF_FRAMES and "encoder" not in args.typed:
         raise InputError(
             f"--source {args.source} takes a CLIP: name it, --encoder openai/clip-vit-base-patch32 or another"
@@ -130,22 +136,34 @@ def from_features(store: FeatureStore, args: argparse.Namespace) -> None:
                 f"{store.folder}: --source features takes {name} features, and there are none; make them with: "
                 f"{encoding_command(name, store.folder)}"
             )
+    unfinished = sorted(store.folder.glob("retrieval*.progress"))  # hours of an encoder, which are not lost unasked
+    if unfinished and not args.overwrite:
+        raise other_work(unfinished[0], "by an encoder")
     visual, textual = store.visual, store.textual  # (N, F, Dv), (N, Dt)
     words = np.zeros((len(store), 0), np.float32)  # (N, R)
     if args.lexical_weight:
         words = lexical_vectors(store.items.text, store.items.split == "train")
         if not words.shape[1]:
             print(f"{store.folder}: no word stands in two titles of split train: the features alone are compared")
-    with tempfile.TemporaryFile(dir=store.folder) as file:  # beside the data set, not in memory
-        shape = (len(store), textual.shape[1] + visual.shape[2] + words.shape[1])
-        out = np.memmap(file, np.float32, "w+", shape=shape)
-        for block in blocks(visual):
-            frames = np.asarray(visual[block], np.float32).mean(axis=1)  # (n, Dv)
-            meant = unit(np.asarray(textual[block], np.float32))  # (n, Dt)
-            parts = meant, args.visual_weight * unit(frames), args.lexical_weight * words[block]
-            out[block] = np.concatenate(parts, axis=1)
-        weights = {name: getattr(args, name) for name in FEATURES_FLAGS}
-        write_features(store, ["retrieval"], out, args, {"source": "features", **weights})
+
+    def side_by_side(rows: slice) -> np.ndarray:  # (n, Dt + Dv + R)
+        frames = np.asarray(visual[rows], np.float32).mean(axis=1)  # (n, Dv)
+        meant = unit(np.asarray(textual[rows], np.float32))  # (n, Dt)
+        return np.concatenate([meant, args.visual_weight * unit(frames), args.lexical_weight * words[rows]], axis=1)
+
+    joined = Derived((len(store), textual.shape[1] + visual.shape[2] + words.shape[1]), side_by_side)
+    zero = np.concatenate([~joined[rows].any(axis=1) for rows in blocks(joined)])  # (N,)
+    if zero.any():
+        raise InputError(
+            f"{store.folder}: {int(zero.sum())} of {len(store)} items have nothing to compare, all that counts of "
+            f"their features and titles is zero (item ids {listed(store.items.item_id[zero])}); encode better "
+            f"features with: {encoding_command('textual', store.folder)} --overwrite"
+        )
+    made_of = {name: store.info["arrays"][name]["sha256"] for name in ("visual", "textual")}
+    source = {"source": "features", **{name: getattr(args, name) for name in FEATURES_FLAGS}, "made_of": made_of}
+    write_features(store, ["retrieval"], joined, args, source)
+    for folder in unfinished:
+        shutil.rmtree(folder)
 
 
 def from_frames(store: FeatureStore, args: argparse.Namespace) -> None:
@@ -163,12 +181,10 @@ def from_frames(store: FeatureStore, args: argparse.Namespace) -> None:
         array, progress = encode_texts(store.items.text, texts, store.folder / "retrieval_text.progress", args)
         parts.append((array, unit))
         progresses.append(progress)
-    path = frames.folder / "fused.npy"
-    out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(len(rows), frames.features.shape[2]))
-    for block in blocks(parts[0][0]):
-        out[block] = sum(part(array[block]) for array, part in parts)
+    shape = (len(rows), frames.features.shape[2])
+    fused = Derived(shape, lambda rows: sum(part(array[rows]) for array, part in parts))
     source = (texts or images).provenance() | {"source": args.source, "frame_num": plan.frame_num}
-    write_features(store, ["retrieval"], out, args, source)
+    write_features(store, ["retrieval"], fused, args, source)
     for progress in progresses:
         progress.remove()
     warn_of_losses(len(frames.failed), frames.total, store.folder / "skipped.csv")

@@ -117,12 +117,13 @@ def made(store: FeatureStore, name: str, encoder: str, given: Collection[str]) -
     """Whether the features `name` are there, made by this encoder or `given` by a file of this command."""
     if name not in store.arrays:
         return False
-    by = store.info["arrays"][name].get("encoder", {}).get("name")
+    found = store.info["arrays"][name]
+    by = found.get("encoder", {}).get("name")
     if name in given:
         return True
     if by != label_of(encoder):
-        by = by or store.info["arrays"][name].get("source", "another source")
-        raise InputError(f"{store.folder}: {name} features by {by} are here already; --overwrite begins anew")
+        origin = f"by {by}" if by else f"from {found.get('source', 'elsewhere')}"
+        raise InputError(f"{store.folder}: {name} features {origin} are here already; --overwrite begins anew")
     print(f"{store.folder / name}.npy is there already")
     return True
 

@@ -229,6 +229,9 @@ def test_one_line_and_exit_code_2_from_the_shell(store, tmp_path, run):
     done = run("baselines/compare.py", "--dataset_path", tmp_path, "--methods", "nobody")
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert done.stderr.startswith("compare.py: error: row nobody: unknown method")
+    done = run("baselines/compare.py", "--dataset_path", tmp_path, "--methods", "--row", "mine=MMRA --preset")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("compare.py: error: row mine: argument --preset: expected one argument")
 
 
 # ---- what is there already -------------------------------------------------------------------------

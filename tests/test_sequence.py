@@ -172,7 +172,7 @@ def test_features_and_captions_of_another_source_are_not_taken_for_those_asked_f
         list(sequence.steps(store, args, {}))
     with store.add_array("visual", (12, 1, 4), "float32", source="histogram.npz") as out:
         out[:] = 1
-    with pytest.raises(InputError, match="visual features by histogram.npz are here already; --overwrite"):
+    with pytest.raises(InputError, match="visual features from histogram.npz are here already; --overwrite"):
         list(sequence.steps(store, args, {}))
     (store.folder / "captions.jsonl").unlink()
     stems = [Path(step[0]).stem for step in sequence.steps(store, args, {}, given=["visual"])]

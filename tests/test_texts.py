@@ -12,6 +12,7 @@ import transformers
 from bare import TEXTS, bare_store, call
 from PIL import Image
 
+import retriever
 from dataloader.console import InputError
 from dataloader.store import FeatureStore
 from feature_engineering import captioning, progress, retrieval_engineering, textual_engineering
@@ -276,6 +277,8 @@ def test_retrieval_vectors_of_the_features_compare_both_modalities_and_words(tmp
         with store.add_array(name, array.shape, "float32") as out:
             out[:] = array
     weights = ("--source", "features", "--visual_weight", 0.5, "--lexical_weight")
+    with pytest.raises(InputError, match="--normalise standard takes the weights of --source features away"):
+        call(retrieval_engineering, tmp_path, *weights, 0, "--normalise", "standard")
     store = call(retrieval_engineering, tmp_path, *weights, 0)
     expected = (cosines(textual) + 0.25 * cosines(visual.mean(1))) / 1.25
     np.testing.assert_allclose(cosines(np.array(store.retrieval)), expected, atol=1e-6)
@@ -285,18 +288,58 @@ def test_retrieval_vectors_of_the_features_compare_both_modalities_and_words(tmp
     words = store.retrieval[:, 7:]
     np.testing.assert_allclose(words, 2 * lexical_vectors(titles, store.items.split == "train"), atol=1e-6)
     assert np.linalg.norm(words, axis=1).max() == pytest.approx(2)
-    assert not [path for path in store.folder.iterdir() if path.name.startswith("tmp")]
+
+
+def test_items_whose_features_are_all_zero_are_named(tmp_path):
+    store = with_ones(tmp_path)
+    for name in ("visual", "textual"):
+        with store.add_array(name, store.arrays[name].shape, "float32", overwrite=True) as out:
+            out[1:] = 1
+    with pytest.raises(InputError, match=r"1 of 6 items have nothing to compare, .* \(item ids a\)"):
+        call(retrieval_engineering, tmp_path, "--source", "features", "--lexical_weight", 0)
+    assert "retrieval" not in FeatureStore.open(tmp_path / "set").arrays
+
+
+def test_retrieval_vectors_of_features_that_were_replaced_are_told_apart(tmp_path, capsys):
+    with_ones(tmp_path)
+    where = ("--num_of_retrieved_items", 1)
+    store = call(retrieval_engineering, tmp_path, "--source", "features")
+    call(retriever, tmp_path, *where)
+    assert "warning" not in capsys.readouterr().err
+    with store.add_array("textual", store.textual.shape, "float32", overwrite=True) as out:
+        out[:] = 2
+    call(retriever, tmp_path, *where)
+    assert "the retrieval vectors were made of other textual features than those here now" in capsys.readouterr().err
+
+
+def test_the_unfinished_work_of_an_encoder_is_not_replaced_unasked(tmp_path):
+    with_ones(tmp_path)
+    unfinished = tmp_path / "set/retrieval.progress"
+    unfinished.mkdir()
+    with pytest.raises(InputError, match="the unfinished work of another command .*--overwrite drops it"):
+        call(retrieval_engineering, tmp_path, "--source", "features")
+    assert unfinished.exists()
+    call(retrieval_engineering, tmp_path, "--source", "features", "--overwrite")
+    assert not unfinished.exists()
+    with pytest.raises(InputError, match="retrieval features are here already"):
+        call(retrieval_engineering, tmp_path, "--source", "text", "--encoder", "x")
 
 
 def test_titles_without_a_common_word_leave_the_features(tmp_path, capsys):
-    bare_store(tmp_path, titles=[f"alone{row}" for row in range(len(IDS))])
-    store = FeatureStore.open(tmp_path / "set")
-    for name, shape in (("visual", (len(IDS), 2, 4)), ("textual", (len(IDS), 3))):
-        with store.add_array(name, shape, "float32") as out:
-            out[:] = 1
+    with_ones(tmp_path)
     store = call(retrieval_engineering, tmp_path, "--source", "features")
     assert store.retrieval.shape == (len(IDS), 7)
     assert "no word stands in two titles of split train" in capsys.readouterr().out
+
+
+def with_ones(place: Path) -> FeatureStore:
+    """Titles without a common word, features of ones."""
+    bare_store(place, titles=[f"alone{row}" for row in range(len(IDS))])
+    store = FeatureStore.open(place / "set")
+    for name, shape in (("visual", (len(IDS), 2, 4)), ("textual", (len(IDS), 3))):
+        with store.add_array(name, shape, "float32") as out:
+            out[:] = 1
+    return store
 
 
 def cosines(vectors: np.ndarray) -> np.ndarray:

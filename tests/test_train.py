@@ -216,6 +216,8 @@ def test_a_preset_gives_defaults_and_typed_flags_win(tmp_path):
     resumed(folder, "--epochs", 2)
     assert len(lines(folder)) == 2
     assert train.build_parser().parse_args([]).preset == "published"
+    defaults = train.build_parser().parse_args(["--preset", "recommended"])
+    assert (defaults.lr, defaults.feature_dim) == (1e-3, 128)
 
 
 def test_an_array_exchanged_on_disk_is_noticed(tmp_path):

@@ -79,7 +79,7 @@ def main(args) -> None:
     for name, array in features.items():
         add_normalised(store, name, array, modes[name], source=FEATURE_FILES[name])
     run_sequence(store, args, modes)
-    if "textual" in features:
+    if set(features) == set(FEATURE_FILES):
         print(
             f"or without videos: {encoding_command('retrieval', folder)} --source features; before it, for better "
             f"text features than {FEATURE_FILES['textual']}: {encoding_command('textual', folder)} "
