@@ -29,10 +29,13 @@ class Rows:
 
 
 class Derived:
-    """An array (N, D) that is made as it is read: `make` gives the rows of a slice or of an index array."""
+    """An array (N, D) that is made as it is read: `make` gives the rows of a slice or of an index array.
 
-    def __init__(self, shape: tuple[int, int], make: Callable):
-        self.shape, self.make = shape, make
+    values: how many values are held to make a row, which may be more than D.
+    """
+
+    def __init__(self, shape: tuple[int, int], values: int, make: Callable):
+        self.shape, self.values, self.make = shape, values, make
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -44,7 +47,8 @@ class Derived:
 def blocks(array: np.ndarray | Rows | Derived, count: int | None = None) -> Iterator[slice]:
     """Slices of (the first `count`) rows of `array` that hold some BLOCK_BYTES each, as float64."""
     count = len(array) if count is None else count
-    step = max(1, BLOCK_BYTES // max(1, 8 * int(np.prod(array.shape[1:]))))
+    values = array.values if isinstance(array, Derived) else int(np.prod(array.shape[1:]))
+    step = max(1, BLOCK_BYTES // max(1, 8 * values))
     for start in range(0, count, step):
         yield slice(start, min(start + step, count))
 

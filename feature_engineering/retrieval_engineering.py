@@ -151,7 +151,8 @@ def from_features(store: FeatureStore, args: argparse.Namespace) -> None:
         meant = unit(np.asarray(textual[rows], np.float32))  # (n, Dt)
         return np.concatenate([meant, args.visual_weight * unit(frames), args.lexical_weight * words[rows]], axis=1)
 
-    joined = Derived((len(store), textual.shape[1] + visual.shape[2] + words.shape[1]), side_by_side)
+    width = textual.shape[1] + visual.shape[2] + words.shape[1]
+    joined = Derived((len(store), width), width + visual[0].size, side_by_side)
     zero = np.concatenate([~joined[rows].any(axis=1) for rows in blocks(joined)])  # (N,)
     if zero.any():
         raise InputError(
@@ -182,7 +183,8 @@ def from_frames(store: FeatureStore, args: argparse.Namespace) -> None:
         parts.append((array, unit))
         progresses.append(progress)
     shape = (len(rows), frames.features.shape[2])
-    fused = Derived(shape, lambda rows: sum(part(array[rows]) for array, part in parts))
+    values = int(np.prod(frames.features.shape[1:]))
+    fused = Derived(shape, values, lambda rows: sum(part(array[rows]) for array, part in parts))
     source = (texts or images).provenance() | {"source": args.source, "frame_num": plan.frame_num}
     write_features(store, ["retrieval"], fused, args, source)
     for progress in progresses:

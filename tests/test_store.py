@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from tiny import make_store as full_store
 
+from dataloader.arrays import Derived, blocks
 from dataloader.console import InputError
 from dataloader.items import Items
 from dataloader.store import FeatureStore, describe
@@ -311,3 +312,18 @@ def test_opening_reads_no_features(tmp_path, monkeypatch):
     monkeypatch.setattr("dataloader.store.digest", None)
     store = FeatureStore.open(folder)
     assert all(isinstance(array, np.memmap) for array in store.arrays.values())
+
+
+def test_derived_rows_are_read_in_blocks_that_count_what_they_are_made_of(monkeypatch):
+    frames = np.random.default_rng(0).standard_normal((50, 100, 64)).astype(np.float32)  # (N, F, D)
+    read = []
+
+    def mean(rows: slice) -> np.ndarray:
+        read.append(frames[rows].nbytes)
+        return frames[rows].mean(axis=1)
+
+    monkeypatch.setattr("dataloader.arrays.BLOCK_BYTES", 8 * 64 * 100 * 7)  # 7 videos at a time
+    made = Derived((50, 64), 100 * 64, mean)
+    found = np.concatenate([made[rows] for rows in blocks(made)])
+    np.testing.assert_array_equal(found, frames.mean(axis=1))
+    assert max(read) == frames[:7].nbytes and len(made) == 50
