@@ -20,12 +20,13 @@ from dataloader.batches import Split, open_split
 from dataloader.console import InputError, run_script, whole_number
 from dataloader.device import add_device_flag, pick_device
 from dataloader.files import require_writable, write_json, written_beside
-from dataloader.items import SPLITS
+from dataloader.items import SPLITS, creators
 from dataloader.neighbours import Neighbours
 from dataloader.store import FeatureStore
+from engine.bootstrap import CONFIDENCE, Interval, resample
 from engine.config import check_config
 from engine.figures import draw_errors, draw_predictions, draw_training
-from engine.metrics import CONFIDENCE, METRICS, batch_means, intervals, measure
+from engine.metrics import METRICS, batch_means, measure
 from engine.network import Training
 from engine.recipe import RETRIEVAL, TRAINING, Flag, dimensions
 from engine.run import BEST, LAST, Run
@@ -156,14 +157,16 @@ def output_folder(args, run: Run, store: FeatureStore) -> Path:
 def evaluate(split: Split, prediction: np.ndarray, args) -> dict:
     """Metrics over the whole split with intervals, one by one where there are several targets, and the batch means."""
     truth, names = split.label, split.store.info["label"]["names"]
-    whole = measure(prediction, truth)
+    user = split.store.items.user[split.rows]
+    group = creators(user) if (user != "").any() else None
     targets = {}
     for t, name in enumerate(names):
-        values = measure(prediction[:, [t]], truth[:, [t]])
-        bounds = intervals(prediction[:, t], truth[:, t], args.seed)
-        targets[name] = {m: {"value": values[m], "low": bounds[m][0], "high": bounds[m][1]} for m in METRICS}
+        resampled = resample([prediction[None, :, [t]]], truth[:, [t]], args.seed, group)
+        targets[name] = {metric: interval_of(resampled.interval(0, metric)) for metric in METRICS}
+    whole = measure(prediction, truth)
     data = {"dataset_id": split.store.dataset_id, "fingerprint": split.store.fingerprint}
     report = data | {"split": args.split, "n": len(split), "confidence": CONFIDENCE}
+    report |= {"creators": None if group is None else int(group.max()) + 1}
     if len(names) == 1:
         report["metrics"] = targets[names[0]]
     else:
@@ -173,19 +176,29 @@ def evaluate(split: Split, prediction: np.ndarray, args) -> dict:
     }
 
 
+def interval_of(found: Interval) -> dict:
+    """Low and high by creators where they are known, whose videos fare alike; by videos beside them then."""
+    videos = {} if found.unit == "videos" else {"low_videos": found.low_videos, "high_videos": found.high_videos}
+    return {"value": found.value, "low": found.low, "high": found.high} | videos
+
+
 def print_report(report: dict, args, run: Run, store: FeatureStore) -> None:
-    print(f"{run.folder} on split {args.split} of {store.folder}: {report['n']} videos")
-    print(f"{'':<10}  {'whole split':>11}  {'95 % bootstrap':>18}  mean of batches of {args.batch_size} (published)")
+    of = f" of {report['creators']} creators" if report["creators"] else ""
+    print(f"{run.folder} on split {args.split} of {store.folder}: {report['n']} videos{of}")
+    drawn = f"{'95 % by creators':>18}  {'95 % by videos':>18}" if of else f"{'95 % bootstrap':>18}"
+    print(f"{'':<10}  {'whole split':>11}  {drawn}  mean of batches of {args.batch_size} (published)")
     for target, metrics in (report.get("targets") or {"": report["metrics"]}).items():
         for name in args.metric:
             m = metrics[name]
             batch = report["published_batch_means"][name] if not target else None
             line = f"{target} {name}".strip().ljust(10) + f"  {m['value']:>11.4f}  {m['low']:>8.4f} .. {m['high']:.4f}"
+            line += f"  {m['low_videos']:>8.4f} .. {m['high_videos']:.4f}" if of else ""
             print(line if batch is None else f"{line}  {batch:.4f}")
     if "targets" in report:
         for name in args.metric:
             value, batch = report["metrics"][name]["value"], report["published_batch_means"][name]
-            print(f"mean {name}".ljust(10) + f"  {value:>11.4f}  {'':>18}  {batch:.4f}")
+            gap = f"{'':>18}  {'':>18}" if of else f"{'':>18}"
+            print(f"mean {name}".ljust(10) + f"  {value:>11.4f}  {gap}  {batch:.4f}")
 
 
 def write_predictions(path: Path, split: Split, prediction: np.ndarray, neighbours: Neighbours | None, k: int) -> None:

@@ -54,13 +54,14 @@ class Row:
 class Setting:
     """What all cells share: place, data and device."""
 
-    place: Path  # <save>/<dataset_id>
+    place: Path  # the cells are in <place>/cells: <save>/<dataset_id>, or the folder of a fold
     dataset_path: str
     dataset_id: str
     device: str
     fingerprint: str
     neighbours: str | None  # their digest
     threads: int | None  # a cell's; None: as many as it takes by itself
+    fold: str = ""  # `fold 1`, where there are several
 
     def folder(self, row: Row, seed: int) -> Path:
         return self.place / "cells" / row.folder / f"seed{seed}"
@@ -90,6 +91,23 @@ class Outcome:
     run: Path | None = None
     seconds: float = float("nan")
     failure: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training: a row of the table with one seed, on one data set."""
+
+    setting: Setting
+    row: Row
+    seed: int
+
+    @property
+    def folder(self) -> Path:
+        return self.setting.folder(self.row, self.seed)
+
+    def __str__(self) -> str:
+        fold = f", {self.setting.fold}" if self.setting.fold else ""
+        return f"{self.row.name}, seed {self.seed}{fold}"
 
 
 # ---- flags -------------------------------------------------------------------------------------
@@ -162,8 +180,8 @@ def notes(setting: Setting, rows: list[Row], seeds: list[int]) -> list[str]:
             runs = {path.parent for path in setting.folder(row, seed).glob("*/config.json")}
             if others := sorted(runs - set(_runs(setting, row, seed))):
                 found.append(
-                    f"{row.name}, seed {seed}: {len(others)} run(s) made with other data, neighbours or settings are "
-                    f"kept, not used: {others[-1]}"
+                    f"{Cell(setting, row, seed)}: {len(others)} run(s) made with other data, neighbours or settings "
+                    f"are kept, not used: {others[-1]}"
                 )
         for path in sorted(setting.place.glob("cells/*/seed*/*/cell.json")):
             cell = recorded(path)
@@ -177,26 +195,26 @@ def notes(setting: Setting, rows: list[Row], seeds: list[int]) -> list[str]:
 # ---- doing what is missing -----------------------------------------------------------------------
 
 
-def run_cells(setting: Setting, cells: list[tuple[Row, int]], jobs: int, locked: int | None) -> dict:
-    """Train and test what is not finished, `jobs` at a time; (row folder, seed) -> Outcome.
+def run_cells(cells: list[Cell], jobs: int, locked: int | None) -> dict[Path, Outcome]:
+    """Train and test what is not finished, `jobs` at a time; the cells' folders -> how each came out.
 
     Ctrl-C ends the children (a network keeps its last epoch, to be resumed) and is raised again.
     """
-    unique = {(row.folder, seed): row for row, seed in cells}
-    outcomes = {key: found for key, row in unique.items() if (found := finished(setting, row, key[1]))}
-    left = {key: row for key, row in unique.items() if key not in outcomes}
+    unique = {cell.folder: cell for cell in cells}
+    outcomes = {key: found for key, cell in unique.items() if (found := finished(cell.setting, cell.row, cell.seed))}
+    left = {key: cell for key, cell in unique.items() if key not in outcomes}
     bar = tqdm(total=len(unique), initial=len(outcomes), desc="cells", unit="cell", disable=None, dynamic_ncols=True)
     if outcomes:
         bar.write(f"{len(outcomes)} of {len(unique)} cells are finished already")
-    children = Children(setting.threads, locked)
+    children = Children(cells[0].setting.threads if cells else None, locked)
     with bar, ThreadPoolExecutor(jobs) as pool:
-        futures = {pool.submit(_attempt, setting, row, key[1], children): key for key, row in left.items()}
+        futures = {pool.submit(_attempt, cell, children): key for key, cell in left.items()}
         try:
             for future in as_completed(futures):
                 key = futures[future]
                 outcomes[key] = future.result()
                 bar.update()
-                bar.write(_line(left[key], key[1], outcomes[key]))
+                bar.write(_line(left[key], outcomes[key]))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             children.stop()
@@ -204,19 +222,19 @@ def run_cells(setting: Setting, cells: list[tuple[Row, int]], jobs: int, locked:
     return outcomes
 
 
-def _line(row: Row, seed: int, outcome: Outcome) -> str:
+def _line(cell: Cell, outcome: Outcome) -> str:
     if outcome.run is None:
-        return f"{row.name}, seed {seed}: failed: {outcome.failure}"
+        return f"{cell}: failed: {outcome.failure}"
     metrics = read_json(outcome.run / "metrics.json")["metrics"]
     measured = "  ".join(
         f"{name} {metrics[name]['value']:.3f}" for name in metrics if metrics[name]["value"] is not None
     )
-    return f"{row.name}, seed {seed}: {measured}  ({outcome.seconds:.0f} s)  {outcome.run}"
+    return f"{cell}: {measured}  ({outcome.seconds:.0f} s)  {outcome.run}"
 
 
-def _attempt(setting: Setting, row: Row, seed: int, children: Children) -> Outcome:
+def _attempt(cell: Cell, children: Children) -> Outcome:
     try:
-        return _do(setting, row, seed, children)
+        return _do(cell.setting, cell.row, cell.seed, children)
     except (Failed, InputError, OSError) as error:
         return Outcome(failure=str(error))
 

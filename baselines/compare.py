@@ -18,13 +18,22 @@ from pathlib import Path
 import pandas as pd
 
 from baselines import METHODS, ablation
-from baselines.cells import Row, Setting, grouped, notes, run_cells
-from baselines.children import sole_user
+from baselines.cells import Cell, Row, Setting, grouped, notes, run_cells
+from baselines.children import Children, Failed, sole_user
+from baselines.folds import in_words, make_folds
 from baselines.parser import parse_flags
 from baselines.report import Report
-from baselines.results import Result, trained_result, trivial_result, write_trivial_predictions
+from baselines.results import (
+    Part,
+    Result,
+    creators_of,
+    trained_result,
+    trivial_results,
+    truth_of,
+    write_trivial_predictions,
+)
 from baselines.tables import Origin
-from baselines.trivial import TRIVIAL, trivial_rows
+from baselines.trivial import TRIVIAL
 from dataloader.console import (
     InputError,
     Parser,
@@ -37,6 +46,7 @@ from dataloader.console import (
 from dataloader.device import add_device_flag, pick_device
 from dataloader.files import require_writable
 from dataloader.neighbours import Neighbours
+from dataloader.splits import FOLDS_BY, fold_splits
 from dataloader.store import FeatureStore
 from engine.run import environment
 
@@ -48,7 +58,11 @@ def build_parser() -> Parser:
     add_dataset_flags(parser)
     parser.add_argument("--save", default="compare_results", help="folder for cells and results: <save>/<dataset_id>/")
     parser.add_argument(
-        "--methods", nargs="*", default=list(METHODS), metavar="METHOD", help="rows, with their default flags"
+        "--methods",
+        nargs="*",
+        default=list(METHODS),
+        metavar="METHOD",
+        help="rows, with their default flags; none after it and no --row: the trivial rows alone",
     )
     parser.add_argument(
         "--flags",
@@ -64,7 +78,26 @@ def build_parser() -> Parser:
         metavar='"NAME=METHOD FLAGS"',
         help='one more row, with these flags alone, as in "MMRA, wide=MMRA --feature_dim 1024"; repeatable',
     )
-    parser.add_argument("--seeds", nargs="+", type=whole_number(0), default=[2024, 2025, 2026], help="of every row")
+    parser.add_argument(
+        "--seeds",
+        nargs="+",
+        type=whole_number(0),
+        default=[2024, 2025, 2026],
+        help="of every row; with --folds, if not given, the first of these alone",
+    )
+    parser.add_argument(
+        "--folds",
+        type=whole_number(2),
+        metavar="N",
+        help="instead of the data set's own split: test N parts of it in turn, each with all that is fitted on train "
+        "fitted anew; metrics are of all test items together",
+    )
+    parser.add_argument(
+        "--folds_by",
+        choices=FOLDS_BY,
+        help="creator: a creator's videos on one side (the default where creators are known); time: tested on what "
+        "came after all that was trained on, the oldest block never; random",
+    )
     parser.add_argument("--reference", default="MMRA", metavar="ROW", help="the row that the others are tested against")
     parser.add_argument("--ablation", action="store_true", help="also ablate and vary the reference row, which is MMRA")
     parser.add_argument(
@@ -82,40 +115,70 @@ def main(args) -> None:
     device = pick_device(args.device)
     place = dataset_folder(argparse.Namespace(dataset_path=args.save, dataset_id=args.dataset_id))
     require_writable(place)
-    if args.ablation:
-        keep_larger_table(place, rows)
     store = FeatureStore.open(dataset_folder(args), need=("visual", "textual"))
     store.check_features("visual", "textual")
-    for split in ("train", "valid", "test"):
-        store.rows(split)
-    if len(store.rows("test")) < 2:
-        raise InputError(f"{store.folder}: one item in split test; the tests between rows need at least 2")
-    there = (store.folder / "neighbours.npz").exists()
-    neighbours = Neighbours.read(store) if there else None
-    setting = Setting(
-        place=place,
-        dataset_path=args.dataset_path,
-        dataset_id=args.dataset_id,
-        device=str(device),
-        fingerprint=store.fingerprint,
-        neighbours=neighbours.digest() if neighbours else None,
-        threads=None if args.jobs == 1 else max(1, available_threads() // args.jobs),
-    )
-    report = Report(place, store.items.label[store.rows("test")], origin_of(args, store, neighbours))
-    comparison = Comparison(store, neighbours, setting, args.seeds, args.jobs, report)
+    by = folds_by(args, store)
+    if by:
+        place = place / f"{by}_{args.folds}"
+    else:
+        check_splits(store)
+    if args.ablation:
+        keep_larger_table(place, rows)
+    neighbours = Neighbours.read(store) if (store.folder / "neighbours.npz").exists() else None
+    threads = None if args.jobs == 1 else max(1, available_threads() // args.jobs)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended from outside: the children end too
     try:
+        if by:  # refused before anything is written
+            fold_splits(store.items, args.folds, by)
         with sole_user(place) as locked:
-            failures = comparison.run(rows, args.ablation, locked)
+            found, where = [(store, neighbours)], (args.dataset_path, args.dataset_id)
+            if by:
+                found = make_folds(store, neighbours, place, args.folds, by, Children(None, locked))
+            parts = []
+            for number, (one, its_neighbours) in enumerate(found, start=1):
+                setting = Setting(
+                    place=place / f"fold{number}" if by else place,
+                    dataset_path=str(place) if by else where[0],
+                    dataset_id=f"fold{number}" if by else where[1],
+                    device=str(device),
+                    fingerprint=one.fingerprint,
+                    neighbours=its_neighbours.digest() if its_neighbours else None,
+                    threads=threads,
+                    fold=f"fold {number}" if by else "",
+                )
+                parts.append(Part(one, its_neighbours, setting))
+            truth, groups = truth_of(parts), creators_of(parts)
+            report = Report(place, truth, groups, origin_of(args, store, neighbours, len(truth), by))
+            failures = Comparison(place, parts, args.seeds, args.jobs, report).run(rows, args.ablation, locked)
     except KeyboardInterrupt:
         print(f"\ninterrupted; what is finished is kept in {place}, and the same command continues", file=sys.stderr)
         sys.exit(130)
+    except Failed as error:
+        raise InputError(f"{place}: the folds could not be made: {error}") from None
     if failures:
         print(
             f"compare.py: {len(failures)} cell{'s' * (len(failures) > 1)} failed: {'; '.join(failures)}",
             file=sys.stderr,
         )
         sys.exit(1)
+
+
+def check_splits(store: FeatureStore) -> None:
+    for split in ("train", "valid", "test"):
+        store.rows(split)
+    if len(store.rows("test")) < 2:
+        raise InputError(f"{store.folder}: one item in split test; the tests between rows need at least 2")
+
+
+def folds_by(args, store: FeatureStore) -> str | None:
+    """What the folds are grouped by; None without --folds. One seed a fold is enough, so the others are left out."""
+    if not args.folds:
+        if args.folds_by:
+            raise InputError("--folds_by is for --folds, which is not given")
+        return None
+    if "seeds" not in args.typed:
+        args.seeds = args.seeds[:1]
+    return args.folds_by or ("creator" if "user" in store.items.origin else "random")
 
 
 # ---- what the user typed -----------------------------------------------------------------------
@@ -138,6 +201,8 @@ def plan_rows(args) -> list[Row]:
         raise InputError(f"--seeds {' '.join(map(str, args.seeds))}: each seed once")
     for row in rows:
         check_row(row)
+    if not rows and "reference" not in args.typed and not args.ablation:
+        return rows  # the trivial rows alone
     if args.reference not in names:
         raise InputError(f"--reference {args.reference}: no such row; the rows are {', '.join(names) or 'none'}")
     reference = rows[names.index(args.reference)]
@@ -202,7 +267,7 @@ def available_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def origin_of(args, store: FeatureStore, neighbours: Neighbours | None) -> Origin:
+def origin_of(args, store: FeatureStore, neighbours: Neighbours | None, n: int, by: str | None) -> Origin:
     label = store.info["label"]
     transform = "as given" if label["transform"] == "none" else f"log2(count + {label['offset']:g})"
     return Origin(
@@ -213,7 +278,8 @@ def origin_of(args, store: FeatureStore, neighbours: Neighbours | None) -> Origi
         if neighbours is None
         else f"{neighbours.k} neighbours an item from bank {neighbours.bank} (digest {neighbours.digest()})",
         label=f"{', '.join(label['names'])} ({transform})",
-        n=len(store.rows("test")),
+        n=n,
+        folds=in_words(store, args.folds, by) if by else "",
         seeds=args.seeds,
         environment=environment(),
     )
@@ -224,38 +290,37 @@ def origin_of(args, store: FeatureStore, neighbours: Neighbours | None) -> Origi
 
 @dataclass(frozen=True)
 class Comparison:
-    store: FeatureStore
-    neighbours: Neighbours | None
-    setting: Setting
+    place: Path
+    parts: list[Part]
     seeds: list[int]
     jobs: int
     report: Report
 
     def run(self, rows: list[Row], ablate: bool, locked: int | None) -> list[str]:
         """The table, and the ablation of the first row; what failed, in words."""
-        for note in notes(self.setting, rows, self.seeds):
+        for note in (note for part in self.parts for note in notes(part.setting, rows, self.seeds)):
             print(note)
-        computed = trivial_rows(self.store, self.neighbours)
-        trivial = [trivial_result(self.store, name, row) for name, row in computed.items()]
-        write_trivial_predictions(self.setting.place, self.store, trivial)
+        trivial = trivial_results(self.parts)
+        write_trivial_predictions(self.place, self.parts, trivial)
         results = self.results(rows, locked)
         print(self.report.write_comparison([*results, *trivial]))
         if ablate:
             results += self.ablate(rows[0], results[0], locked)
-        failed = {(r.name, seed): reason for r in results for seed, reason in r.failures.items()}
-        return [f"{name}, seed {seed}: {reason}" for (name, seed), reason in failed.items()]
+        failed = {(r.name, cell): reason for r in results for cell, reason in r.failures.items()}
+        return [f"{name}, {cell}: {reason}" for (name, cell), reason in failed.items()]
 
     def results(self, rows: list[Row], locked: int | None) -> list[Result]:
-        cells = [(row, seed) for row in rows for seed in self.seeds]
-        outcomes = run_cells(self.setting, cells, self.jobs, locked)
-        return [trained_result(self.store, self.setting, row, self.seeds, outcomes) for row in rows]
+        cells = [Cell(part.setting, row, seed) for row in rows for seed in self.seeds for part in self.parts]
+        outcomes = run_cells(cells, self.jobs, locked)
+        return [trained_result(self.parts, row, self.seeds, outcomes) for row in rows]
 
     def ablate(self, reference: Row, result: Result, locked: int | None) -> list[Result]:
-        if not result.runs:
+        if not result.cells:
             print("no ablation: its reference row has no finished run")
             return []
-        stored = self.neighbours.k if self.neighbours else 0
-        variants, left_out = ablation.plan(reference, result.runs[0], self.store, stored)
+        first = self.parts[0]
+        stored = first.neighbours.k if first.neighbours else 0
+        variants, left_out = ablation.plan(reference, result.cells[0].run, first.store, stored)
         for what in left_out:
             print(f"left out of the ablation: {what}")
         rows = {variant.row.name: variant.row for variant in variants}

@@ -11,11 +11,11 @@ import pandas as pd
 from baselines.ablation import SWEEPS, Variant
 from baselines.cells import Row
 from baselines.results import Result, cells_table
-from baselines.tables import Origin, frame, markdown, plain, tex
-from baselines.verdicts import judge, verdicts_markdown, verdicts_table
+from baselines.tables import Origin, frame, markdown, plain, tex, valid_markdown
+from baselines.verdicts import TESTED, judge, verdicts_markdown, verdicts_table
 from dataloader.files import written_beside
+from engine.bootstrap import Resampled, resample
 from engine.figures import draw_rows, draw_sweeps
-from engine.significance import TESTED, Resampled, resample
 
 BOOTSTRAP_SEED = 2024
 
@@ -23,7 +23,8 @@ BOOTSTRAP_SEED = 2024
 @dataclass(frozen=True)
 class Report:
     place: Path
-    truth: np.ndarray  # (n, label_dim) of split test
+    truth: np.ndarray  # (n, label_dim) of all test items
+    creators: np.ndarray | None  # (n,) whose they are, as whole numbers
     origin: Origin
 
     # ---- the table -----------------------------------------------------------------------------
@@ -35,29 +36,43 @@ class Report:
         text = [f"# {self.origin.dataset_id}: the table", self._caption(), table, *failures(results)]
         text += [f"## What is shown about {plain(results[0].name)}", shown]
         per_cell = cells_table(results)
+        text += ["## Split valid", self._valid_caption(), valid_markdown(results)]
         text += ["## How it was made", self.origin.markdown(results, made_by(per_cell)), ""]
         self._text("table.md", "\n\n".join(text))
         self._text("table.tex", tex(results, self.origin))
         self._csv("table.csv", frame(results, self.origin))
         self._csv("significance.csv", verdicts)
         self._csv("cells.csv", per_cell)
-        self._draw("table.png", results, resampled, f"{self.origin.dataset_id}, split test")
+        self._draw("table.png", results, resampled, self._title)
         return f"\n{table}\n\n{self.place / 'table.md'} says what is shown, and how; beside it .csv, .tex and .png"
 
     def _caption(self) -> str:
         seeds = ", ".join(map(str, self.origin.seeds))
+        which = f"of {self.origin.folds}, all together" if self.origin.folds else "over the whole split"
         return (
             f"{self.origin.n} test items, label {self.origin.label}. Mean ± sample standard deviation over seeds "
-            f"{seeds} of metrics over the whole split; no ± where there is one seed or every seed predicts the same "
+            f"{seeds} of metrics {which}; no ± where there is one seed or every seed predicts the same "
             "(deterministic). Best **bold**, second <u>underlined</u>, as the printed figures rank, trivial rows "
             "included; larger is better for SRC, smaller for the others. Train s: mean wall seconds of train.py, "
             "start and loading included."
         )
 
+    @property
+    def _title(self) -> str:
+        return f"{self.origin.dataset_id}, {self.origin.folds or 'split test'}"
+
+    def _valid_caption(self) -> str:
+        mean = ", the mean over the folds" if self.origin.folds else ""
+        return (
+            f"To choose settings by; the test figures above are not. Of the models that were kept{mean}. A network's "
+            "epoch is chosen by these very figures, so they are a little too good."
+        )
+
     def _resampled(self, results: list[Result]) -> Resampled | None:
         """Of those that have a finished run; None where none has."""
         done = finished(results)
-        return resample([result.prediction for result in done], self.truth, BOOTSTRAP_SEED) if done else None
+        predictions = [result.prediction for result in done]
+        return resample(predictions, self.truth, BOOTSTRAP_SEED, self.creators) if done else None
 
     def _judged(self, results: list[Result], resampled: Resampled | None) -> tuple[str, pd.DataFrame]:
         """Paired tests of the first of `results` against the others, in words and as a table."""
@@ -67,8 +82,9 @@ class Report:
         if done[0] is not results[0] or len(done) == 1:
             reason = "has no finished run" if done[0] is not results[0] else "is the only row that is finished"
             return f"Nothing: {plain(results[0].name)} {reason}.", nothing
-        verdicts = judge(done, resampled, results[0].name, self.truth)
-        return verdicts_markdown(verdicts, len(self.truth)), verdicts_table(verdicts, self.origin.fingerprint)
+        verdicts = judge(done, resampled, results[0].name, self.truth, self.creators, BOOTSTRAP_SEED)
+        number = None if self.creators is None else len(np.unique(self.creators))
+        return verdicts_markdown(verdicts, len(self.truth), number), verdicts_table(verdicts, self.origin.fingerprint)
 
     def _draw(self, picture: str, results: list[Result], resampled: Resampled | None, title: str) -> None:
         if resampled is None:
@@ -81,7 +97,9 @@ class Report:
             ]
             for metric in TESTED
         }
-        draw_rows(self.place / picture, [result.name for result in done], panels, title, self.origin.line)
+        draw_rows(
+            self.place / picture, [result.name for result in done], panels, title, self.origin.line, resampled.unit
+        )
 
     # ---- the ablation --------------------------------------------------------------------------
 
@@ -110,7 +128,7 @@ class Report:
         self._csv("ablation.csv", frame([results[v.row.name] for v in variants], self.origin, first))
         self._csv("ablation_significance.csv", verdicts)
         self._csv("ablation_cells.csv", per_cell)
-        title = f"{self.origin.dataset_id}, split test"
+        title = self._title
         self._draw("ablation.png", parts, resampled, f"{title}: parts left out")
         if sweeps := self._sweeps(variants, results):
             title += f": sensitivity of {parts[0].name}"
@@ -171,5 +189,5 @@ def made_by(per_cell: pd.DataFrame) -> list[str]:
 
 def failures(results: list[Result]) -> list[str]:
     """A paragraph that names the cells that failed, and why; none where none did."""
-    lines = [f"- {plain(r.name)}, seed {seed}: {plain(reason)}" for r in results for seed, reason in r.failures.items()]
+    lines = [f"- {plain(r.name)}, {cell}: {plain(reason)}" for r in results for cell, reason in r.failures.items()]
     return ["Failed, and tried again by the same command:\n\n" + "\n".join(lines)] if lines else []

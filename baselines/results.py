@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 
 from baselines.cells import Outcome, Row, Setting, recorded
-from baselines.trivial import Trivial
+from baselines.trivial import trivial_rows
 from dataloader.console import InputError
 from dataloader.files import written_beside
+from dataloader.items import creators
+from dataloader.neighbours import Neighbours
 from dataloader.store import FeatureStore
 from engine.estimator import VALID
 from engine.metrics import METRICS, measure
@@ -19,19 +21,56 @@ from engine.run import Run
 
 
 @dataclass(frozen=True)
+class Part:
+    """A data set that every row is tested on: the one that was named, or one of its folds."""
+
+    store: FeatureStore
+    neighbours: Neighbours | None
+    setting: Setting
+
+    @property
+    def test(self) -> np.ndarray:
+        return self.store.rows("test")
+
+
+def truth_of(parts: list[Part]) -> np.ndarray:
+    """(n, label_dim) of all test items, part after part."""
+    return np.concatenate([part.store.items.label[part.test] for part in parts])
+
+
+def creators_of(parts: list[Part]) -> np.ndarray | None:
+    """(n,) which creator each of them is of; None where no creator is known."""
+    users = np.concatenate([part.store.items.user[part.test] for part in parts])
+    return creators(users) if (users != "").any() else None
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished cell."""
+
+    seed: int
+    fold: str
+    run: Path
+    seconds: float  # of training
+    measured: dict[str, float]  # over its test items
+    valid: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Result:
-    """A row of the table: predictions (seeds, n, label_dim) of split test, of the seeds that were finished."""
+    """A row of the table: predictions (seeds, n, label_dim) of all test items, of the seeds that were finished."""
 
     name: str
     method: str
     prediction: np.ndarray
-    measured: list[dict[str, float]]  # a seed each, over the whole split
+    measured: list[dict[str, float]]  # a seed each, over all n items: those of several folds are pooled
+    valid: list[dict[str, float]]  # a seed each, of the models that were kept: the mean over the folds
     seeds: list[int]
-    seconds: list[float]  # of training, a seed each
+    cells: list[Done] = field(default_factory=list)
     command: str = ""
-    runs: list[Path] = field(default_factory=list)
-    failures: dict[int, str] = field(default_factory=dict)  # seed -> reason
+    failures: dict[str, str] = field(default_factory=dict)  # `seed 1, fold 2` -> reason
     chosen: str = ""  # a trivial row's
+    train_seconds: float = float("nan")  # mean of the cells
 
     @property
     def trivial(self) -> bool:
@@ -42,19 +81,16 @@ class Result:
         """Every seed predicts the same, to the last digit."""
         return self.trivial or (len(self.seeds) > 1 and bool((self.prediction == self.prediction[:1]).all()))
 
-    def mean(self, metric: str) -> float:
-        return float(np.mean([one[metric] for one in self.measured])) if self.measured else float("nan")
+    def mean(self, metric: str, split: str = "test") -> float:
+        values = [one.get(metric, np.nan) for one in (self.measured if split == "test" else self.valid)]
+        return float(np.mean(values)) if values else float("nan")
 
-    def std(self, metric: str) -> float:
+    def std(self, metric: str, split: str = "test") -> float:
         """Sample standard deviation over seeds: NaN for one seed, 0 for a deterministic method."""
-        values = [one[metric] for one in self.measured]
+        values = [one.get(metric, np.nan) for one in (self.measured if split == "test" else self.valid)]
         if self.deterministic:
             return 0.0
         return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
-
-    @property
-    def train_seconds(self) -> float:
-        return float(np.mean(self.seconds)) if self.seconds else float("nan")
 
     @property
     def seeds_in_words(self) -> str:
@@ -64,40 +100,73 @@ class Result:
         return f"{number}, deterministic" if self.deterministic else number
 
 
-def trained_result(
-    store: FeatureStore, setting: Setting, row: Row, seeds: list[int], outcomes: dict[tuple[str, int], Outcome]
-) -> Result:
-    """The row's finished cells and its failures."""
-    predictions, done, failures = [], {}, {}
+def trained_result(parts: list[Part], row: Row, seeds: list[int], outcomes: dict[Path, Outcome]) -> Result:
+    """The row's finished cells and its failures; a seed counts when all its parts are finished."""
+    truth, predictions, done, failures = truth_of(parts), {}, [], {}
     for seed in seeds:
-        outcome = outcomes[row.folder, seed]
-        if outcome.run is not None:
-            try:
-                predictions.append(read_predictions(outcome.run / "predictions.csv", store))
-                done[seed] = outcome
-                continue
-            except InputError as error:
-                outcome = Outcome(failure=str(error))
-        failures[seed] = outcome.failure
-    truth = store.items.label[store.rows("test")]
-    cells = [recorded(outcome.run / "cell.json") for outcome in done.values()]
+        found = []
+        for part in parts:
+            outcome = outcomes[part.setting.folder(row, seed)]
+            if outcome.run is not None:
+                try:
+                    prediction = read_predictions(outcome.run / "predictions.csv", part.store)
+                    measured = measure(prediction, part.store.items.label[part.test])
+                    valid = _valid(outcome.run)
+                    done.append(Done(seed, part.setting.fold, outcome.run, outcome.seconds, measured, valid))
+                    found.append(prediction)
+                    continue
+                except InputError as error:
+                    outcome = Outcome(failure=str(error))
+            fold = f", {part.setting.fold}" if part.setting.fold else ""
+            failures[f"seed {seed}{fold}"] = outcome.failure
+        if len(found) == len(parts):
+            predictions[seed] = np.concatenate(found)
+    cells = [recorded(one.run / "cell.json") for one in done]
+    setting = parts[0].setting
     return Result(
         name=row.name,
         method=row.method,
-        prediction=np.stack(predictions) if predictions else np.empty((0, *truth.shape)),
-        measured=[measure(prediction, truth) for prediction in predictions],
-        seeds=list(done),
-        seconds=[outcome.seconds for outcome in done.values()],
+        prediction=np.stack(list(predictions.values())) if predictions else np.empty((0, *truth.shape)),
+        measured=[measure(prediction, truth) for prediction in predictions.values()],
+        valid=[_mean([one.valid for one in done if one.seed == seed]) for seed in predictions],
+        seeds=list(predictions),
+        cells=done,
         command=setting.command(row, "<seed>", cells[0].get("threads") if cells else setting.threads),
-        runs=[outcome.run for outcome in done.values()],
         failures=failures,
+        train_seconds=float(np.mean([one.seconds for one in done])) if done else float("nan"),
     )
 
 
-def trivial_result(store: FeatureStore, name: str, row: Trivial) -> Result:
-    truth = store.items.label[store.rows("test")]
-    measured = [measure(row.prediction, truth)]
-    return Result(name, "", row.prediction[None], measured, [0], [row.seconds], chosen=row.chosen)
+def trivial_results(parts: list[Part]) -> list[Result]:
+    """The rows of TRIVIAL that all parts have what they take for."""
+    computed, truth = [trivial_rows(part.store, part.neighbours) for part in parts], truth_of(parts)
+    found = []
+    for name in computed[0]:
+        rows = [one[name] for one in computed if name in one]
+        if len(rows) < len(parts):
+            continue
+        prediction = np.concatenate([row.prediction for row in rows])
+        chosen = "; ".join(
+            f"{part.setting.fold}: {row.chosen}" if part.setting.fold else row.chosen
+            for part, row in zip(parts, rows, strict=True)
+        )
+        found.append(
+            Result(
+                name=name,
+                method="",
+                prediction=prediction[None],
+                measured=[measure(prediction, truth)],
+                valid=[_mean([row.valid for row in rows])],
+                seeds=[0],
+                chosen=chosen,
+                train_seconds=float(np.mean([row.seconds for row in rows])),
+            )
+        )
+    return found
+
+
+def _mean(measured: list[dict[str, float]]) -> dict[str, float]:
+    return {name: float(np.mean([one.get(name, np.nan) for one in measured])) for name in METRICS}
 
 
 def read_predictions(path: Path, store: FeatureStore) -> np.ndarray:
@@ -116,15 +185,18 @@ def read_predictions(path: Path, store: FeatureStore) -> np.ndarray:
     return prediction
 
 
-def write_trivial_predictions(place: Path, store: FeatureStore, results: list[Result]) -> None:
+def write_trivial_predictions(place: Path, parts: list[Part], results: list[Result]) -> None:
     """`trivial/<name>/predictions.csv`, columns as test.py writes them."""
-    rows, names = store.rows("test"), store.info["label"]["names"]
+    names = parts[0].store.info["label"]["names"]
+    item_id = np.concatenate([part.store.items.item_id[part.test] for part in parts])
+    fold = np.concatenate([np.full(len(part.test), part.setting.fold, object) for part in parts])
+    truth = truth_of(parts)
     for result in results:
-        columns = {"item_id": store.items.item_id[rows]}
+        columns = {"item_id": item_id} | ({"fold": fold} if len(parts) > 1 else {})
         for t, name in enumerate(names):
             suffix = f"_{name}" if len(names) > 1 else ""
             columns[f"prediction{suffix}"] = result.prediction[0, :, t]
-            columns[f"truth{suffix}"] = store.items.label[rows, t]
+            columns[f"truth{suffix}"] = truth[:, t]
         slug = "".join(letter if letter.isalnum() else "_" for letter in result.name)
         with written_beside(place / "trivial" / slug / "predictions.csv") as partial:
             pd.DataFrame(columns).to_csv(partial, index=False, float_format="%.12g")
@@ -134,18 +206,18 @@ def cells_table(results: list[Result]) -> pd.DataFrame:
     """A line per finished or failed cell; valid_*: of the model that was kept."""
     lines = []
     for result in (r for r in results if not r.trivial):
-        for seed, run, seconds, measured in zip(
-            result.seeds, result.runs, result.seconds, result.measured, strict=True
-        ):
-            line = {"row": result.name, "method": result.method, "seed": seed} | measured | _valid(run)
-            environment = recorded(run / "config.json").get("environment")
+        for one in result.cells:
+            line = {"row": result.name, "method": result.method, "seed": one.seed}
+            line |= {"fold": one.fold} if one.fold else {}
+            line |= one.measured | {f"valid_{name}": value for name, value in one.valid.items()}
+            environment = recorded(one.run / "config.json").get("environment")
             environment = environment if isinstance(environment, dict) else {}
             how = {"commit": environment.get("commit"), "threads": environment.get("threads")}
-            how["device"] = recorded(run / "cell.json").get("device")
-            lines.append(line | {"train_seconds": seconds, "run": str(run)} | how)
+            how["device"] = recorded(one.run / "cell.json").get("device")
+            lines.append(line | {"train_seconds": one.seconds, "run": str(one.run)} | how)
         lines += [
-            {"row": result.name, "method": result.method, "seed": seed, "failure": reason}
-            for seed, reason in result.failures.items()
+            {"row": result.name, "method": result.method, "seed": cell.split()[1].rstrip(","), "failure": reason}
+            for cell, reason in result.failures.items()
         ]
     return pd.DataFrame(lines, columns=None if lines else ["row", "method", "seed"])
 
@@ -157,4 +229,4 @@ def _valid(run: Path) -> dict[str, float]:
         history = Run(run, {}).history()
         best = history[-1].get("best_epoch") if history else None
         valid = next((record for record in history if best and record.get("epoch") == best), {}).get("valid")
-    return {f"valid_{name}": valid[name] for name in METRICS if name in valid} if isinstance(valid, dict) else {}
+    return {name: valid[name] for name in METRICS if name in valid} if isinstance(valid, dict) else {}

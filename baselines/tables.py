@@ -10,7 +10,6 @@ import pandas as pd
 
 from baselines.results import Result
 from engine.metrics import METRICS
-from engine.significance import LARGER_IS_BETTER
 
 DIGITS = 3
 MARKDOWN = re.compile(r"[\\`*<>\[\]]|(?<!\w)_|_(?!\w)")  # an underscore within a word means nothing
@@ -27,7 +26,8 @@ class Origin:
     fingerprint: str
     neighbours: str  # in words
     label: str
-    n: int  # items of split test
+    n: int  # test items
+    folds: str  # in words; empty without
     seeds: list[int]
     environment: dict  # engine.run.environment()
 
@@ -36,7 +36,7 @@ class Origin:
         versions = ", ".join(f"{name} {version}" for name, version in self.environment["versions"].items())
         said = (
             f"{self.command} | data {self.dataset_id} fingerprint {self.fingerprint}, {self.neighbours}, {self.n} test "
-            f"items | {versions} | commit {self.environment['commit']}"
+            f"items{', ' * bool(self.folds)}{self.folds} | {versions} | commit {self.environment['commit']}"
         )
         return " ".join(said.split())  # a line break in a flag would end a comment of LaTeX
 
@@ -65,14 +65,14 @@ def trained(results: list[Result]) -> list[Result]:
 def marks(results: list[Result], metric: str) -> list[str]:
     """`best`, `second` or nothing for each row, as the printed figures rank: rows that print alike are marked alike."""
     printed = [round(result.mean(metric), DIGITS) for result in results]
-    ranked = sorted({value for value in printed if np.isfinite(value)}, reverse=metric in LARGER_IS_BETTER)
+    ranked = sorted({value for value in printed if np.isfinite(value)}, reverse=METRICS[metric].larger_is_better)
     names = dict(zip(ranked, ("best", "second"), strict=False))
     return [names.get(value, "") for value in printed]
 
 
-def figure(result: Result, metric: str) -> str:
+def figure(result: Result, metric: str, split: str = "test") -> str:
     """`0.734 ± 0.005`; no ± for one seed and for a deterministic method (the column `seeds` says which)."""
-    mean, std = result.mean(metric), result.std(metric)
+    mean, std = result.mean(metric, split), result.std(metric, split)
     if np.isnan(mean):
         return "-"
     spread = "" if result.deterministic or np.isnan(std) else f" ± {std:.{DIGITS}f}"
@@ -95,10 +95,19 @@ def markdown(results: list[Result]) -> str:
     return "\n".join(lines)
 
 
+def valid_markdown(results: list[Result]) -> str:
+    """What settings may be chosen by: split valid, of the models that were kept."""
+    lines = [f"| split valid | {' | '.join(METRICS)} |", "|---|" + "---|" * len(METRICS)]
+    for result in results:
+        cells = [figure(result, metric, "valid") for metric in METRICS]
+        lines.append(f"| {plain(result.name)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def tex(results: list[Result], origin: Origin) -> str:
     r"""A booktabs tabular; needs \usepackage{booktabs}. Trivial rows stand below a rule."""
     wraps = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}", "": "{}"}
-    arrows = [rf"{metric} $\{'up' if metric in LARGER_IS_BETTER else 'down'}arrow$" for metric in METRICS]
+    arrows = [rf"{m.name} $\{'up' if m.larger_is_better else 'down'}arrow$" for m in METRICS.values()]
     lines = [f"% {line}" for line in origin.line.split(" | ")]
     lines += [rf"\begin{{tabular}}{{l{'c' * len(METRICS)}lr}}", r"\toprule"]
     lines += [" & ".join(["", *arrows, "seeds", r"train s \\"]), r"\midrule"]
@@ -146,6 +155,7 @@ def frame(results: list[Result], origin: Origin, first: list[dict] | None = None
         line = {**(first[i] if first else {}), "row": result.name, "method": result.method or "trivial"}
         for metric in METRICS:
             line |= {f"{metric}_mean": result.mean(metric), f"{metric}_std": result.std(metric)}
+            line[f"valid_{metric}_mean"] = result.mean(metric, "valid")
         line |= {
             "seeds": " ".join(map(str, result.seeds)) if not result.trivial else "",
             "failed": len(result.failures),

@@ -17,22 +17,29 @@ from tqdm import tqdm
 
 from dataloader.neighbours import Neighbours
 from dataloader.store import FeatureStore
+from engine.metrics import measure
 
 TEMPERATURES = (1.0, 0.5, 0.3, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03, 0.02)
 ALPHAS = (1.0, 10.0, 100.0, 1e3, 1e4, 1e5)
 ROWS_AT_ONCE = 512
 
 
+SHRINKAGES = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+Predict = Callable[[np.ndarray], np.ndarray]  # rows of the store (n,) -> labels (n, label_dim)
+
+
 @dataclass(frozen=True)
 class Trivial:
     prediction: np.ndarray  # (n, label_dim), of split test
+    valid: dict[str, float]  # metrics of split valid
     chosen: str  # what was chosen on valid
     seconds: float
 
 
-# name -> what computes it
-TRIVIAL: dict[str, Callable[[FeatureStore, Neighbours | None], tuple[np.ndarray, str]]] = {
+# name -> what computes it, where the data set has what it takes
+TRIVIAL: dict[str, Callable[[FeatureStore, Neighbours | None], tuple[Predict, str]]] = {
     "mean of train": lambda store, _: mean_of_train(store),
+    "the creator's other videos": lambda store, _: creator_means(store),
     "neighbours' labels, uniform": lambda store, neighbours: neighbour_labels(store, neighbours, (None,)),
     "neighbours' labels, softmax": lambda store, neighbours: neighbour_labels(store, neighbours, TEMPERATURES),
     "ridge on the features": lambda store, _: ridge(store, None),
@@ -41,30 +48,60 @@ TRIVIAL: dict[str, Callable[[FeatureStore, Neighbours | None], tuple[np.ndarray,
 
 
 def trivial_rows(store: FeatureStore, neighbours: Neighbours | None) -> dict[str, Trivial]:
-    """Name -> row; without `neighbours` the rows of their labels are left out."""
-    names = [name for name in TRIVIAL if neighbours is not None or "neighbours'" not in name]
-    found = {}
+    """Name -> row; without `neighbours` the rows of their labels are left out, without creators theirs."""
+    left_out = [name for name in TRIVIAL if neighbours is None and "neighbours'" in name]
+    left_out += [name for name in TRIVIAL if "user" not in store.items.origin and "creator's" in name]
+    names, found = [name for name in TRIVIAL if name not in left_out], {}
     for name in tqdm(names, "trivial rows", unit="row", disable=None, leave=False):
         start = time.perf_counter()
-        prediction, chosen = TRIVIAL[name](store, neighbours)
-        found[name] = Trivial(prediction, chosen, time.perf_counter() - start)
+        predict, chosen = TRIVIAL[name](store, neighbours)
+        prediction, valid = predict(store.rows("test")), store.rows("valid")
+        measured = measure(predict(valid), store.items.label[valid])
+        found[name] = Trivial(prediction, measured, chosen, time.perf_counter() - start)
     return found
 
 
-def mean_of_train(store: FeatureStore) -> tuple[np.ndarray, str]:
+def mean_of_train(store: FeatureStore) -> tuple[Predict, str]:
     mean = store.items.label[store.rows("train")].mean(axis=0)  # (label_dim,)
-    return np.tile(mean, (len(store.rows("test")), 1)), "nothing to choose"
+    return lambda rows: np.tile(mean, (len(rows), 1)), "nothing to choose"
+
+
+def creator_means(store: FeatureStore) -> tuple[Predict, str]:
+    """The mean label of a creator's n videos in train, drawn to the mean of train as by m further videos of that label.
+
+    m is chosen on valid. A creator without a video in train, or one who is not known, is given the mean of train.
+    """
+    items, train = store.items, store.rows("train")
+    mean = items.label[train].mean(axis=0)  # (label_dim,)
+    rows = train[items.user[train] != ""]
+    names, number = np.unique(items.user[rows], return_inverse=True)
+    count = np.bincount(number, minlength=len(names))[:, None]  # (C, 1)
+    total = np.zeros((len(names), items.label_dim))
+    np.add.at(total, number, items.label[rows])
+
+    def predict(rows: np.ndarray, shrinkage: float) -> np.ndarray:
+        found = np.tile(mean, (len(rows), 1))
+        known = np.isin(items.user[rows], names)
+        of = np.searchsorted(names, items.user[rows][known])
+        found[known] = (total[of] + shrinkage * mean) / (count[of] + shrinkage)
+        return found
+
+    valid = store.rows("valid")
+    errors = [squared_error(predict(valid, shrinkage), items.label[valid]) for shrinkage in SHRINKAGES]
+    best = SHRINKAGES[int(np.argmin(errors))]
+    known = np.isin(items.user[store.rows("test")], names).sum()
+    return lambda rows: predict(rows, best), f"shrinkage {best:g}; {known} of {len(store.rows('test'))} videos known"
 
 
 def neighbour_labels(
     store: FeatureStore, neighbours: Neighbours, temperatures: tuple[float | None, ...]
-) -> tuple[np.ndarray, str]:
+) -> tuple[Predict, str]:
     """Mean of the first K neighbours' labels, weighed by softmax(similarity / temperature), or alike for None.
 
     K from 1 to what the store holds. An item without neighbours is given the mean of train.
     """
     k, temperature = choose_weighing(store, neighbours, temperatures)
-    return weighed_labels(store, neighbours, store.rows("test"), k, temperature), in_words(neighbours, k, temperature)
+    return lambda rows: weighed_labels(store, neighbours, rows, k, temperature), in_words(neighbours, k, temperature)
 
 
 def choose_weighing(
@@ -97,7 +134,7 @@ def weighed_labels(
     return label
 
 
-def ridge(store: FeatureStore, neighbours: Neighbours | None) -> tuple[np.ndarray, str]:
+def ridge(store: FeatureStore, neighbours: Neighbours | None) -> tuple[Predict, str]:
     """Linear regression on [visual flattened, textual], standardised by split train.
 
     With `neighbours` on their labels too, weighed as predicts split valid best.
@@ -107,7 +144,7 @@ def ridge(store: FeatureStore, neighbours: Neighbours | None) -> tuple[np.ndarra
     def inputs(rows: np.ndarray) -> np.ndarray:
         return features(store, rows, None if weighing is None else weighed_labels(store, neighbours, rows, *weighing))
 
-    train, valid, test = (store.rows(split) for split in ("train", "valid", "test"))
+    train, valid = store.rows("train"), store.rows("valid")
     x, y, scaler = inputs(train), store.items.label[train], StandardScaler(copy=False)
     for start in range(0, len(x), ROWS_AT_ONCE):
         scaler.partial_fit(x[start : start + ROWS_AT_ONCE])  # its fit would make two copies of x
@@ -119,7 +156,7 @@ def ridge(store: FeatureStore, neighbours: Neighbours | None) -> tuple[np.ndarra
         errors.append(squared_error(predict(models[-1], x_valid), store.items.label[valid]))
     best = int(np.argmin(errors))
     chosen = f"alpha {ALPHAS[best]:g}" + ("" if weighing is None else f"; labels: {in_words(neighbours, *weighing)}")
-    return predict(models[best], scaler.transform(inputs(test))), chosen
+    return lambda rows: predict(models[best], scaler.transform(inputs(rows))), chosen
 
 
 def features(store: FeatureStore, rows: np.ndarray, label: np.ndarray | None) -> np.ndarray:

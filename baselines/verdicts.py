@@ -9,9 +9,11 @@ import pandas as pd
 
 from baselines.results import Result
 from baselines.tables import plain
-from engine.metrics import CONFIDENCE
-from engine.significance import LARGER_IS_BETTER, RESAMPLES, TESTED, Interval, Resampled, holm, wilcoxon
+from engine.bootstrap import CONFIDENCE, RESAMPLES, Interval, Resampled
+from engine.metrics import METRICS
+from engine.significance import FLIPS, holm, paired_tests
 
+TESTED = ("nMSE", "SRC", "MAE")
 LEVEL = 1 - CONFIDENCE
 
 
@@ -22,16 +24,16 @@ class Verdict:
     reference: Result
     other: Result
     differences: dict[str, Interval]  # metric -> reference - other
-    p: float  # Wilcoxon on absolute errors
+    p: float  # of absolute errors: engine.significance.paired_tests
     p_holm: float
-    smaller_errors: bool  # the reference's errors rank smaller
+    smaller_errors: bool  # the reference's
 
     def sign(self, metric: str) -> int:
         """1: the reference is shown to be better, -1: worse, 0: nothing is shown."""
         difference = self.differences[metric]
         if not difference.excludes_zero:
             return 0
-        return 1 if (difference.value > 0) == (metric in LARGER_IS_BETTER) else -1
+        return 1 if (difference.value > 0) == METRICS[metric].larger_is_better else -1
 
     def within_seeds(self, metric: str) -> bool:
         """The difference is smaller than the spread that seeds alone make, where that is known."""
@@ -39,11 +41,19 @@ class Verdict:
         return abs(self.differences[metric].value) < spread
 
 
-def judge(results: list[Result], resampled: Resampled, reference: str, truth: np.ndarray) -> list[Verdict]:
+def judge(
+    results: list[Result],
+    resampled: Resampled,
+    reference: str,
+    truth: np.ndarray,
+    creators: np.ndarray | None,
+    seed: int,
+) -> list[Verdict]:
     """The row `reference` against every other; `resampled` has the rows in the order of `results`."""
     at = next(i for i, result in enumerate(results) if result.name == reference)
     others = [i for i in range(len(results)) if i != at]
-    tests = [wilcoxon(results[at].prediction, results[i].prediction, truth) for i in others]
+    predictions = [results[i].prediction for i in others]
+    tests = paired_tests(results[at].prediction, predictions, truth, creators, seed)
     corrected = holm([p for p, _ in tests])
     return [
         Verdict(
@@ -62,9 +72,10 @@ def verdicts_table(verdicts: list[Verdict], fingerprint: str) -> pd.DataFrame:
     """A line per other row and metric."""
     lines = []
     for v in verdicts:
-        p_values = {"wilcoxon_p": v.p, "wilcoxon_p_holm": v.p_holm, "reference_errors_rank_smaller": v.smaller_errors}
+        p_values = {"p": v.p, "p_holm": v.p_holm, "reference_errors_smaller": v.smaller_errors}
         for metric, d in v.differences.items():
-            difference = {"metric": metric, "difference": d.value, "low": d.low, "high": d.high}
+            difference = {"metric": metric, "difference": d.value, "low": d.low, "high": d.high, "drawn": d.unit}
+            difference |= {"low_videos": d.low_videos, "high_videos": d.high_videos}
             shown = {1: "reference better", -1: "reference worse", 0: "nothing"}[v.sign(metric)]
             found = {"shown": shown, "within_spread_of_seeds": v.within_seeds(metric)}
             names = {"reference": v.reference.name, "row": v.other.name}
@@ -72,14 +83,14 @@ def verdicts_table(verdicts: list[Verdict], fingerprint: str) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def verdicts_markdown(verdicts: list[Verdict], n: int) -> str:
+def verdicts_markdown(verdicts: list[Verdict], n: int, creators: int | None) -> str:
     """The differences as a table, a sentence a row, and how to read them."""
     name = plain(verdicts[0].reference.name)
     lines = [f"| {name} minus ... | {' | '.join(TESTED)} | p | p (Holm) |", "|---|" + "---|" * (len(TESTED) + 2)]
     for v in verdicts:
         cells = [difference_in_words(v.differences[metric]) for metric in TESTED]
         lines.append(f"| {plain(v.other.name)} | {' | '.join(cells)} | {p_in_words(v.p)} | {p_in_words(v.p_holm)} |")
-    lines += ["", *(f"- {sentence(v)}" for v in verdicts), "", explanation(name, n, len(verdicts))]
+    lines += ["", *(f"- {sentence(v)}" for v in verdicts), "", explanation(name, n, creators, len(verdicts))]
     return "\n".join(lines)
 
 
@@ -110,25 +121,38 @@ def errors_in_words(v: Verdict) -> str:
     return f"{plain(v.reference.name)}'s absolute errors are the {which} ones (p {p_in_words(v.p_holm, True)})."
 
 
-def explanation(name: str, n: int, tests: int) -> str:
+def explanation(name: str, n: int, creators: int | None, tests: int) -> str:
+    if creators is None:
+        drawn, test = f"the {n} test items", "Wilcoxon signed-rank tests on the items' absolute errors"
+        last = "Wilcoxon weighs every item by its rank and the MAE by its size, so the two can disagree."
+    else:
+        drawn = f"the {creators} creators of the {n} test items, each with all its items"
+        test = f"tests by {FLIPS} sign flips of the creators' summed differences of absolute errors"
+        last = (
+            "Videos of a creator fare alike: drawn one by one, as behind the word videos, they give intervals that are "
+            "too narrow, and are shown to compare."
+        )
     return (
         f"How to read this: differences are {name} minus the other row, so negative is better for nMSE and MAE, "
         f"positive for SRC. Brackets are {100 * CONFIDENCE:g} % percentile intervals of {RESAMPLES} bootstrap "
-        f"resamples of the {n} test items, the same for both rows; the statistic is the table's, a metric per seed and "
+        f"resamples of {drawn}, the same for both rows; the statistic is the table's, a metric per seed and "
         "then the mean over seeds (averaged predictions would judge an ensemble that nobody trained). A difference is "
-        "called shown where its interval leaves zero out. The intervals tell what another draw of test items would "
+        "called shown where its interval leaves zero out. The intervals tell what another draw would "
         "change, for the seeds that were trained; what another seed would change is the ± of the table. They are not "
-        f"corrected for the number of rows; the p values are: two-sided Wilcoxon signed-rank tests on the items' "
-        f"absolute errors (mean over seeds), with Holm's correction over the {tests} rows, shown below {LEVEL:.2g}. "
-        "Wilcoxon weighs every item by its rank and the MAE by its size, so the two can disagree. What is not shown is "
-        "not shown to be equal."
+        f"corrected for the number of rows; the p values are: two-sided {test} (mean over seeds), with Holm's "
+        f"correction over the {tests} rows, shown below {LEVEL:.2g}. {last} What is not shown is not shown to be equal."
     )
 
 
 def difference_in_words(d: Interval) -> str:
     if np.isnan(d.value):
         return "-"
-    return f"{d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
+    videos = "" if d.unit == "videos" else f" (videos {bounds(d.low_videos, d.high_videos)})"
+    return f"{d.value:+.3f} {bounds(d.low, d.high)}{videos}"
+
+
+def bounds(low: float, high: float) -> str:
+    return f"[{low:+.3f}, {high:+.3f}]"
 
 
 def p_in_words(p: float, with_sign: bool = False) -> str:

@@ -15,14 +15,17 @@ from dataloader.store import ARRAYS
 ID_KEYS = ("item_id", "item_ids", "ids")
 
 
-def load_features(path: Path, name: str, item_ids: np.ndarray) -> np.ndarray:
+def load_features(path: Path, name: str, item_ids: np.ndarray, order: np.ndarray | None = None) -> np.ndarray:
     """The array for `name`, row i belonging to `item_ids[i]`: (N, F, Dv) for visual, (N, D) for the others.
 
     (N, Dv) is taken for visual too, as one frame. An .npz may hold `item_id` beside its array; rows are then
-    matched by id (more rows than items are allowed), else they must stand in the order of the items.
+    matched by id (more rows than items are allowed), else they must stand in the order of the items, or of the ids
+    `order`.
     InputError on anything that is not finite numbers of that shape, all problems in one message.
     """
     array, ids = _read(Path(path))
+    if ids is None and order is not None and len(array) == len(order):
+        ids = order.tolist()
     problems = []
     if array.dtype.kind not in "fiu":
         raise InputError(f"{path}: {array.dtype} values, expected numbers")
@@ -49,6 +52,11 @@ def load_features(path: Path, name: str, item_ids: np.ndarray) -> np.ndarray:
     if bad.any():
         raise InputError(f"{path}: {not_finite(bad, item_ids)}")
     return array
+
+
+def has_ids(path: Path) -> bool:
+    """Whether the file says whose its rows are."""
+    return _read(path)[1] is not None
 
 
 def _read(path: Path) -> tuple[np.ndarray, list[str] | None]:

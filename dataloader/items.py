@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from dataloader.console import InputError, listed
 from dataloader.files import written_beside
 
 SPLITS = ("train", "valid", "test", "predict")
+ORIGIN = ("user", "time", "label_time")  # columns that may be there: who made an item, when, and when it was counted
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,19 @@ class Items:
     label: np.ndarray  # (N, L) what is trained on, NaN where there is none
     split: np.ndarray  # (N,) one of SPLITS
     extra: dict[str, np.ndarray] = field(default_factory=dict)  # further counts (N,), kept and not trained on
+    user: np.ndarray | None = None  # (N,) str, the creator, "" where unknown
+    time: np.ndarray | None = None  # (N,) datetime64[us] of publication, NaT where unknown
+    label_time: np.ndarray | None = None  # (N,) datetime64[us] when the count was taken, NaT where unknown
+
+    def __post_init__(self):
+        """What is not given is unknown of every item; frozen, so set around the dataclass."""
+        n = len(self.item_id)
+        if self.user is None:
+            object.__setattr__(self, "user", np.full(n, "", object))
+        for name in ("time", "label_time"):
+            given = getattr(self, name)
+            times = np.full(n, "NaT", "M8[us]") if given is None else np.asarray(given, "M8[us]")
+            object.__setattr__(self, name, times)
 
     def __len__(self) -> int:
         return len(self.item_id)
@@ -41,7 +55,18 @@ class Items:
     def take(self, kept: np.ndarray) -> Items:
         """The items of a mask or of rows, in this order."""
         columns = (self.item_id, self.text, self.popularity, self.label, self.split)
-        return Items(*(c[kept] for c in columns), {name: values[kept] for name, values in self.extra.items()})
+        extra = {name: values[kept] for name, values in self.extra.items()}
+        return Items(*(c[kept] for c in columns), extra, **{name: getattr(self, name)[kept] for name in self.origin})
+
+    def with_split(self, split: np.ndarray) -> Items:
+        """The same items in another split (N,)."""
+        return replace(self, split=split)
+
+    @property
+    def origin(self) -> tuple[str, ...]:
+        """Which columns of ORIGIN are known of any item."""
+        known = {"user": self.user != "", "time": ~np.isnat(self.time), "label_time": ~np.isnat(self.label_time)}
+        return tuple(name for name in ORIGIN if known[name].any())
 
     def problems(self) -> list[str]:
         """Everything that is wrong with these items, a clause each; empty where they are fit to be stored."""
@@ -83,6 +108,13 @@ class Items:
             sha.update(values.tobytes())
         for name, values in sorted(self.extra.items()):
             sha.update(name.encode() + values.astype("<f8").tobytes())
+        for name in self.origin:  # those that are known alone: data sets of before these columns keep their digest
+            values = getattr(self, name)
+            if name == "user":
+                encoded = [value.encode("utf-8", "surrogatepass") for value in values]
+                values = np.array([len(value) for value in encoded])
+                sha.update(b"".join(encoded))
+            sha.update(name.encode() + values.astype("<i8").tobytes())
         return sha.hexdigest()
 
     def write(self, path: Path) -> None:
@@ -95,9 +127,16 @@ class Items:
                 "split": pa.array(self.split, pa.string()),
             }
             | {name: _column(values[:, None]) for name, values in self.extra.items()}
+            | {name: self._origin_column(name) for name in self.origin}
         )
         with written_beside(path) as partial:
             pq.write_table(table, partial)
+
+    def _origin_column(self, name: str) -> pa.Array:
+        """Null where unknown."""
+        if name == "user":
+            return pa.array(self.user, pa.string(), mask=self.user == "")
+        return pa.array(getattr(self, name), pa.timestamp("us"))
 
     @classmethod
     def read(cls, path: Path) -> Items:
@@ -113,12 +152,22 @@ class Items:
         try:
             strings = [_strings(table.column(name)) for name in ("item_id", "text", "split")]
             popularity, label = (_matrix(table.column(name)) for name in ("popularity", "label"))
-            extra = {name: _matrix(table.column(name))[:, 0] for name in table.column_names if name not in columns}
+            others = [name for name in table.column_names if name not in (*columns, *ORIGIN)]
+            extra = {name: _matrix(table.column(name))[:, 0] for name in others}
+            origin = {name: _origin(name, table.column(name)) for name in ORIGIN if name in table.column_names}
         except (pa.ArrowException, ValueError, TypeError) as error:
             raise InputError(f"{path}: a column has the wrong type ({error})") from None
         if popularity.shape != label.shape:
             raise InputError(f"{path}: popularity has {popularity.shape[1]} values an item, label {label.shape[1]}")
-        return cls(strings[0], strings[1], popularity, label, strings[2], extra)
+        return cls(strings[0], strings[1], popularity, label, strings[2], extra, **origin)
+
+
+def creators(user: np.ndarray) -> np.ndarray:
+    """(n,) names -> (n,) whole numbers from 0, equal for videos of one creator; one of an unknown creator is alone."""
+    names, number = np.unique(user, return_inverse=True)
+    unknown = user == ""
+    number[unknown] = len(names) + np.arange(unknown.sum())
+    return np.unique(number, return_inverse=True)[1]
 
 
 def _column(values: np.ndarray) -> pa.Array:
@@ -129,6 +178,15 @@ def _column(values: np.ndarray) -> pa.Array:
 
 def _strings(column: pa.ChunkedArray) -> np.ndarray:
     return np.array(column.cast(pa.string()).fill_null("").to_pylist(), dtype=object)
+
+
+def _origin(name: str, column: pa.ChunkedArray) -> np.ndarray:
+    """A column of ORIGIN; ValueError where it is of another type, as a number called `time` would be."""
+    if name == "user":
+        return _strings(column)
+    if not pa.types.is_timestamp(column.type):
+        raise ValueError(f"{name} is {column.type}, expected a timestamp")
+    return column.cast(pa.timestamp("us")).to_numpy().astype("M8[us]")
 
 
 def _matrix(column: pa.ChunkedArray) -> np.ndarray:

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from dataloader.arrays import blocks, not_finite
+from dataloader.arrays import blocks, digest, not_finite, reserve
 from dataloader.console import InputError
+from dataloader.files import written_beside
 from dataloader.items import Items
-from dataloader.store import ARRAYS, FeatureStore
+from dataloader.store import ARRAYS, UNSCALED, FeatureStore
 
 MODES = ("none", "l2", "standard", "standard+l2")
 
@@ -59,11 +60,22 @@ def add_normalised(
     """Write `array` (N, ..., D) into the store as `name`, normalised by `mode`, in blocks of rows."""
     if "standard" in mode:
         store.rows("train")  # complains where it is empty
+    unscaled = store.folder / f"{name}.{UNSCALED}.npy"
     if statistics := _statistics(array, mode, store.items.rows("train")):
         source["statistics"] = {"mean": statistics[0].tolist(), "std": statistics[1].tolist()}
+        # Another split of the same items (compare.py --folds) scales by another train: what was scaled is kept.
+        with written_beside(unscaled) as partial:
+            kept = np.lib.format.open_memmap(partial, mode="w+", dtype="float32", shape=array.shape)
+            reserve(partial)
+            for rows in blocks(array):
+                kept[rows] = array[rows]
+            kept.flush()
+            source[UNSCALED] = digest(kept)
     with store.add_array(name, array.shape, dtype, normalise=mode, overwrite=overwrite, **source) as out:
         for rows, block in _normalised(array, mode, statistics):
             out[rows] = block
+    if not statistics:
+        unscaled.unlink(missing_ok=True)  # of features that were there before
 
 
 def _normalised(array: np.ndarray, mode: str, statistics) -> Iterator[tuple[slice, np.ndarray]]:
@@ -85,7 +97,9 @@ def _statistics(array: np.ndarray, mode: str, train: np.ndarray) -> tuple[np.nda
         return None
     total, squares, count = 0.0, 0.0, 0
     for rows in blocks(array, len(train)):
-        values = np.asarray(array[train[rows]], dtype=np.float64).reshape(-1, array.shape[-1])  # (n, D)
+        values = (
+            np.asarray(array[train[rows]], dtype=np.float32).astype(np.float64).reshape(-1, array.shape[-1])
+        )  # (n, D)
         total, squares, count = total + values.sum(axis=0), squares + (values**2).sum(axis=0), count + len(values)
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 0))

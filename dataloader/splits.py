@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.model_selection import GroupShuffleSplit, train_test_split
+from sklearn.model_selection import GroupKFold, GroupShuffleSplit, KFold, TimeSeriesSplit, train_test_split
 
 from dataloader.console import InputError
+from dataloader.items import Items, creators
 
 # The published protocol: a fifth is held out, and half of that is test, the other half valid.
 HELD_OUT, HELD_OUT_SEED = 0.2, 9
 VALID, VALID_SEED = 0.5, 18
 FEWEST = 10  # below this a split of the published protocol is empty
+VALID_OF_REST = 1 / 9  # of what a fold leaves: valid is to train as in the published protocol, 10 to 80
+FOLDS_BY = ("creator", "time", "random")
 
 
 def published_split(n: int) -> np.ndarray:
@@ -36,6 +39,49 @@ def time_split(times: np.ndarray) -> np.ndarray:
     order = np.argsort(times, kind="stable")
     n = len(order)
     return _named(n, order[: n * 8 // 10], order[n * 8 // 10 : n * 9 // 10], order[n * 9 // 10 :])
+
+
+def fold_splits(items: Items, folds: int, by: str) -> list[np.ndarray]:
+    """`folds` assignments (N,) of split names, each testing another part of the labelled items.
+
+    by: "creator": a creator's items lie on one side; items of unknown creators are taken one by one. "time": the items
+    in the order of their times make folds + 1 blocks; a block is tested by what was trained on all before it, so the
+    first is never tested. "random". valid is a ninth of what is not tested: other creators, the newest, or at random.
+    Items of split predict stay there, and by time those whose time is unknown come to them.
+    """
+    if by == "creator" and "user" not in items.origin:
+        raise InputError("--folds_by creator: no creator of any item is known; take another or import them (user)")
+    usable = items.split != "predict"
+    if by == "time":
+        usable &= ~np.isnat(items.time)
+        if not usable.any():
+            raise InputError("--folds_by time: no time of any item is known; take another or import them (time)")
+    rows = np.flatnonzero(usable)
+    group = creators(items.user[rows])
+    number = len(np.unique(group)) if by == "creator" else len(rows)
+    what = "creators" if by == "creator" else "items"
+    if number < max(FEWEST, 2 * folds):
+        raise InputError(f"--folds {folds}: {number} {what} are too few, at least {max(FEWEST, 2 * folds)} are needed")
+    if by == "creator":
+        parts = GroupKFold(folds).split(rows, groups=group)
+    elif by == "time":
+        rows = rows[np.argsort(items.time[rows], kind="stable")]
+        parts = TimeSeriesSplit(folds).split(rows)
+    else:
+        parts = KFold(folds, shuffle=True, random_state=HELD_OUT_SEED).split(rows)
+    found = []
+    for rest, test in parts:
+        if by == "creator":
+            train, valid = _grouped(rest, group, VALID_OF_REST, VALID_SEED)
+        elif by == "time":
+            border = len(rest) - max(1, round(len(rest) * VALID_OF_REST))
+            train, valid = rest[:border], rest[border:]
+        else:
+            train, valid = train_test_split(rest, test_size=VALID_OF_REST, random_state=VALID_SEED)
+        split = np.full(len(items), "predict", object)  # what is tested in no fold, or trained on later, stays here
+        split[rows[train]], split[rows[valid]], split[rows[test]] = "train", "valid", "test"
+        found.append(split)
+    return found
 
 
 def _grouped(rows: np.ndarray, groups: np.ndarray, size: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -24,6 +24,7 @@ from dataloader.items import SPLITS, Items
 FAMILIES = ("MicroLens", "NUS")
 DTYPES = ("float32", "float16")
 FORMAT = 1
+UNSCALED = "unscaled"  # <name>.unscaled.npy: features before statistics of split train scaled them
 LEFT_BY_STEPS = ("skipped.csv", "captured.jsonl", "captions.jsonl")  # beside the arrays, of the same items
 NEXT = ".next"  # behind the names of files that wait to replace those of a data set
 
@@ -178,7 +179,7 @@ class FeatureStore:
         folder.mkdir(parents=True, exist_ok=True)
         # From here until dataset.json stands the folder holds no data set: half of one is never opened.
         # dataset.json.next goes first: with it, files of a killed `keep` would be put in place of the new ones.
-        arrays = (f"{array}.npy" for array in ARRAYS)
+        arrays = [f"{array}{kind}.npy" for array in ARRAYS for kind in ("", f".{UNSCALED}")]
         for name in (f"dataset.json{NEXT}", "dataset.json", "neighbours.npz", *arrays, *LEFT_BY_STEPS):
             (folder / name).unlink(missing_ok=True)
         for unfinished in folder.glob("*.progress"):
@@ -216,17 +217,12 @@ class FeatureStore:
         )
         rows = np.flatnonzero(kept)
         for name, array in self.arrays.items():
-            path = self.folder / f"{name}.npy{NEXT}"
-            with written_beside(path) as partial:
-                out = np.lib.format.open_memmap(
-                    partial, mode="w+", dtype=array.dtype, shape=(len(rows), *array.shape[1:])
-                )
-                reserve(partial)
-                for block in blocks(array, len(rows)):
-                    out[block] = array[rows[block]]
-                out.flush()
-                described = {"shape": list(out.shape), "sha256": digest(out)}
-            new.info["arrays"][name] = self.info["arrays"][name] | described
+            out, sha256 = _write_rows(array, rows, self.folder / f"{name}.npy{NEXT}")
+            described = self.info["arrays"][name] | {"shape": list(out), "sha256": sha256}
+            if UNSCALED in described:
+                unscaled = self.unscaled(name)
+                described[UNSCALED] = _write_rows(unscaled, rows, self.folder / f"{name}.{UNSCALED}.npy{NEXT}")[1]
+            new.info["arrays"][name] = described
         items.write(self.folder / f"items.parquet{NEXT}")
         new._write_info(NEXT)
         return FeatureStore.open(self.folder)
@@ -255,6 +251,38 @@ class FeatureStore:
         self._update_arrays(name, described)
         self.arrays[name] = self._open(name)
 
+    def unscaled(self, name: str) -> np.ndarray:
+        """The features `name` as they were before statistics of split train scaled them (--normalise standard)."""
+        described = self.info["arrays"][name]
+        path = self.folder / f"{name}.{UNSCALED}.npy"
+        array = open_array(path) if UNSCALED in described else None
+        if array is None or list(array.shape) != described["shape"] or digest(array) != described[UNSCALED]:
+            why = "were not kept by the version that made them" if array is None else "are not those that were written"
+            raise InputError(
+                f"{path}: the {name} features before --normalise {described.get('normalise')} {why}; encode or import "
+                f"them anew with: {encoding_command(name, self.folder)} --overwrite"
+            )
+        return array
+
+    def adopt(self, name: str, other: FeatureStore) -> None:
+        """Take the array `name` of a store of the same items, as a hard link where the disk has them.
+
+        That is safe: the file of an array is never changed, only replaced.
+        """
+        path, source = self.folder / f"{name}.npy", other.folder / f"{name}.npy"
+        with written_beside(path) as partial:
+            try:
+                partial.hardlink_to(source)
+            except OSError:
+                shutil.copyfile(source, partial)
+        self._update_arrays(name, other.info["arrays"][name])
+        self.arrays[name] = self._open(name)
+
+    def note(self, **said) -> None:
+        """Write something more about the data set into dataset.json; no fingerprint changes with it."""
+        self.info |= said
+        self._write_info()
+
     def _update_arrays(self, name: str, described: dict | None) -> None:
         """Change one array's entry; those of other arrays may have come in since this store was opened."""
         now = _checked_info(self.folder / "dataset.json")
@@ -276,10 +304,23 @@ class FeatureStore:
 def _finish_replacement(folder: Path) -> None:
     """Put the files that `keep` wrote into place: dataset.json.next, written last, says that they are complete."""
     if (folder / f"dataset.json{NEXT}").exists():
-        for path in (folder / "items.parquet", *(folder / f"{name}.npy" for name in ARRAYS), folder / "dataset.json"):
+        arrays = [folder / f"{name}{kind}.npy" for name in ARRAYS for kind in ("", f".{UNSCALED}")]
+        for path in (folder / "items.parquet", *arrays, folder / "dataset.json"):
             if (new := path.with_name(path.name + NEXT)).exists():
                 (folder / "neighbours.npz").unlink(missing_ok=True)  # their rows are the old ones
                 new.replace(path)
+
+
+def _write_rows(array: np.ndarray, rows: np.ndarray, path: Path) -> tuple[tuple[int, ...], str]:
+    """Write these rows of `array` to `path`; their shape and digest."""
+    with written_beside(path) as partial:
+        shape = (len(rows), *array.shape[1:])
+        out = np.lib.format.open_memmap(partial, mode="w+", dtype=array.dtype, shape=shape)
+        reserve(partial)
+        for block in blocks(array, len(rows)):
+            out[block] = array[rows[block]]
+        out.flush()
+        return shape, digest(out)
 
 
 def refuse_to_overwrite(folder: Path) -> None:
@@ -308,6 +349,34 @@ def _checked_info(path: Path) -> dict:
     return info
 
 
+def creators_and_times(items: Items) -> list[str]:
+    """How far the splits share creators, and the span of times of each; nothing where neither is known."""
+    lines, train = [], set(items.user[items.rows("train")]) - {""}
+    for split in SPLITS:
+        rows, said = items.rows(split), []
+        if len(rows) and "user" in items.origin:
+            known = items.user[rows] != ""
+            creators = set(items.user[rows][known])
+            said.append(f"{len(creators)} creators of {known.sum()} of {len(rows)} videos")
+            if split != "train":
+                shared = np.isin(items.user[rows], list(train)) & known
+                said[-1] += f", {len(creators & train)} of them in train too, with {shared.sum()} videos here"
+        for name, what in (("time", "published"), ("label_time", "counted")):
+            times = getattr(items, name)[rows]
+            if len(rows) and name in items.origin:
+                known = times[~np.isnat(times)]
+                span = (
+                    f"{known.min().astype('M8[s]')} to {known.max().astype('M8[s]')}"
+                    if len(known)
+                    else "at no time known"
+                )
+                unknown = f" ({len(times) - len(known)} unknown)" if len(known) < len(times) else ""
+                said.append(f"{what} {span}{unknown}")
+        if said:
+            lines.append(f"{split}: {'; '.join(said)}")
+    return lines
+
+
 def describe(store: FeatureStore) -> str:
     """What `python -m dataloader.store` prints; reads every feature to count missing values."""
     items, info = store.items, store.info
@@ -331,13 +400,18 @@ def describe(store: FeatureStore) -> str:
         f"{int(np.isnan(items.popularity).any(axis=1).sum())} unknown counts, "
         f"{int(np.isnan(items.label).any(axis=1).sum())} items without a label"
     )
+    lines += creators_and_times(items)
     for name in ARRAYS:
         if name not in store.arrays:
             lines.append(f"{name}: none")
             continue
         array, source = store.arrays[name], info["arrays"][name]
         bad, rms, zero = scan(array)
-        origin = {key: value for key, value in source.items() if key not in ("shape", "dtype", "sha256", "statistics")}
+        origin = {
+            key: value
+            for key, value in source.items()
+            if key not in ("shape", "dtype", "sha256", "statistics", UNSCALED)
+        }
         lines.append(
             f"{name}: {' x '.join(map(str, array.shape))} {array.dtype}, {array.nbytes / 1e6:,.1f} MB, "
             f"root mean square {rms:.3g}, {int(zero.sum())} all-zero items, {int(bad.sum())} with NaN or infinity"

@@ -11,7 +11,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from dataloader.files import written_beside
-from engine.significance import Interval
+from engine.bootstrap import Interval
+from engine.metrics import METRICS
 
 matplotlib.rcParams["text.parse_math"] = False  # a $ in a name is a $
 BINS = 10  # of the error's course over popularity, with equally many videos each
@@ -65,7 +66,12 @@ def draw_training(path: Path, history: list[dict], metric: str) -> None:
 
 
 def draw_rows(
-    path: Path, rows: list[str], panels: dict[str, list[tuple[Interval, list[float] | None]]], title: str, made: str
+    path: Path,
+    rows: list[str],
+    panels: dict[str, list[tuple[Interval, list[float] | None]]],
+    title: str,
+    made: str,
+    drawn: str,
 ) -> None:
     """A line a row and a panel a metric: its 95 % interval, and a tick a seed; the first row is the reference.
 
@@ -85,11 +91,11 @@ def draw_rows(
                 axes.plot(seeds, [y + 0.24] * len(seeds), "|", color="0.35", markersize=5)
         if np.isfinite(values[0][0].value):
             axes.axvline(values[0][0].value, color="C1", linestyle=":", linewidth=1, zorder=0)
-        axes.set(xlabel=f"{metric} ({'larger' if metric == 'SRC' else 'smaller'} is better)")
+        axes.set(xlabel=f"{metric} ({'larger' if METRICS[metric].larger_is_better else 'smaller'} is better)")
         axes.grid(axis="x", color="0.92")
         axes.set_axisbelow(True)
     columns[0][0].set(yticks=range(len(rows)), yticklabels=rows, ylim=(len(rows) - 0.5, -0.5))
-    subtitle = "points: mean over seeds, ticks: seeds; lines: 95 % bootstrap over test items, each row by itself"
+    subtitle = f"points: mean over seeds, ticks: seeds; lines: 95 % bootstrap over test {drawn}, each row by itself"
     figure.suptitle(f"{title}\n{subtitle}", fontsize=9)
     _save(figure, path, made)
 

@@ -1,46 +1,101 @@
-"""nMSE, SRC, MAE and RMSE over a whole split, their bootstrap intervals, and the published means over batches."""
+"""nMSE, SRC, MAE and RMSE over a whole split, and the published means over batches.
+
+Every metric is a function of P predictions (P, n), truth (n,) and weights (n, R): how often each item is drawn in each
+of R resamples, so that one bootstrap (engine/bootstrap.py) takes any of them. With a column of ones it is the metric
+itself.
+"""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
-
-RESAMPLES = 1000
-CONFIDENCE = 0.95
 
 
-def nmse(prediction: np.ndarray, truth: np.ndarray) -> float:
-    """Mean squared error over the variance of the truth; 1 is what predicting the split's mean would give."""
-    variance = np.var(truth)
-    return float(np.mean((prediction - truth) ** 2) / variance) if variance > 0 else float("nan")
+def nmse(prediction: np.ndarray, truth: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Mean squared error over the variance of the truth; 1 is what predicting the split's mean would give.
+
+    NaN where the truth is constant.
+    """
+    shifted = truth - truth[0]  # so that equal labels have a variance of exactly 0
+    mean, square = _mean(np.stack([shifted, shifted**2]), weight)  # (R,) each
+    variance = square - mean**2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(variance > 1e-12 * square, _mean((prediction - truth) ** 2, weight) / variance, np.nan)
 
 
-def src(prediction: np.ndarray, truth: np.ndarray) -> float:
-    """Spearman's rank correlation; NaN where either side is constant."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", stats.ConstantInputWarning)
-        return float(stats.spearmanr(prediction, truth).statistic) if len(truth) > 1 else float("nan")
+def src(prediction: np.ndarray, truth: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Spearman's rank correlation, equal values sharing their mean rank; NaN where either side is constant."""
+    if len(truth) < 2:
+        return np.full((len(prediction), weight.shape[1]), np.nan)
+    other = _centred_ranks(truth, weight)  # (n, R)
+    weighed, found = weight * other, []
+    spread = np.einsum("nr,nr->r", weighed, other)  # (R,)
+    for one in prediction:
+        ranks = _centred_ranks(one, weight)  # (n, R)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            own = np.einsum("nr,nr->r", weight * ranks, ranks)
+            found.append(np.einsum("nr,nr->r", weighed, ranks) / np.sqrt(spread * own))
+    return np.array(found)
 
 
-def mae(prediction: np.ndarray, truth: np.ndarray) -> float:
-    return float(np.mean(np.abs(prediction - truth)))
+def mae(prediction: np.ndarray, truth: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    return _mean(np.abs(prediction - truth), weight)
 
 
-def rmse(prediction: np.ndarray, truth: np.ndarray) -> float:
-    return float(np.sqrt(np.mean((prediction - truth) ** 2)))
+def rmse(prediction: np.ndarray, truth: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    return np.sqrt(_mean((prediction - truth) ** 2, weight))
 
 
-METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {"nMSE": nmse, "SRC": src, "MAE": mae, "RMSE": rmse}
+def _mean(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """(P, n), (n, R) -> (P, R)"""
+    return values @ weight / weight.sum(axis=0)
+
+
+def _centred_ranks(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """(n,), (n, R) -> (n, R): the ranks in each resample, as if every item stood there as often as it was drawn."""
+    distinct, group = np.unique(values, return_inverse=True)  # (n,) places among the distinct values
+    count = weight[np.argsort(group, kind="stable")]
+    if len(distinct) < len(values):
+        starts = np.cumsum(np.bincount(group)) - np.bincount(group)
+        count = np.add.reduceat(count, starts, axis=0)  # (G, R)
+    rank = np.cumsum(count, axis=0)
+    rank -= count / 2
+    rank -= weight.sum(axis=0) / 2  # the mean of the ranks, without the half that both sides have
+    return rank[group]
+
+
+@dataclass(frozen=True)
+class Metric:
+    name: str
+    function: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]  # (P, n), (n,), (n, R) -> (P, R)
+    larger_is_better: bool = False
+
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("nMSE", nmse),
+        Metric("SRC", src, larger_is_better=True),
+        Metric("MAE", mae),
+        Metric("RMSE", rmse),
+    )
+}
 
 
 def measure(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     """Every metric over all n items: (n, label_dim) both; with several targets the mean over them."""
+    found = measure_resampled(prediction[None], truth, np.ones((len(truth), 1)))
+    return {name: float(value[0, 0]) for name, value in found.items()}
+
+
+def measure_resampled(prediction: np.ndarray, truth: np.ndarray, weight: np.ndarray) -> dict[str, np.ndarray]:
+    """The same for P predictions (P, n, label_dim) and R resamples at once: weight (n, R) -> (P, R) each."""
+    prediction, truth = prediction.astype(np.float64), truth.astype(np.float64)
     targets = range(truth.shape[1])
     return {
-        name: float(np.mean([metric(prediction[:, t], truth[:, t]) for t in targets]))
+        name: np.mean([metric.function(prediction[:, :, t], truth[:, t], weight) for t in targets], axis=0)
         for name, metric in METRICS.items()
     }
 
@@ -52,30 +107,6 @@ def batch_means(prediction: np.ndarray, truth: np.ndarray, batch_size: int) -> d
     return {name: float(np.mean([batch[name] for batch in batches])) for name in METRICS}
 
 
-def intervals(prediction: np.ndarray, truth: np.ndarray, seed: int) -> dict[str, tuple[float, float]]:
-    """95 % percentile bootstrap intervals over items, for one target: (n,) both."""
-    found = {}
-    for name, metric in METRICS.items():
-        if len(truth) < 2:
-            found[name] = (float("nan"), float("nan"))
-            continue
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-            result = stats.bootstrap(
-                (prediction, truth),
-                metric,
-                paired=True,
-                vectorized=False,
-                n_resamples=RESAMPLES,
-                confidence_level=CONFIDENCE,
-                method="percentile",
-                batch=50,
-                rng=np.random.default_rng(seed),
-            )
-        found[name] = (float(result.confidence_interval.low), float(result.confidence_interval.high))
-    return found
-
-
 def selection_score(measured: dict[str, float], names: list[str]) -> float:
-    """What chooses the epoch, smaller is better: the sum of the named metrics, SRC counted negative."""
-    return sum(-measured[name] if name == "SRC" else measured[name] for name in names)
+    """What chooses the epoch, smaller is better: the named metrics summed, negative where larger is better."""
+    return sum(-measured[name] if METRICS[name].larger_is_better else measured[name] for name in names)

@@ -1,87 +1,50 @@
-"""Is one method better than another, or is it the choice of test videos? Paired on the same test items.
-
-What is resampled are items, and every statistic is that of the tables: a metric of each seed's predictions, averaged
-over the seeds. Predictions are never averaged over seeds: that would judge an ensemble, which nobody trained and which
-flatters the methods that differ most from seed to seed.
-"""
+"""Do two rows' errors differ, or is it chance? Paired tests on the same test items, and Holm's correction."""
 
 from __future__ import annotations
-
-import warnings
-from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
-from engine.metrics import CONFIDENCE
-
-RESAMPLES = 2000
-BATCH = 50  # resamples at once
-TESTED = ("nMSE", "SRC", "MAE")
-LARGER_IS_BETTER = {"SRC"}
+FLIPS = 9999
+BATCH_BYTES = 64 << 20  # of flipped differences held at once
 
 
-@dataclass(frozen=True)
-class Interval:
-    value: float
-    low: float
-    high: float
+def paired_tests(
+    prediction: np.ndarray, others: list[np.ndarray], truth: np.ndarray, creators: np.ndarray | None, seed: int
+) -> list[tuple[float, bool]]:
+    """Against each of the others: two-sided p of the items' absolute errors, and whether `prediction` has the smaller.
 
-    @property
-    def excludes_zero(self) -> bool:
-        return self.low > 0 or self.high < 0
-
-
-@dataclass(frozen=True)
-class Resampled:
-    """TESTED metrics of every row, on the test items and on resamples of them: (rows, 3) and (rows, 3, RESAMPLES)."""
-
-    value: np.ndarray
-    draws: np.ndarray
-
-    def interval(self, row: int, metric: str) -> Interval:
-        """95 % percentile interval of one row's metric."""
-        m = TESTED.index(metric)
-        return _interval(self.value[row, m], self.draws[row, m])
-
-    def difference(self, row: int, other: int, metric: str) -> Interval:
-        """The same for metric(row) - metric(other), both on the same resamples: paired."""
-        m = TESTED.index(metric)
-        return _interval(self.value[row, m] - self.value[other, m], self.draws[row, m] - self.draws[other, m])
-
-
-def resample(predictions: list[np.ndarray], truth: np.ndarray, seed: int) -> Resampled:
-    """Bootstrap over items, the same for all rows: predictions (seeds, n, label_dim) of each, truth (n, label_dim).
-
-    Intervals say what another draw of test items would change; they hold the trained seeds fixed.
+    prediction, others (seeds, n, label_dim); truth (n, label_dim). An item's error is its mean over seeds and targets.
+    Sign flips of the creators' summed differences where creators (n,) are known, as their videos are not independent;
+    else Wilcoxon's signed ranks of the items. p is 1 where no item's error differs.
     """
-
-    def metrics(items: np.ndarray, axis: int = -1) -> np.ndarray:
-        """items (..., n) -> (rows, 3, ...)"""
-        return np.stack([_metrics(prediction, truth, items) for prediction in predictions])
-
-    items = np.arange(len(truth))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        found = stats.bootstrap(
-            (items,),
-            metrics,
-            vectorized=True,
-            n_resamples=RESAMPLES,
-            batch=BATCH,
-            method="percentile",
-            rng=np.random.default_rng(seed),
-        )
-    return Resampled(metrics(items), found.bootstrap_distribution)
+    error = absolute_error(prediction, truth)  # (n,)
+    differences = [error - absolute_error(other, truth) for other in others]
+    if creators is None:
+        return [wilcoxon(difference) for difference in differences]
+    summed = [np.bincount(creators, weights=difference) for difference in differences]
+    return sign_flips(np.array(summed), seed) if summed else []
 
 
-def wilcoxon(prediction: np.ndarray, other: np.ndarray, truth: np.ndarray) -> tuple[float, bool]:
-    """Two-sided signed-rank test on the items' absolute errors: p, and whether those of `prediction` rank smaller.
+def sign_flips(differences: np.ndarray, seed: int) -> list[tuple[float, bool]]:
+    """(tests, n) independent differences: p of a sum as far from 0, were each as likely to have the other sign."""
+    found = stats.permutation_test(
+        (differences,),
+        lambda flipped, axis: flipped.sum(axis=axis),
+        permutation_type="samples",  # of one sample: its signs
+        axis=-1,
+        vectorized=True,
+        n_resamples=FLIPS,
+        batch=max(1, BATCH_BYTES // (8 * differences.size)),
+        rng=np.random.default_rng(seed),
+    )
+    sums = differences.sum(axis=1)
+    p_values = np.where(differences.any(axis=1), np.minimum(found.pvalue, 1), 1)
+    return [(float(p), bool(total < 0)) for p, total in zip(p_values, sums, strict=True)]
 
-    prediction, other (seeds, n, label_dim); truth (n, label_dim). An item's error is its mean over seeds (and
-    targets). p is 1 where no item's error differs.
-    """
-    difference = absolute_error(prediction, truth) - absolute_error(other, truth)  # (n,)
+
+def wilcoxon(difference: np.ndarray) -> tuple[float, bool]:
+    """Two-sided signed-rank test of differences (n,): p, and whether the negative ones outrank the others."""
     ranked = difference[difference != 0]  # as scipy does: an item whose errors are equal has no rank
     if not len(ranked):
         return 1.0, False
@@ -100,29 +63,3 @@ def holm(p_values: list[float]) -> list[float]:
     factors = len(p_values) - np.arange(len(p_values))
     corrected = np.minimum(np.maximum.accumulate(np.asarray(p_values)[order] * factors), 1)
     return corrected[np.argsort(order, kind="stable")].tolist()
-
-
-def _metrics(prediction: np.ndarray, truth: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """prediction (seeds, n, label_dim), items (..., n) -> TESTED (3, ...): engine.metrics, many resamples at once."""
-    found = []
-    for t in range(truth.shape[1]):
-        y = truth[items, t]  # (..., n)
-        variance, ranks = y.var(axis=-1), _centred_ranks(y)
-        for p in (one_seed[items, t] for one_seed in prediction):
-            with np.errstate(divide="ignore", invalid="ignore"):  # NaN where a side is constant
-                nmse = ((p - y) ** 2).mean(axis=-1) / variance
-                other = _centred_ranks(p)
-                src = (ranks * other).sum(axis=-1) / np.sqrt((ranks**2).sum(axis=-1) * (other**2).sum(axis=-1))
-            found.append([nmse, src, np.abs(p - y).mean(axis=-1)])
-    return np.mean(found, axis=0)
-
-
-def _centred_ranks(values: np.ndarray) -> np.ndarray:
-    ranks = stats.rankdata(values, axis=-1)
-    return ranks - ranks.mean(axis=-1, keepdims=True)
-
-
-def _interval(value: float, draws: np.ndarray) -> Interval:
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(draws, [tail, 1 - tail])
-    return Interval(float(value), float(low), float(high))

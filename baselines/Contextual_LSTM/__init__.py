@@ -16,7 +16,8 @@ from model.layers import load_strictly
 class Contextual_LSTM(nn.Module):
     """The last states of an LSTM over the frames and of one over the text, a sequence of one step; two linear layers.
 
-    No activation stands between the two, as published. frame_num: any number will do.
+    No activation stands between the two, as published. frame_num: any number will do. --precision bf16 leaves the
+    LSTMs in float32 on a CPU.
     """
 
     def __init__(
@@ -35,8 +36,11 @@ class Contextual_LSTM(nn.Module):
         self.fc2 = nn.Linear(200, label_dim)
 
     def forward(self, batch) -> Tensor:
-        _, (textual, _) = self.lstm_text(batch.textual.unsqueeze(1))  # (1, B, hidden_size)
-        _, (visual, _) = self.lstm_visual(batch.visual)  # (1, B, hidden_size)
+        # On a CPU without bfloat16 units oneDNN has no recurrent network in bfloat16, and autocast would ask for one.
+        reduced = torch.is_autocast_enabled(batch.textual.device.type) and batch.textual.device.type != "cpu"
+        with torch.autocast(batch.textual.device.type, enabled=reduced):
+            _, (textual, _) = self.lstm_text(batch.textual.unsqueeze(1))  # (1, B, hidden_size)
+            _, (visual, _) = self.lstm_visual(batch.visual)  # (1, B, hidden_size)
         return self.fc2(self.fc1(torch.cat([textual[0], visual[0]], dim=1)))  # (B, label_dim)
 
     def load_published(self, weights: Mapping[str, Tensor | np.ndarray]) -> None:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from dataloader.console import InputError, Parser, add_dataset_flags, dataset_folder, run_script
-from dataloader.feature_files import load_features
+from dataloader.console import InputError, Parser, add_dataset_flags, dataset_folder, listed, run_script
+from dataloader.feature_files import has_ids, load_features
 from dataloader.hints import encoding_command
 from dataloader.items import Items
 from dataloader.NUS.dataset import FEATURE_FILES, LABELS, read_raw
+from dataloader.NUS.orders import TEXT, TRUTH, parse_orders
 from dataloader.scaling import add_normalise_flag, add_normalised, modes_by_array
 from dataloader.splits import published_split, time_split, user_split
 from dataloader.store import FeatureStore, refuse_to_overwrite
@@ -39,6 +40,14 @@ def build_parser() -> Parser:
         help="published: random 80/10/10 with the published seeds; user: a user's videos stay on one side; "
         "time: the newest videos are test",
     )
+    parser.add_argument(
+        "--order",
+        nargs="+",
+        default=[],
+        metavar="FILE=LIST",
+        help="whose lines those of a file are: as in ground_truth.txt=video_user or histogram_feature.npz=video_id; "
+        "decided by evidence, and said, if not given",
+    )
     add_normalise_flag(parser, default=["visual=standard+l2"])
     add_sequence_flags(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace a data set that is already there")
@@ -51,13 +60,20 @@ def main(args) -> None:
     modes = modes_by_array(args.normalise)
     if not args.overwrite and not args.videos:
         refuse_to_overwrite(folder)
-    raw = read_raw(args.raw, with_users=args.split_by == "user")
-    n = len(raw.video_id)
-    features = {
-        name: load_features(args.raw / file, name, raw.video_id)
-        for name, file in FEATURE_FILES.items()
-        if (args.raw / file).exists() and not args.videos
-    }
+    files = {} if args.videos else {k: file for k, file in FEATURE_FILES.items() if (args.raw / file).exists()}
+    orders = parse_orders(args.order, (TRUTH, TEXT, *files.values()))
+    raw = read_raw(args.raw, orders)
+    n, features, reasons = len(raw.video_id), {}, {}
+    for name, file in files.items():
+        features[name] = load_features(args.raw / file, name, raw.video_id, raw.orders[file].ids)
+        reasons[name] = raw.orders[file].reason
+        if has_ids(args.raw / file):
+            if file in orders:
+                raise InputError(f"--order {file}={orders[file]}: it names the ids of its rows itself; leave it out")
+            reasons[name] = "it names the ids of its rows"
+    if args.split_by == "user" and (raw.user == "").any():
+        unknown, file = raw.video_id[raw.user == ""], args.raw / "video_user.txt"
+        raise InputError(f"--split_by user: {len(unknown)} of {n} videos have no user in {file} ({listed(unknown)})")
     if args.videos and "normalise" not in args.typed:  # the default is for the release's histogram
         modes = dict.fromkeys(modes, "none")
     named = {setting.rpartition("=")[0] for setting in args.typed.get("normalise", [])}
@@ -73,11 +89,21 @@ def main(args) -> None:
         "user": lambda: user_split(raw.user),
         "time": lambda: time_split(raw.created),
     }
-    items = Items(raw.video_id, raw.text, counts, np.log2(counts + 1), splits[args.split_by]())
+    items = Items(
+        raw.video_id,
+        raw.text,
+        counts,
+        np.log2(counts + 1),
+        splits[args.split_by](),
+        user=raw.user,
+        time=raw.created,
+    )
     label = {"names": list(targets), "transform": "log2", "offset": 1, "split_by": args.split_by}
     store = FeatureStore.create_or_continue(folder, items, family="NUS", label=label, overwrite=args.overwrite)
+    for note in (*raw.notes, *(f"{files[name]}: {reason}" for name, reason in reasons.items())):
+        print(note)
     for name, array in features.items():
-        add_normalised(store, name, array, modes[name], source=FEATURE_FILES[name])
+        add_normalised(store, name, array, modes[name], source=FEATURE_FILES[name], order=reasons[name])
     run_sequence(store, args, modes)
     if set(features) == set(FEATURE_FILES):
         print(

@@ -1,0 +1,83 @@
+"""--folds: a data set in several splits, each a data set of its own, with all that is fitted on train fitted anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tqdm import tqdm
+
+from baselines.children import Children
+from dataloader.console import InputError
+from dataloader.files import read_json
+from dataloader.neighbours import Neighbours
+from dataloader.scaling import add_normalised
+from dataloader.splits import fold_splits
+from dataloader.store import FeatureStore
+
+OF = "fold_of"  # in dataset.json: what a fold was made of
+FROM_FILE = ("shape", "dtype", "sha256", "statistics", "unscaled", "normalise")  # of an array, known when it is written
+
+
+def make_folds(
+    store: FeatureStore, neighbours: Neighbours | None, place: Path, folds: int, by: str, children: Children
+) -> list[tuple[FeatureStore, Neighbours | None]]:
+    """`<place>/fold1` ...: the store in each split of `fold_splits`; those that are there already are taken."""
+    splits = fold_splits(store.items, folds, by)
+    origin = {"fingerprint": store.fingerprint, "by": by, "folds": folds}
+    if neighbours is not None:
+        origin |= {"neighbours": neighbours.digest(), "k": neighbours.k, "bank": neighbours.bank}
+    found = []
+    for number, split in enumerate(tqdm(splits, "folds", unit="fold", disable=None, leave=False), start=1):
+        folder = place / f"fold{number}"
+        if not _is_made(folder, origin | {"fold": number}, neighbours is not None):
+            _make(store, neighbours, folder, split, origin | {"fold": number}, children)
+        fold = FeatureStore.open(folder)
+        found.append((fold, Neighbours.read(fold) if neighbours is not None else None))
+    return found
+
+
+def in_words(store: FeatureStore, folds: int, by: str) -> str:
+    how = {
+        "creator": "a creator's videos on one side",
+        "time": "tested on what came after all that was trained on; the oldest block is never tested",
+        "random": "at random",
+    }[by]
+    return f"{folds} folds of {store.folder}, {how}"
+
+
+def _is_made(folder: Path, origin: dict, with_neighbours: bool) -> bool:
+    """Neighbours are written last, and a fold is made anew unless all of it is there."""
+    try:
+        made = read_json(folder / "dataset.json").get(OF) == origin
+        if made and with_neighbours:
+            Neighbours.read(FeatureStore.open(folder))
+    except (InputError, FileNotFoundError):
+        return False
+    return made
+
+
+def _make(store: FeatureStore, neighbours, folder: Path, split, origin: dict, children: Children) -> None:
+    label = store.info["label"] | {"split_by": f"{origin['by']}, fold {origin['fold']} of {origin['folds']}"}
+    items = store.items.with_split(split)
+    fold = FeatureStore.create(folder, items, family=store.family, label=label, overwrite=True)
+    output = folder / "output.txt"
+    for name, described in store.info["arrays"].items():
+        source = {key: value for key, value in described.items() if key not in FROM_FILE}
+        if described.get("source") == "features" and "made_of" in described:
+            continue  # made below, of the fold's own features and words
+        if "standard" in described.get("normalise", ""):
+            array = store.unscaled(name)
+            add_normalised(fold, name, array, described["normalise"], dtype=described["dtype"], **source)
+        else:
+            fold.adopt(name, store)
+    retrieval = store.info["arrays"].get("retrieval", {})
+    where = ["--dataset_path", str(folder.parent), "--dataset_id", folder.name]
+    if "retrieval" not in fold.arrays and retrieval:
+        words = ["--source", "features", "--normalise", retrieval["normalise"], "--dtype", retrieval["dtype"]]
+        for flag in ("visual_weight", "lexical_weight"):
+            words += [f"--{flag}", str(retrieval[flag])]
+        children.run(["feature_engineering/retrieval_engineering.py", *where, *words], output)
+    if neighbours is not None:
+        words = ["--num_of_retrieved_items", str(neighbours.k), "--bank", neighbours.bank]
+        children.run(["retriever.py", *where, *words], output)
+    FeatureStore.open(folder).note(**{OF: origin})

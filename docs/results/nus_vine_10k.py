@@ -1,0 +1,145 @@
+"""Make the figures of nus_vine_10k.md anew from the release: the data sets, the search on split valid, the tables.
+
+--part data      two data sets: <work>/data/published/NUS, and <work>/data/time/NUS
+--part vectors   the search for the weights of the retrieval vectors, by the neighbours' softmax labels
+--part preset    the search for the settings of MMRA's preset `recommended`, with the vectors of --part data
+--part tables    every method on the published split, with creators apart (5 folds), and by time; the ablation
+
+Both searches look at split valid alone, of the published split and of the five folds by creator, and rank by the mean of
+the two nMSE. They end with a table, and write it to <work>/vectors.csv and <work>/preset.csv. Everything goes on where
+it was stopped. Hours on two cores: data a minute, vectors 0.3, preset 1, tables 2.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from dataloader.console import InputError, Parser, run_script, whole_number
+
+ROOT = Path(__file__).resolve().parents[2]
+SPLITS = {"published": (), "time": ("--split_by", "time")}
+FOLDS = ("--folds", "5", "--folds_by", "creator")
+# (visual_weight, lexical_weight) of retrieval_engineering.py: the words first, then the frame beside the best of them
+VECTORS = [(0.2, 0.0), (0.2, 0.5), (0.2, 0.7), (0.2, 1.0), (0.2, 1.4), (0.2, 2.0)]
+VECTORS += [(0.0, 1.0), (0.1, 1.0), (0.3, 1.0), (0.4, 1.0), (0.7, 1.0), (1.0, 1.0)]
+RECOMMENDED = "MMRA recommended=MMRA --preset recommended"
+# what is varied around the preset, a setting at a time but for K and temperature, which belong together
+VARIED = [
+    *(
+        f"--num_of_retrieved_items {k} --similarity_temperature {t}"
+        for k in (10, 20, 50)
+        for t in (0.05, 0.08, 0.15, 0.3)
+    ),
+    *(f"--lr {lr}" for lr in (3e-4, 3e-3)),
+    "--optim Adam --lr 1e-4",
+    "--optim AdamW --lr 1e-4 --weight_decay 0.1",
+    *(f"--feature_dim {width}" for width in (64, 256)),
+    *(f"--weight_decay {decay}" for decay in (0.003, 0.03)),
+]
+
+
+def build_parser() -> Parser:
+    parser = Parser(description=__doc__.splitlines()[0])
+    parser.add_argument("--raw", type=Path, required=True, help="folder of the release")
+    parser.add_argument("--encoder", required=True, help="all-MiniLM-L6-v2: hub name or folder")
+    parser.add_argument("--work", type=Path, default="nus_vine_10k", help="folder for data sets and results")
+    parser.add_argument("--part", required=True, choices=("data", "vectors", "preset", "tables"), help="what to make")
+    parser.add_argument("--jobs", type=whole_number(1), default=2, help="trainings at a time")
+    return parser
+
+
+def main(args) -> None:
+    {"data": make_data, "vectors": search_vectors, "preset": search_preset, "tables": make_tables}[args.part](args)
+
+
+def make_data(args) -> None:
+    for name, flags in SPLITS.items():
+        if not (args.work / "data" / name / "NUS" / "neighbours.npz").exists():
+            make_features(args, name, flags)
+            make_neighbours(args, name)
+
+
+def make_features(args, name: str, flags: tuple[str, ...]) -> None:
+    where = place(args, name)
+    python("data/NUS/preprocess.py", "--raw", args.raw, *where, *flags, "--overwrite")
+    encoder = ("--encoder", args.encoder, "--normalise", "standard+l2", "--overwrite")
+    python("feature_engineering/textual_engineering.py", *where, *encoder)
+
+
+def make_neighbours(args, name: str, *weights) -> None:
+    where = place(args, name)
+    python("feature_engineering/retrieval_engineering.py", *where, "--source", "features", "--overwrite", *weights)
+    python("retriever.py", *where, "--num_of_retrieved_items", 50)
+
+
+def search_vectors(args) -> None:
+    if not (args.work / "data" / "vectors" / "NUS" / "textual.npy").exists():
+        make_features(args, "vectors", ())
+    lines = []
+    for visual, lexical in VECTORS:
+        save = args.work / "vectors" / f"visual_{visual:g}_words_{lexical:g}"
+        tables = [save / "NUS" / "table.csv", save / "NUS" / "creator_5" / "table.csv"]
+        if not all(table.exists() for table in tables):
+            make_neighbours(args, "vectors", "--visual_weight", visual, "--lexical_weight", lexical)
+            for folds in ((), FOLDS):
+                compare(args, "vectors", save, "--methods", *folds)
+        line = {"visual_weight": visual, "lexical_weight": lexical}
+        lines.append(line | found(tables, "neighbours' labels, softmax"))
+    show(lines, args.work / "vectors.csv")
+
+
+def search_preset(args) -> None:
+    rows = [RECOMMENDED, *(f"{flags.replace('--', '')}=MMRA --preset recommended {flags}" for flags in VARIED)]
+    save = args.work / "preset"
+    words = ["--methods", *(word for row in rows for word in ("--row", row)), "--reference", "MMRA recommended"]
+    compare(args, "published", save, *words, "--seeds", 2024)
+    compare(args, "published", save, *words, *FOLDS)
+    tables = [save / "NUS" / "table.csv", save / "NUS" / "creator_5" / "table.csv"]
+    names = [row.partition("=")[0] for row in rows]
+    show([{"settings": name} | found(tables, name) for name in names], args.work / "preset.csv")
+
+
+def make_tables(args) -> None:
+    recommended = ("--row", RECOMMENDED, "--reference", "MMRA recommended")
+    compare(args, "published", args.work / "tables", *recommended)
+    compare(args, "published", args.work / "tables", *recommended, *FOLDS)
+    compare(args, "time", args.work / "tables" / "time", *recommended)
+    for folds in ((), FOLDS):
+        compare(args, "published", args.work / "tables" / "ablation", "--methods", *recommended, "--ablation", *folds)
+
+
+def found(tables: list[Path], row: str) -> dict[str, float]:
+    """valid nMSE of a row on the published split and in the folds, and the mean of both, which ranks."""
+    published, apart = (pd.read_csv(table).set_index("row").loc[row, "valid_nMSE_mean"] for table in tables)
+    return {"published": published, "creators apart": apart, "mean": (published + apart) / 2}
+
+
+def show(lines: list[dict], path: Path) -> None:
+    table = pd.DataFrame(lines).sort_values("mean", kind="stable")
+    table.to_csv(path, index=False)
+    print(f"\nnMSE on split valid ({path})\n{table.to_string(index=False, float_format='%.4f')}")
+
+
+def place(args, name: str) -> tuple:
+    return ("--dataset_path", args.work / "data" / name, "--dataset_id", "NUS")
+
+
+def compare(args, name: str, save: Path, *words) -> None:
+    python("baselines/compare.py", *place(args, name), "--save", save, "--jobs", args.jobs, *words)
+
+
+def python(script: str, *words) -> None:
+    command = [sys.executable, os.path.relpath(ROOT / script), *map(str, words)]
+    print(f"\n$ {shlex.join(['python', *command[1:]])}", flush=True)
+    if code := subprocess.run(command).returncode:
+        raise InputError(f"{script} ended with exit code {code}; the same command goes on from here")
+
+
+if __name__ == "__main__":
+    run_script(build_parser(), main)
