@@ -10,10 +10,12 @@ import csv
 import json
 import sys
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -42,6 +44,10 @@ def build_parser() -> Parser:
     target.add_argument("--count_column", nargs="+", metavar="C", help="raw counts; label: log2(count + offset)")
     target.add_argument("--label_column", nargs="+", metavar="L", help="labels, to be trained on as they are")
     columns.add_argument("--log_offset", type=number(0), default=1.0, help="offset of --count_column; published: 0")
+    columns.add_argument("--user_column", metavar="U", help="who made the item: its creator's id or name")
+    times = "as ISO 8601, or as seconds, milliseconds or microseconds since 1970; without a zone taken as UTC"
+    columns.add_argument("--time_column", metavar="T", help=f"when the item was published, {times}")
+    columns.add_argument("--label_time_column", metavar="T", help="when its count was taken, in the same forms")
     columns.add_argument(
         "--split_column", metavar="S", help=f"{', '.join(SPLITS)}; the published random 80/10/10 split if not given"
     )
@@ -64,7 +70,8 @@ def main(args) -> None:
     if not args.overwrite and not args.videos:
         refuse_to_overwrite(folder)
     targets = args.count_column or args.label_column or []
-    wanted = [args.id_column, args.text_column, *targets, *filter(None, [args.split_column])]
+    origin = [args.user_column, args.time_column, args.label_time_column]
+    wanted = [args.id_column, args.text_column, *targets, *filter(None, [args.split_column, *origin])]
     found, columns = read_table(args.table, wanted)
     items, problems = make_items(args, found, columns, targets)
     arrays = load_arrays(files, items, modes, args.dtype, problems)
@@ -149,7 +156,8 @@ def read_table(path: Path, wanted: list[str]) -> tuple[list[str], dict[str, list
     if missing := [name for name in wanted if name not in found]:
         raise InputError(
             f"--table {path}: no column {', '.join(missing)} (found {', '.join(found) or 'none'}); "
-            "name yours with --id_column, --text_column, --count_column, --label_column, --split_column"
+            "name yours with --id_column, --text_column, --count_column, --label_column, --split_column, "
+            "--user_column, --time_column, --label_time_column"
         )
     if not columns[wanted[0]]:
         raise InputError(f"--table {path}: no items in it")
@@ -241,7 +249,13 @@ def make_items(args, found: list[str], columns: dict[str, list], targets: list[s
             label = np.log2(values + args.log_offset)
             label[~np.isfinite(label)] = np.nan  # of a count that is complained of as such
     split = split_of(args, columns, label, problems)
-    items = Items(ids, text, popularity, label, split)
+    made = {}
+    if args.user_column:
+        made["user"] = as_text(columns[args.user_column], args.user_column, problems)
+    for name, column in {"time": args.time_column, "label_time": args.label_time_column}.items():
+        if column:
+            made[name] = as_times(columns[column], column, ids, problems)
+    items = Items(ids, text, popularity, label, split, **made)
     problems += items.problems()
     if not targets and (split != "predict").any():
         problems = [
@@ -284,6 +298,47 @@ def as_numbers(values: list, column: str, ids: np.ndarray, problems: list[str]) 
         shown = listed(f"{ids[row]}: {str(values[row])[:40]!r}" for row in bad)
         problems.append(f"column {column}: {len(bad)} values are no finite number ({shown}); leave unknown ones empty")
     return out
+
+
+def as_times(values: list, column: str, ids: np.ndarray, problems: list[str]) -> np.ndarray:
+    """(N,) datetime64[us] in UTC, NaT where there is nothing; what is no time is a problem."""
+    out, bad = np.full(len(values), "NaT", "M8[us]"), []
+    for row, value in enumerate(values):
+        if value is None or value == "" or value != value:
+            continue
+        try:
+            out[row] = one_time(value)
+        except (TypeError, ValueError, OverflowError):
+            bad.append(row)
+    if bad:
+        shown = listed(f"{ids[row]}: {str(values[row])[:40]!r}" for row in bad)
+        problems.append(
+            f"column {column}: {len(bad)} values are no time ({shown}); expected 2024-05-31T18:00:00 or seconds"
+        )
+    return out
+
+
+def one_time(value: Any) -> np.datetime64:
+    """A number counts from 1970, in the unit that puts it between 1973 and 5138; ValueError for what is no time."""
+    if isinstance(value, str):
+        value = value.strip()
+        digits = value.replace(".", "", 1)
+        value = float(value) if digits.isascii() and digits.isdigit() and len(digits) > 8 else value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        for unit in (1, 1e3, 1e6):
+            if 1e8 <= value / unit < 1e11:
+                return np.datetime64(round(value / unit * 1e6), "us")
+        raise ValueError("neither seconds nor milliseconds nor microseconds")
+    if isinstance(value, str):
+        if not value[:1].isdigit():  # pandas knows "today" and "now"
+            raise ValueError("no time")
+        time = pd.to_datetime(value, format="ISO8601")
+    elif isinstance(value, date):  # a datetime is one too
+        time = pd.Timestamp(value)
+    else:
+        raise TypeError("no time")
+    time = time.tz_convert("UTC").tz_localize(None) if time.tzinfo else time
+    return time.to_datetime64().astype("M8[us]")
 
 
 def split_of(args, columns: dict[str, list], label: np.ndarray, problems: list[str]) -> np.ndarray:

@@ -14,7 +14,7 @@ import pytest
 
 # Two test processes on two cores: a thread each, or they wait for one another. What tests start inherits it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-pytest_plugins = ["tiny_encoders"]
+pytest_plugins = ["tiny_encoders", "comparing"]
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import re
 import shutil
@@ -11,78 +9,31 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from comparing import SMALL, contents
 from conftest import ROOT
-from scipy import stats
-from tiny import make_store
+from tiny import make_store, with_creators
 
-import engine.metrics
-import engine.significance
 from baselines import ablation, cells, children, report, trivial
 from baselines.cells import Row, Setting, changed
 from baselines.results import Result
 from baselines.tables import escaped, figure, marks, plain
 from baselines.verdicts import judge, sentence
-from dataloader.console import InputError
 from dataloader.neighbours import Neighbours
+from engine.bootstrap import resample
 from engine.metrics import METRICS, measure
-from engine.significance import TESTED, holm, resample, wilcoxon
 
-SMALL = "--feature_dim 8 --lr 1e-3 --epochs 2 --num_of_retrieved_items 5"
 ROWS = ("--methods", "MMRA", "--flags", f"MMRA: {SMALL}", "--row", f"K 2=MMRA {SMALL} --num_of_retrieved_items 2")
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     return make_store(tmp_path_factory.mktemp("data") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def compare(load_script):
-    """compare(store, save, *flags) in this process, its cells too: seconds instead of minutes; its exit code."""
-    script = load_script("baselines/compare.py")
-    scripts = {name: load_script(name) for name in ("train.py", "test.py")}
-
-    def wait(self, words, file) -> int:
-        printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):
-            code = exit_code(lambda: scripts[words[0]].main(scripts[words[0]].build_parser().parse_args(words[1:])))
-        file.write(printed.getvalue().encode() + (b"" if code in (0, 130) else f"error {code}\n".encode()))
-        return 0 if code == 0 else 2
-
-    def call(store, save, *flags):
-        where = ("--dataset_path", store.folder.parent, "--dataset_id", store.folder.name, "--save", save)
-        words = [str(word) for word in (*where, *flags)]
-        handler = signal.getsignal(signal.SIGTERM)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(children.Children, "_wait", wait)
-            patch.setattr(scripts["test.py"], "draw", lambda *_: None)  # a run's pictures have tests elsewhere
-            patch.setattr(engine.metrics, "RESAMPLES", 10)
-            patch.setattr(engine.significance, "RESAMPLES", 100)
-            try:
-                return exit_code(lambda: script.main(script.build_parser().parse_args(words)))
-            finally:
-                signal.signal(signal.SIGTERM, handler)
-
-    return call
-
-
-def exit_code(work) -> int | str:
-    try:
-        work()
-    except SystemExit as end:
-        return end.code
-    except InputError as error:
-        return str(error)
-    return 0
-
-
-def contents(folder: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 # ---- the table -----------------------------------------------------------------------------------
@@ -126,6 +77,10 @@ def test_files_and_their_content(compared, store):
     assert "| MMRA minus ... |" in text and "- **K 2**: " in text and "- **ridge on the features**: " in text
     table = pd.read_csv(place / "table.csv").set_index("row")
     assert list(table.index[:3]) == ["MMRA", "K 2", "broken"] and len(table) == 8
+    assert "| split valid | nMSE | SRC | MAE | RMSE |" in text
+    cells = pd.read_csv(place / "cells.csv")
+    valid = cells[cells["row"] == "K 2"]["valid_nMSE"].mean()
+    assert table.loc["K 2", "valid_nMSE_mean"] == pytest.approx(valid)
     assert (table["fingerprint"] == store.fingerprint).all()
     assert store.fingerprint.encode() in (place / "table.png").read_bytes()
     assert store.fingerprint in (place / "table.tex").read_text()
@@ -482,8 +437,8 @@ def test_neighbours_labels_by_hand(store):
         truth = label[store.rows("valid")]
         errors = {(k, t): np.mean((by_hand("valid", k, t) - truth) ** 2) for k in range(1, 7) for t in temperatures}
         best = min(errors, key=errors.get)
-        prediction, chosen = trivial.neighbour_labels(store, neighbours, temperatures)
-        np.testing.assert_allclose(prediction[:, 0], by_hand("test", *best), rtol=1e-5)
+        predict, chosen = trivial.neighbour_labels(store, neighbours, temperatures)
+        np.testing.assert_allclose(predict(store.rows("test"))[:, 0], by_hand("test", *best), rtol=1e-5)
         assert f"K = {best[0]}" in chosen and (best[1] is None or f"temperature {best[1]:g}" in chosen)
 
 
@@ -516,8 +471,8 @@ def test_ridge_by_hand(store, with_labels):
         found[alpha] = y[train].mean() + x @ np.linalg.solve(gram, x[train].T @ (y[train] - y[train].mean()))
     valid = store.rows("valid")
     best = min(found, key=lambda alpha: np.mean((found[alpha][valid] - y[valid]) ** 2))
-    prediction, chosen = trivial.ridge(store, neighbours)
-    np.testing.assert_allclose(prediction[:, 0], found[best][store.rows("test")], rtol=1e-4)
+    predict, chosen = trivial.ridge(store, neighbours)
+    np.testing.assert_allclose(predict(store.rows("test"))[:, 0], found[best][store.rows("test")], rtol=1e-4)
     assert chosen.startswith(f"alpha {best:g}") and ("; labels: K = " in chosen) == with_labels
 
 
@@ -531,78 +486,31 @@ def test_trivial_rows_with_several_targets_and_without_neighbours(tmp_path):
     )
 
 
-# ---- statistics --------------------------------------------------------------------------------------
+def test_the_creators_other_videos_by_hand(tmp_path):
+    """Shrunken means of each creator's labels in train, the shrinkage chosen on valid; else the mean of train."""
+    store = with_creators(make_store(tmp_path / "tiny", k=None), 12)
+    items, label = store.items, store.items.label[:, 0]
+    user = items.user.copy()
+    user[store.rows("test")[:2]] = ["", "nobody else"]
+    store.items = replace(items, user=user)
+    train, mean = store.rows("train"), label[store.rows("train")].mean()
 
+    def by_hand(row, m):
+        own = [label[other] for other in train if user[other] == user[row] != ""]
+        return (sum(own) + m * mean) / (len(own) + m) if own else mean
 
-@pytest.fixture(scope="module")
-def numbers():
-    """Truth (n, 2) and predictions of two rows, 3 and 1 seeds, the second with rounded (so: tied) predictions."""
-    rng = np.random.default_rng(0)
-    truth = rng.normal(size=(80, 2))
-    first = 0.6 * truth + 0.5 * rng.normal(size=(3, 80, 2))
-    return truth, first, np.round(0.4 * truth + 0.7 * rng.normal(size=(1, 80, 2)), 1)
-
-
-def test_resampled_values_are_the_tables(numbers):
-    truth, *rows = numbers
-    resampled = resample(rows, truth, 0)
-    for row, prediction in enumerate(rows):
-        measured = [measure(one, truth) for one in prediction]
-        for metric in TESTED:
-            expected = np.mean([one[metric] for one in measured])
-            assert resampled.interval(row, metric).value == pytest.approx(expected)
-
-
-def test_bootstrap_intervals_against_a_direct_computation(numbers):
-    truth, *rows = numbers
-    resampled = resample(rows, truth, 0)
-    rng = np.random.default_rng(1)
-    drawn = []
-    for _ in range(500):
-        items = rng.integers(0, len(truth), len(truth))
-        means = [pd.DataFrame([measure(one[items], truth[items]) for one in row]).mean() for row in rows[:2]]
-        drawn.append((means[0] - means[1])[list(TESTED)])
-    low, high = pd.DataFrame(drawn).quantile([0.025, 0.975]).to_numpy()
-    for m, metric in enumerate(TESTED):
-        found = resampled.difference(0, 1, metric)
-        assert (found.low, found.high) == pytest.approx((low[m], high[m]), abs=0.12 * (high[m] - low[m]))
-        assert found.low < found.value < found.high
-        reverse = resampled.difference(1, 0, metric)
-        assert (reverse.low, reverse.high) == pytest.approx((-found.high, -found.low))
-
-
-def test_a_constant_prediction_has_no_src(numbers):
-    truth, first, _ = numbers
-    resampled = resample([first, np.zeros((1, 80, 2))], truth, 0)
-    assert np.isnan(resampled.difference(0, 1, "SRC").value) and not resampled.difference(0, 1, "SRC").excludes_zero
-    assert np.isfinite(resampled.difference(0, 1, "nMSE").low)
-
-
-def test_wilcoxon_against_scipy(numbers):
-    truth, first, second = numbers
-    error = [np.abs(p - truth).mean(axis=(0, 2)) for p in (first, second)]
-    p, smaller = wilcoxon(first, second, truth)
-    assert p == pytest.approx(stats.wilcoxon(*error).pvalue)
-    assert smaller == bool(stats.wilcoxon(*error, alternative="less").pvalue < 0.5)
-    assert wilcoxon(second, first, truth) == (pytest.approx(p), not smaller)
-    assert wilcoxon(first, first, truth) == (1.0, False)
-
-
-def test_items_with_equal_errors_have_no_rank():
-    """Nine items tie; were they ranked too, the three larger errors would weigh more than the two smaller ones."""
-    difference = np.array([0.0] * 9 + [4, -5, 1, 4, -5])
-    truth, other = np.zeros((14, 1)), np.full((1, 14, 1), 10.0)
-    error = [np.abs(p).mean(axis=(0, 2)) for p in (other + difference[:, None], other)]
-    p, smaller = wilcoxon(other + difference[:, None], other, truth)
-    assert p == pytest.approx(stats.wilcoxon(*error).pvalue)
-    assert smaller and stats.wilcoxon(*error, alternative="less").pvalue < 0.5
-
-
-def test_holm_by_hand():
-    # ascending 0.01, 0.02, 0.03, 0.2: times 4, 3, 2, 1 gives 0.04, 0.06, 0.06, 0.2; never falling, never above 1
-    assert holm([0.03, 0.01, 0.2, 0.02]) == pytest.approx([0.06, 0.04, 0.2, 0.06])
-    assert holm([0.04, 0.03]) == pytest.approx([0.06, 0.06])
-    assert holm([0.9, 0.8]) == [1, 1] and holm([0.5]) == [0.5] and holm([]) == []
+    valid = store.rows("valid")
+    errors = {m: np.mean([(by_hand(row, m) - label[row]) ** 2 for row in valid]) for m in trivial.SHRINKAGES}
+    best = min(errors, key=errors.get)
+    predict, chosen = trivial.creator_means(store)
+    found = predict(store.rows("test"))[:, 0]
+    np.testing.assert_allclose(found, [by_hand(row, best) for row in store.rows("test")])
+    assert found[:2].tolist() == [mean, mean] and chosen == f"shrinkage {best:g}; 18 of 20 videos known"
+    assert list(trivial.trivial_rows(store, None)) == [
+        "mean of train",
+        "the creator's other videos",
+        "ridge on the features",
+    ]
 
 
 # ---- words and tables --------------------------------------------------------------------------------
@@ -614,7 +522,7 @@ def result(name: str, values: list[float], prediction=None, trivial: bool = Fals
         prediction = np.random.default_rng(len(name)).normal(size=(len(values), 4, 1))
     measured = [dict.fromkeys(METRICS, value) for value in values]
     method, seeds = "" if trivial else "MMRA", list(range(len(values)))
-    return Result(name, method, prediction, measured, seeds, [1.0] * len(values))
+    return Result(name, method, prediction, measured, measured, seeds)
 
 
 def test_best_and_second_with_ties():
@@ -650,12 +558,12 @@ def test_words_say_what_is_and_what_is_not_shown():
     truth = rng.normal(size=(300, 1))
     good, alike, bad = (truth + s * rng.normal(size=(1, 300, 1)) for s in (0.5, 0.5, 2))
     rows = [result(name, [0.5], prediction) for name, prediction in (("good", good), ("alike", alike), ("bad", bad))]
-    verdicts = judge(rows, resample([good, alike, bad], truth, 0), "good", truth)
+    verdicts = judge(rows, resample([good, alike, bad], truth, 0), "good", truth, None, 0)
     assert sentence(verdicts[0]).startswith("**alike**: for nMSE, SRC and MAE no difference is shown. That the items'")
     assert sentence(verdicts[1]) == (
         "**bad**: good is better in nMSE, SRC and MAE. good's absolute errors are the smaller ones (p < 0.001)."
     )
-    (_, reverse) = judge(rows[::-1], resample([bad, alike, good], truth, 0), "bad", truth)
+    (_, reverse) = judge(rows[::-1], resample([bad, alike, good], truth, 0), "bad", truth, None, 0)
     assert sentence(reverse).startswith(
         "**good**: bad is worse in nMSE, SRC and MAE. bad's absolute errors are the larger"
     )

@@ -154,6 +154,58 @@ def test_a_byte_order_mark_empty_lines_and_other_names(importing, tmp_path):
     assert importing(tmp_path / "t.jsonl", "--overwrite").items.text.tolist() == ["a", ""]
 
 
+TIMES = {
+    "2024-05-31T18:00:00": "2024-05-31T18:00:00",
+    " 2024-05-31 18:00 ": "2024-05-31T18:00:00",
+    "2024-05-31T18:00:00.25Z": "2024-05-31T18:00:00.25",
+    "2024-05-31T18:00:00+08:00": "2024-05-31T10:00:00",
+    "2024-05-31": "2024-05-31",
+    "1717178400": "2024-05-31T18:00:00",
+    "1717178400.5": "2024-05-31T18:00:00.5",
+    "1717178400000": "2024-05-31T18:00:00",
+    "1717178400000000": "2024-05-31T18:00:00",
+}
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_creators_and_times(importing, tmp_path, suffix):
+    columns = make_columns()
+    columns["by"] = ["anna", "", "bo", "anna"] * 3
+    columns["at"] = [*TIMES, "", "2024-05-31", "2024-05-31"]
+    columns["counted"] = ["2024-06-30T00:00:00Z"] * 12
+    table = write_table(tmp_path / f"t{suffix}", columns)
+    flags = ("--user_column", "by", "--time_column", "at", "--label_time_column", "counted")
+    items = importing(table, "--count_column", "count", *flags).items
+    assert items.user.tolist() == columns["by"] and items.origin == ("user", "time", "label_time")
+    np.testing.assert_array_equal(items.time[:9], np.array(list(TIMES.values()), "M8[us]"))
+    assert np.isnat(items.time[9]) and (items.label_time == np.datetime64("2024-06-30")).all()
+    stored = pq.read_table(tmp_path / "data" / "own" / "items.parquet")
+    assert stored.column("user").null_count == 3 and stored.column("time").null_count == 1
+    assert importing(table, "--count_column", "count", "--overwrite").items.origin == ()
+
+
+def test_times_as_parquet_and_json_have_them(importing, tmp_path):
+    columns = make_columns(11) | {"at": pa.array([1717178400] * 11, pa.timestamp("s", "UTC"))}
+    table = tmp_path / "t.parquet"
+    pq.write_table(pa.table(columns), table)
+    items = importing(table, "--count_column", "count", "--time_column", "at").items
+    assert (items.time == np.datetime64("2024-05-31T18:00:00")).all()
+    columns["at"] = [1717178400, 1717178400.0, None] * 3 + ["2024-05-31", None]
+    items = importing(write_table(tmp_path / "t.jsonl", columns), "--time_column", "at", "--overwrite").items
+    assert np.isnat(items.time).sum() == 4
+
+
+@pytest.mark.parametrize(
+    "value", ["today", "noon", "12:30", "31/05/2024", "0000-00-00", "2024-02-30", "3", "1e30", "inf"]
+)
+def test_what_is_no_time_is_named(importing, tmp_path, value):
+    columns = make_columns() | {"at": ["2024-05-31", value, *["2024-05-31"] * 10]}
+    table = write_table(tmp_path / "t.csv", columns)
+    with pytest.raises(InputError, match=r"column at: 1 values are no time \(001: "):
+        importing(table, "--count_column", "count", "--time_column", "at")
+    assert not (tmp_path / "data").exists()
+
+
 def test_a_long_field(importing, tmp_path):
     text = "a" * 300_000
     store = importing(write_table(tmp_path / "t.csv", {"item_id": ["1"], "text": [text]}))

@@ -1,4 +1,4 @@
-"""Metrics by hand, on numbers small enough to check on paper, and what intervals must hold."""
+"""Metrics by hand, on numbers small enough to check on paper."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from engine.metrics import METRICS, batch_means, intervals, measure, selection_score
+from engine.metrics import METRICS, batch_means, measure, selection_score
 
 TRUTH = np.array([[1.0], [2.0], [3.0], [6.0]])
 PREDICTION = np.array([[2.0], [1.0], [3.0], [4.0]])
@@ -45,24 +45,11 @@ def test_published_batch_means_move_with_the_batch_size():
     assert batch_means(prediction, truth, 32)["nMSE"] > measure(prediction, truth)["nMSE"]
 
 
-def test_intervals_hold_the_value_and_agree_with_the_closed_form():
-    rng = np.random.default_rng(1)
-    truth = rng.normal(size=800)
-    prediction = truth + rng.normal(size=800)
-    bounds = intervals(prediction, truth, seed=0)
-    for name, metric in METRICS.items():
-        low, high = bounds[name]
-        assert low < metric(prediction, truth) < high
-    error = np.abs(prediction - truth)
-    half = 1.96 * error.std() / np.sqrt(800)  # the normal interval of a mean
-    assert bounds["MAE"] == pytest.approx((error.mean() - half, error.mean() + half), abs=0.2 * half)
-    assert intervals(prediction, truth, seed=0) == bounds != intervals(prediction, truth, seed=1)
-
-
 def test_what_is_not_defined_is_nan_and_never_raises():
     constant = measure(np.ones((3, 1)), np.ones((3, 1)))
     assert np.isnan(constant["nMSE"]) and np.isnan(constant["SRC"]) and constant["MAE"] == 0
-    assert all(np.isnan(b).all() for b in intervals(np.ones(1), np.ones(1), seed=0).values())
+    assert np.isnan(measure(np.ones((1, 1)), np.ones((1, 1)))["SRC"])
+    assert np.isnan(measure(np.arange(3.0)[:, None], np.full((3, 1), 0.1))["nMSE"])  # 0.1 has no exact mean
 
 
 def test_selection():
@@ -75,4 +62,22 @@ def test_src_is_spearman_with_ties():
     rng = np.random.default_rng(2)
     a, b = rng.integers(0, 5, 60), rng.integers(0, 5, 60)
     expected = stats.pearsonr(stats.rankdata(a), stats.rankdata(b)).statistic
-    assert METRICS["SRC"](a, b) == pytest.approx(expected)
+    assert measure(a[:, None], b[:, None])["SRC"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_weights_are_repetitions(name):
+    """A resample's metric is that of its items written out, whatever is drawn how often, ties included."""
+    rng = np.random.default_rng(3)
+    truth, prediction = np.round(rng.normal(size=50), 1), np.round(rng.normal(size=(2, 50)), 1)
+    weight = rng.integers(0, 4, (50, 20))
+    found = METRICS[name].function(prediction, truth, weight.astype(float))
+    assert found.shape == (2, 20)
+    for r in range(20):
+        items = np.repeat(np.arange(50), weight[:, r])
+        for p in range(2):
+            expected = measure(prediction[p, items][:, None], truth[items][:, None])[name]
+            assert found[p, r] == pytest.approx(expected, rel=1e-9)
+    items = np.repeat(np.arange(50), weight[:, 0])
+    if name == "SRC":
+        assert found[0, 0] == pytest.approx(stats.spearmanr(prediction[0, items], truth[items]).statistic)

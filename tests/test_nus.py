@@ -22,18 +22,30 @@ CAPTIONS = [
 ]
 
 
+MOMENT = np.datetime64("2006-03-21T20:50:13.497", "ms")  # that ids count from
+
+
+def id_of(time: str, i: int) -> str:
+    """An id as the release has them: the time in it, in milliseconds, with something below."""
+    return str((int((np.datetime64(time, "ms") - MOMENT).astype(int) + 13 * i % 400) << 22) + i)
+
+
 class Release:
-    """An invented release of n videos, written to a folder; change a field before `write` to break it."""
+    """An invented release of n videos, written to a folder; change a field before `write` to break it.
+
+    Row i of every field is video i of video_id.txt. `lines`: which video stands in each line of the other text files.
+    """
 
     def __init__(self, folder, n=40):
         self.folder, self.n = folder, n
         generator = np.random.default_rng(0)
-        self.ids = [str(10**18 + 7 * i) for i in range(n)]
+        self.lines = list(range(n))
         self.texts = [CAPTIONS[i % len(CAPTIONS)] for i in range(n)]
         self.counts = generator.integers(0, 10**6, (n, 4))
         self.times = [
             f"2014-{1 + i % 12:02}-{1 + i % 28:02}T10:00:{i % 60:02}.000000" for i in generator.permutation(n)
         ]
+        self.ids = [id_of(time, i) for i, time in enumerate(self.times)]
         self.users = [f"user{i}" for i in generator.integers(0, n // 2, n)]
 
     def truth(self, row, with_id=False):
@@ -42,13 +54,14 @@ class Release:
         return "::::".join([self.ids[row], *fields] if with_id else fields)
 
     def write(self, with_id=False, order=None, users=True):
+        """order: that of ground_truth.txt alone, with its ids in it."""
         self.folder.mkdir(exist_ok=True)
         self.put("video_id.txt", self.ids)
-        self.put("video_text.txt", self.texts)
-        self.put("ground_truth.txt", [self.truth(row, with_id) for row in (range(self.n) if order is None else order)])
+        self.put("video_text.txt", [self.texts[row] for row in self.lines])
+        order = self.lines if order is None else order
+        self.put("ground_truth.txt", [self.truth(row, with_id) for row in order])
         if users:
-            pairs = [f"{video}::::{user}" for video, user in zip(self.ids, self.users, strict=True)]
-            self.put("video_user.txt", pairs[::-1])  # another order than the ids
+            self.put("video_user.txt", [f"{self.ids[row]}::::{self.users[row]}" for row in self.lines])
         return self
 
     def put(self, name, lines):
@@ -90,11 +103,157 @@ def test_captions_labels_and_the_published_split(release, importing, capsys):
     assert store.family == "NUS" and "splits: train 32, valid 4, test 4" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("shuffled", [False, True])
-def test_the_id_column_is_taken_where_it_is(release, importing, shuffled):
+def by_id(store) -> pd.DataFrame:
+    items = store.items
+    columns = {"text": items.text, "count": items.popularity[:, 0], "user": items.user, "time": items.time}
+    return pd.DataFrame(columns, index=items.item_id).sort_index()
+
+
+def truth_of(release) -> pd.DataFrame:
+    """What `by_id` must find, from the fields that the release was written from."""
+    times = np.array(release.times, "M8[us]")
+    columns = {"text": release.texts, "count": release.counts[:, 0].astype(float), "user": release.users, "time": times}
+    return pd.DataFrame(columns, index=np.array(release.ids, object)).sort_index()
+
+
+def test_the_id_column_is_taken_where_it_is(release, importing, capsys):
     plain = release.write() and importing()
-    release.write(with_id=True, order=np.random.default_rng(1).permutation(40) if shuffled else None)
+    release.write(with_id=True)
     assert importing("--overwrite").fingerprint == plain.fingerprint
+    assert "ground_truth.txt: each line names its id" in capsys.readouterr().out
+    release.lines = np.random.default_rng(1).permutation(40).tolist()  # neither list's order, as nothing else has it
+    release.write(with_id=True)
+    release.put(
+        "video_user.txt", [f"{video}::::{user}" for video, user in zip(release.ids, release.users, strict=True)]
+    )
+    pd.testing.assert_frame_equal(by_id(importing("--overwrite")), truth_of(release))
+
+
+# ---- two orders --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_orders(release):
+    """As the real release: text, counts, times and users in one order, video_id.txt and the histograms in another."""
+    release.lines = np.roll(np.arange(40).reshape(8, 5), 1, axis=1).ravel().tolist()
+    release.lines[:10] = range(10)  # where both agree
+    release.write()
+    histogram = np.arange(40, dtype="f4")[:, None] + np.linspace(0, 1, 5, dtype="f4")
+    np.savez(release.folder / "histogram_feature.npz", arr_0=histogram)
+    sentence = np.array(release.lines, "f4")[:, None] + np.zeros((40, 7), "f4")
+    np.savez(release.folder / "text_sentence2vec_feature.npz", arr_0=sentence)
+    return release
+
+
+def features_by_id(store) -> dict[str, tuple[float, float]]:
+    visual, textual = store.visual[:, 0, 0], store.textual[:, 0]
+    return {item: (float(v), float(t)) for item, v, t in zip(store.items.item_id, visual, textual, strict=True)}
+
+
+def test_two_orders_are_told_by_the_times(two_orders, importing, capsys):
+    store = importing("--normalise", "none")
+    pd.testing.assert_frame_equal(by_id(store), truth_of(two_orders))
+    assert features_by_id(store) == {video: (i, i) for i, video in enumerate(two_orders.ids)}
+    assert store.items.text.tolist() == [two_orders.texts[row] for row in two_orders.lines]  # rows stay as texts stand
+    out = capsys.readouterr().out
+    assert "ground_truth.txt: the order of video_user.txt (of the 30 lines where" in out
+    assert "video_text.txt: line by line as ground_truth.txt; nothing in the file says so" in out
+    assert "histogram_feature.npz: the order of video_id.txt; nothing in the file says so" in out
+    assert store.info["arrays"]["visual"]["order"].startswith("the order of video_id.txt")
+
+
+def test_the_other_order_is_told_too(two_orders, importing):
+    """ground_truth.txt, and so the texts, in the order of video_id.txt; users are found by their ids."""
+    two_orders.put("ground_truth.txt", [two_orders.truth(row) for row in range(40)])
+    two_orders.put("video_text.txt", two_orders.texts)
+    pd.testing.assert_frame_equal(by_id(importing()), truth_of(two_orders))
+
+
+def test_files_that_name_their_ids_need_no_order(two_orders, importing, capsys):
+    shuffled = np.random.default_rng(2).permutation(40)
+    ids = np.array(two_orders.ids)[shuffled]
+    np.savez(two_orders.folder / "histogram_feature.npz", arr_0=shuffled[:, None] * np.ones((1, 5), "f4"), ids=ids)
+    store = importing("--normalise", "none")
+    assert [v for v, _ in features_by_id(store).values()] == [float(row) for row in two_orders.lines]
+    assert "histogram_feature.npz: it names the ids of its rows" in capsys.readouterr().out
+    with pytest.raises(InputError, match=r"--order histogram_feature.npz=video_id: it names the ids"):
+        importing("--order", "histogram_feature.npz=video_id", "--overwrite")
+    two_orders.put("ground_truth.txt", [two_orders.truth(row, with_id=True) for row in two_orders.lines])
+    with pytest.raises(InputError, match=r"--order ground_truth.txt=video_id: its lines name their ids themselves"):
+        importing("--order", "ground_truth.txt=video_id", "--overwrite")
+
+
+def garble(release, rows, by="1000 s"):
+    number, unit = by.split()
+    release.times = [
+        str(np.datetime64(time) + np.timedelta64(int(number) * (1 + row % 3), unit)) if row in rows else time
+        for row, time in enumerate(release.times)
+    ]
+    release.put("ground_truth.txt", [release.truth(row) for row in release.lines])
+
+
+def test_garbled_times_are_refused_unless_order_says(two_orders, importing, tmp_path):
+    """All of them, so that nothing is told; and those of some lines, which then contradict the others."""
+    times = list(two_orders.times)
+    garble(two_orders, range(40), "7 h")
+    with pytest.raises(InputError, match=r"its created times do not tell whose lines they are .*--order ground_truth"):
+        importing()
+    two_orders.times = times
+    garble(two_orders, range(10, 22))
+    with pytest.raises(InputError, match=r"its created times contradict one another .*--order ground_truth.txt=video_"):
+        importing()
+    assert not (tmp_path / "data").exists()
+    store = importing("--order", "ground_truth.txt=video_user")
+    pd.testing.assert_frame_equal(by_id(store), truth_of(two_orders))
+
+
+def test_lines_that_speak_for_either_list_are_refused(two_orders, importing):
+    half = [*two_orders.lines[:25], *range(25, 40)]  # the last lines in the order of video_id.txt
+    two_orders.put("ground_truth.txt", [two_orders.truth(row) for row in half])
+    with pytest.raises(InputError, match=r"created times contradict one another .* of 15 agree.* of 15 with those"):
+        importing()
+
+
+def test_order_overrules(two_orders, importing):
+    store = importing("--normalise", "none", "--order", "histogram_feature.npz=video_user", "video_text.txt=video_id")
+    found = features_by_id(store)
+    assert [found[two_orders.ids[row]][0] for row in two_orders.lines] == list(range(40))
+    assert store.items.item_id.tolist() == two_orders.ids  # rows stand as texts
+    assert dict(zip(store.items.item_id, store.items.time, strict=True)) == dict(
+        zip(two_orders.ids, np.array(two_orders.times, "M8[us]"), strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("order", "message"),
+    [
+        ("video_text.txt", "--order video_text.txt: expected FILE=video_user or FILE=video_id, where FILE is one of"),
+        ("nothing.txt=video_id", "--order nothing.txt=video_id: expected"),
+        ("video_text.txt=alphabet", "--order video_text.txt=alphabet: expected"),
+    ],
+)
+def test_an_order_that_is_none(two_orders, importing, order, message):
+    with pytest.raises(InputError, match=message):
+        importing("--order", order)
+    with pytest.raises(InputError, match=r"video_text.txt is given two orders"):
+        importing("--order", "video_text.txt=video_id", "video_text.txt=video_user")
+
+
+def test_one_order_is_taken_unless_the_times_contradict_it(release, importing, capsys):
+    release.write(users=False)
+    importing()
+    assert "the only one there is (40 of 40 created times agree with the ids)" in capsys.readouterr().out
+    garble(release, range(40), "9 h")  # nothing to do with the ids
+    importing("--overwrite")
+    assert "its times tell nothing" in capsys.readouterr().out
+    release.lines = [*range(1, 10), 0, *range(10, 40)]  # another order, and no list that has it
+    release.times = Release(release.folder).times
+    release.write(users=False)
+    with pytest.raises(InputError, match=r"of 10 of 40 lines contradict the times in the ids .*no video_user.txt with"):
+        importing("--overwrite")
+    with pytest.raises(InputError, match=r"video_user.txt does not hold the ids of video_id.txt"):
+        importing("--order", "ground_truth.txt=video_user", "--overwrite")
+    importing("--order", "ground_truth.txt=video_id", "--overwrite")
 
 
 def test_windows_line_ends_and_a_byte_order_mark(release, importing):
@@ -132,8 +291,8 @@ def test_split_by_time_puts_the_newest_last(release, importing):
 
 def test_users_are_not_needed_for_the_other_splits(release, importing):
     release.write(users=False)
-    importing()
-    with pytest.raises(InputError, match=r"video_user.txt: no such file"):
+    assert importing().items.origin == ("time",)
+    with pytest.raises(InputError, match=r"--split_by user: 40 of 40 videos have no user in .*video_user.txt"):
         importing("--split_by", "user", "--overwrite")
 
 
@@ -167,7 +326,7 @@ BREAKAGES = {
     "no folder": (lambda r: r.folder.rename(r.folder.with_name("moved")), "no such folder"),
     "no ids": (lambda r: (r.folder / "video_id.txt").unlink(), "video_id.txt: no such file"),
     "empty ids": (lambda r: r.put("video_id.txt", []), "video_id.txt: empty"),
-    "duplicate ids": (lambda r: r.put("video_id.txt", [r.ids[1], *r.ids[1:]]), "video_id.txt: 1 duplicate ids (1000"),
+    "duplicate ids": (lambda r: r.put("video_id.txt", [r.ids[1], *r.ids[1:]]), "video_id.txt: 1 duplicate ids (1"),
     "no texts": (lambda r: (r.folder / "video_text.txt").unlink(), "video_text.txt: no such file"),
     "short texts": (lambda r: r.put("video_text.txt", r.texts[:-1]), "39 lines, but video_id.txt has 40"),
     "not utf-8": (lambda r: (r.folder / "video_text.txt").write_bytes(b"\xff\n" * 40), "video_text.txt: not UTF-8"),
@@ -211,14 +370,19 @@ def test_ids_in_the_truth_that_are_foreign_repeated_or_missing(release, importin
         importing()
 
 
-def test_users_that_are_missing_or_malformed(release, importing):
+def test_users_that_are_missing_or_malformed(release, importing, capsys):
     release.write()
     release.put("video_user.txt", [f"{video}::::u" for video in release.ids[1:]])
-    with pytest.raises(InputError, match=r"video_user.txt: no user for 1 videos"):
+    with pytest.raises(InputError, match=r"--split_by user: 1 of 40 videos have no user"):
         importing("--split_by", "user")
+    assert importing().items.user.tolist() == ["", *["u"] * 39]
+    assert "video_user.txt: no user for 1 of 40 videos" in capsys.readouterr().out
     release.put("video_user.txt", ["just one field"])
     with pytest.raises(InputError, match=r"video_user.txt line 1: found 'just one field'"):
-        importing("--split_by", "user")
+        importing("--overwrite")
+    release.put("video_user.txt", [f"{release.ids[0]}::::u", f"{release.ids[0]}::::w"])
+    with pytest.raises(InputError, match=r"video_user.txt line 2: video \d+ has user u further up, here w"):
+        importing("--overwrite")
 
 
 def test_features_that_do_not_fit(release, importing, tmp_path):
@@ -273,3 +437,13 @@ def test_the_real_videos(shared, preprocess, tmp_path):
     assert ((label[test] - mean) ** 2).mean() / label[test].var() == pytest.approx(1.003, abs=1e-3)
     assert np.abs(label[test] - mean).mean() == pytest.approx(2.169, abs=1e-3)
     assert 0.1 < (store.items.text == "").mean() < 0.2
+    # As the release's README found them: who made what, where ids and users are joined rightly.
+    items, train = store.items, store.rows("train")
+    known = np.isin(items.user[test], items.user[train])
+    assert known.sum() == 855 and len(set(items.user)) == 2573
+    mean_of = pd.Series(label[train]).groupby(items.user[train]).mean()
+    error = mean_of[items.user[test][known]].to_numpy() - label[test][known]
+    assert (error**2).mean() / label[test][known].var() == pytest.approx(0.10, abs=0.01)
+    held = np.array([int(video) >> 22 for video in items.item_id]) * np.timedelta64(1, "ms")
+    moment = items.time - held
+    assert np.ptp(moment) < np.timedelta64(2, "s")  # an id holds its time

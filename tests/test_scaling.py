@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from tiny import make_store
 
+from dataloader.console import InputError
 from dataloader.scaling import MODES, add_normalised
+from dataloader.store import FeatureStore
 
 
 def by_hand(array: np.ndarray, mode: str, train: np.ndarray) -> np.ndarray:
@@ -36,6 +38,23 @@ def test_modes_are_what_they_say(tmp_path, mode, dtype):
     assert kept["normalise"] == mode and ("statistics" in kept) is ("standard" in mode)
     if "standard" in mode:
         np.testing.assert_allclose(kept["statistics"]["mean"], array[train].reshape(-1, 5).mean(axis=0), rtol=1e-4)
+
+
+def test_what_was_scaled_is_kept_and_says_when_it_is_not_what_was_written(tmp_path):
+    store = make_store(tmp_path / "tiny", k=None)
+    array = np.random.default_rng(3).normal(3, 20, (len(store), 7))
+    add_normalised(store, "textual", array, "standard+l2", dtype="float16", overwrite=True)
+    np.testing.assert_array_equal(store.unscaled("textual"), array.astype("f4"))
+    rows = np.arange(len(store)) != 1
+    np.testing.assert_array_equal(store.keep(rows).unscaled("textual"), array[rows].astype("f4"))
+    np.save(store.folder / "textual.unscaled.npy", array[rows].astype("f4") + 1)
+    with pytest.raises(InputError, match=r"textual.unscaled.npy: .*are not those that were written; encode or import"):
+        FeatureStore.open(store.folder).unscaled("textual")
+    store = FeatureStore.open(store.folder)
+    add_normalised(store, "textual", array[rows], "l2", overwrite=True)
+    assert not (store.folder / "textual.unscaled.npy").exists()
+    with pytest.raises(InputError, match=r"were not kept by the version that made them"):
+        store.unscaled("textual")
 
 
 def test_a_mode_of_another_split_changes_nothing_in_train(tmp_path):

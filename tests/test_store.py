@@ -68,6 +68,57 @@ def test_float16_two_targets_and_items_without_label(tmp_path):
     assert "label likes" in describe(store) and "2 items without a label" in describe(store)
 
 
+def origin_of(n: int) -> dict[str, np.ndarray]:
+    times = np.datetime64("2020-01-01", "us") + np.arange(n) * np.timedelta64(1, "D")
+    times[1] = np.datetime64("NaT")
+    return {"user": np.array(["é", "", "b", "b", "é", "b"], object), "time": times, "label_time": times[::-1].copy()}
+
+
+def test_creators_and_times_are_kept_and_change_the_fingerprint(tmp_path):
+    plain, origin = make_items(), origin_of(6)
+    items = replace(plain, **origin)
+    make_store(tmp_path / "set", items)
+    read = FeatureStore.open(tmp_path / "set").items
+    for name, values in origin.items():
+        np.testing.assert_array_equal(getattr(read, name), values)
+    kept = FeatureStore.open(tmp_path / "set").keep(np.arange(6) != 2).items
+    assert kept.user.tolist() == ["é", "", "b", "é", "b"] and kept.time[2] == origin["time"][3]
+    digests = {items.digest(), plain.digest()}
+    for name, values in origin.items():
+        digests.add(replace(items, **{name: values[::-1].copy()}).digest())
+    digests.add(replace(items, user=np.array(["é", "b", "", "b", "é", "b"], object)).digest())
+    assert len(digests) == 6
+
+
+def test_a_data_set_of_before_these_columns_opens(tmp_path):
+    """items.parquet without them, and a digest that does not know them: what the version before wrote."""
+    assert make_items().digest() == "ca7c32d072fb609a6f164ae438ec4dae43fe48d1794020f1f9d6b4f30fa52d54"
+    make_store(tmp_path / "set")
+    path = tmp_path / "set" / "items.parquet"
+    assert pq.read_table(path).column_names == ["item_id", "text", "popularity", "label", "split"]
+    items = FeatureStore.open(tmp_path / "set").items
+    assert items.origin == () and set(items.user) == {""} and np.isnat(items.label_time).all()
+
+
+def test_a_column_of_origin_of_another_type_is_refused(tmp_path):
+    make_store(tmp_path / "set")
+    path = tmp_path / "set" / "items.parquet"
+    pq.write_table(pq.read_table(path).append_column("time", pa.array([1.5] * 6)), path)
+    with pytest.raises(InputError, match=r"items.parquet: a column has the wrong type \(time is double, expected"):
+        FeatureStore.open(tmp_path / "set")
+
+
+def test_describe_says_who_is_in_train_too_and_when(tmp_path):
+    origin = origin_of(6)
+    store = make_store(tmp_path / "set", replace(make_items(), **origin))
+    text = describe(store)
+    assert (
+        "train: 2 creators of 3 of 4 videos; published 2020-01-01T00:00:00 to 2020-01-04T00:00:00 (1 unknown)" in text
+    )
+    assert "valid: 1 creators of 1 of 1 videos, 1 of them in train too, with 1 videos here; published" in text
+    assert "counted 2020-01-06" not in describe(make_store(tmp_path / "set", make_items()))
+
+
 def test_describe_from_the_command_line(run, folder):
     done = run("-m", "dataloader.store", folder)
     assert (done.returncode, done.stderr) == (0, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,26 @@ from dataloader.store import FeatureStore
 from retriever import search
 
 SIZES = {"train": 60, "valid": 20, "test": 20, "predict": 4}
+
+
+def with_creators(store: FeatureStore, number: int, times: bool = False) -> FeatureStore:
+    """The same data set with its items made by `number` creators, at random, an hour apart, in another order."""
+    rng = np.random.default_rng(1)
+    made = {"user": np.array([f"user{i}" for i in rng.integers(0, number, len(store))], object)}
+    if times:
+        made["time"] = np.datetime64("2020-01-01") + rng.permutation(len(store)) * np.timedelta64(1, "h")
+    k = Neighbours.read(store).k if (store.folder / "neighbours.npz").exists() else None
+    arrays = {name: np.array(array) for name, array in store.arrays.items()}
+    items = replace(store.items, **made)
+    label = store.info["label"]
+    new = FeatureStore.create(store.folder, items, family=store.family, label=label, overwrite=True)
+    for name, array in arrays.items():
+        with new.add_array(name, array.shape, array.dtype.name) as out:
+            out[:] = array
+    if k is not None:
+        found = search(new.retrieval, new.rows("train"), k)
+        Neighbours(*found, k, "train", "tests", new.fingerprint).write(new)
+    return new
 
 
 def make_store(

@@ -3,11 +3,11 @@
 --part data      two data sets: <work>/data/published/NUS, and <work>/data/time/NUS
 --part vectors   the search for the weights of the retrieval vectors, by the neighbours' softmax labels
 --part preset    the search for the settings of MMRA's preset `recommended`, with the vectors of --part data
---part tables    every method on the published split, with creators apart (5 folds), and by time; the ablation
+--part tables    each method on the published split, with creators apart (5 folds) and by time, ablations
 
-Both searches look at split valid alone, of the published split and of the five folds by creator, and rank by the mean of
-the two nMSE. They end with a table, and write it to <work>/vectors.csv and <work>/preset.csv. Everything goes on where
-it was stopped. Hours on two cores: data a minute, vectors 0.3, preset 1, tables 2.
+Both searches look at split valid alone, of the published split and of the five folds by creator, and rank by the mean
+of the two nMSE. They end with a table, and write it to <work>/vectors.csv and <work>/preset.csv. Everything goes on
+where it was stopped. Hours on two cores: data a minute, vectors 0.3, preset 1, tables 2.
 """
 
 from __future__ import annotations

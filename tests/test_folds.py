@@ -1,0 +1,259 @@
+"""compare.py --folds: who is tested when, that nothing of a tested item is fitted, and figures over all folds."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from comparing import SMALL, contents
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny import make_store, with_creators
+
+from baselines.children import Children
+from baselines.folds import make_folds
+from dataloader.console import InputError
+from dataloader.items import Items
+from dataloader.neighbours import Neighbours
+from dataloader.scaling import add_normalised
+from dataloader.splits import FOLDS_BY, fold_splits
+from dataloader.store import FeatureStore
+from engine.metrics import measure
+from retriever import search
+
+NONE = Children(None)
+
+
+def items_of(users, times=None, predict=0) -> Items:
+    n = len(users)
+    split = np.array(["train"] * (n - predict) + ["predict"] * predict, object)
+    label = np.where(split == "predict", np.nan, 1.0)[:, None]
+    ids = np.array([str(i) for i in range(n)], object)
+    return Items(ids, ids, label, label, split, user=np.array(users, object), time=times)
+
+
+# ---- who is tested when --------------------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(2, 6), st.integers(0, 1000), st.sampled_from(FOLDS_BY), st.integers(0, 5))
+def test_folds_of_any_items(folds, seed, by, predict):
+    rng = np.random.default_rng(seed)
+    n = 60 + predict
+    users = np.array([f"u{i}" for i in rng.integers(0, 40, n)], object)
+    users[rng.random(n) < 0.2] = ""
+    times = np.datetime64("2020-01-01", "us") + rng.permutation(n) * np.timedelta64(1, "h")
+    times[rng.random(n) < 0.1] = np.datetime64("NaT")
+    items = items_of(users, times, predict)
+    splits = fold_splits(items, folds, by)
+    assert len(splits) == folds
+    usable = items.split != "predict"
+    if by == "time":
+        usable &= ~np.isnat(times)
+    tested = np.sum([split == "test" for split in splits], axis=0)
+    assert tested.max() == 1 and not tested[~usable].any()
+    for split in splits:
+        assert all((split == name).any() for name in ("train", "valid", "test"))
+        assert (split[~usable] == "predict").all()
+        sides = {name: set(users[split == name]) - {""} for name in ("train", "valid", "test")}
+        if by == "creator":  # no creator is on two sides
+            assert not (
+                sides["train"] & sides["test"] or sides["train"] & sides["valid"] or sides["valid"] & sides["test"]
+            )
+        if by == "time":
+            assert times[split == "train"].max() < times[split == "valid"].min()
+            assert times[split == "valid"].max() < times[split == "test"].min()
+        else:
+            assert (tested == usable).all() and not (split[usable] == "predict").any()
+        again = fold_splits(items, folds, by)
+    assert all((a == b).all() for a, b in zip(splits, again, strict=True))
+    if by == "time":  # an expanding window, whose first block is never tested
+        assert times[(tested == 0) & usable].max() < times[tested == 1].min()
+        assert [(split == "test").sum() for split in splits] == [usable.sum() // (folds + 1)] * folds
+
+
+@pytest.mark.parametrize(
+    ("by", "users", "message"),
+    [
+        ("creator", [""] * 30, "--folds_by creator: no creator of any item is known"),
+        ("time", ["a"] * 30, "--folds_by time: no time of any item is known"),
+        ("creator", ["a", "b", "c"] * 10, "--folds 5: 3 creators are too few, at least 10 are needed"),
+        ("random", ["a"] * 9, "--folds 5: 9 items are too few"),
+    ],
+)
+def test_what_cannot_be_folded(by, users, message):
+    with pytest.raises(InputError, match=message):
+        fold_splits(items_of(users), 5, by)
+
+
+# ---- a fold is a split assignment: all that is fitted on train is fitted anew ----------------------
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """Standardised features, vectors of them and the titles' words, neighbours; creators and times."""
+    folder = tmp_path_factory.mktemp("data") / "tiny"
+    store = with_creators(make_store(folder, k=None, sizes={"train": 60, "valid": 20, "test": 20}), 30, times=True)
+    words = np.array([f"{w} {v}" for w, v in np.random.default_rng(5).integers(0, 9, (len(store), 2))], object)
+    arrays = {name: np.array(array) * 3 + 1 for name, array in store.arrays.items()}
+    items = replace(store.items, text=words)
+    new = FeatureStore.create(folder, items, family="MicroLens", label=store.info["label"], overwrite=True)
+    add_normalised(new, "visual", arrays["visual"], "standard")
+    add_normalised(new, "textual", arrays["textual"], "standard+l2", dtype="float16", source="t.npy")
+    where = ["--dataset_path", str(folder.parent), "--dataset_id", folder.name]
+    NONE.run(["feature_engineering/retrieval_engineering.py", *where, "--source", "features"], folder / "output.txt")
+    new = FeatureStore.open(folder)
+    found = search(new.retrieval, new.rows("train"), 6)
+    Neighbours(*found, 6, "train", "tests", new.fingerprint).write(new)
+    return new
+
+
+@pytest.fixture(scope="module")
+def folds(store, tmp_path_factory):
+    place = tmp_path_factory.mktemp("folds")
+    return place, make_folds(store, Neighbours.read(store), place, 3, "creator", NONE)
+
+
+def test_a_fold_is_what_an_import_with_that_split_gives(store, folds, tmp_path):
+    """To the bit: normalisation, the words' weights, vectors and neighbours."""
+    _, made = folds
+    for (fold, neighbours), split in zip(made, fold_splits(store.items, 3, "creator"), strict=True):
+        folder = tmp_path / "own"
+        items = replace(store.items, split=split)
+        own = FeatureStore.create(folder, items, family="MicroLens", label=store.info["label"], overwrite=True)
+        for name, mode, dtype in (("visual", "standard", "float32"), ("textual", "standard+l2", "float16")):
+            add_normalised(own, name, np.array(store.unscaled(name)), mode, dtype=dtype)
+        where = ["--dataset_path", str(tmp_path), "--dataset_id", "own"]
+        NONE.run(["feature_engineering/retrieval_engineering.py", *where, "--source", "features"], tmp_path / "out.txt")
+        own = FeatureStore.open(folder)
+        for name in ("visual", "textual", "retrieval"):
+            np.testing.assert_array_equal(fold.arrays[name], own.arrays[name])
+            assert not np.array_equal(fold.arrays[name], store.arrays[name])
+        bank = fold.rows("train")
+        ids, similarity = search(own.retrieval, bank, 6)
+        np.testing.assert_array_equal(neighbours.ids, ids)
+        np.testing.assert_allclose(neighbours.similarity, similarity, atol=1e-6)
+        assert np.isin(neighbours.ids, bank).all()
+
+
+def test_a_tested_item_is_nowhere_in_what_is_fitted(store, folds, tmp_path):
+    """Other labels, other features and another title of a tested item change nothing of the others' features."""
+    (fold, _), *_ = folds[1]
+    row = fold.rows("test")[0]
+    arrays = {name: np.array(store.unscaled(name)) for name in ("visual", "textual")}
+    text = store.items.text.copy()
+    text[row] = "words that nobody else has"
+    for array in arrays.values():
+        array[row] = 1000
+    items = replace(store.items, text=text)
+    changed = FeatureStore.create(tmp_path / "tiny", items, family="MicroLens", label=store.info["label"])
+    add_normalised(changed, "visual", arrays["visual"], "standard")
+    add_normalised(changed, "textual", arrays["textual"], "standard+l2", dtype="float16", source="t.npy")
+    where = ["--dataset_path", str(tmp_path), "--dataset_id", "tiny"]
+    NONE.run(["feature_engineering/retrieval_engineering.py", *where, "--source", "features"], tmp_path / "out.txt")
+    (other, _), *_ = make_folds(FeatureStore.open(tmp_path / "tiny"), None, tmp_path / "folds", 3, "creator", NONE)
+    others = np.arange(len(store)) != row
+    for name in ("visual", "textual", "retrieval"):
+        np.testing.assert_array_equal(other.arrays[name][others], fold.arrays[name][others])
+
+
+def test_a_second_start_makes_nothing_anew_and_other_data_do(store, folds, capsys):
+    place, _ = folds
+    before = {path: path.stat().st_mtime_ns for path in place.rglob("*.npy")}
+    make_folds(store, Neighbours.read(store), place, 3, "creator", NONE)
+    assert {path: path.stat().st_mtime_ns for path in place.rglob("*.npy")} == before
+    (place / "fold2" / "neighbours.npz").unlink()  # as if it had been killed there
+    make_folds(store, Neighbours.read(store), place, 3, "creator", NONE)
+    changed = {path.parent.name for path in before if path.stat().st_mtime_ns != before[path]}
+    assert changed == {"fold2"}
+
+
+def test_features_that_need_no_train_are_shared(tmp_path):
+    store = with_creators(make_store(tmp_path / "tiny"), 30)
+    ((fold, _), *_) = make_folds(store, None, tmp_path / "folds", 2, "creator", NONE)
+    assert (fold.folder / "visual.npy").samefile(store.folder / "visual.npy")
+    assert fold.info["label"]["split_by"] == "creator, fold 1 of 2"
+
+
+# ---- the table -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", ["creator", "time"])
+def test_the_table_of_folds(store, tmp_path, compare, by, capsys):
+    words = ("--methods", "MMRA", "--flags", f"MMRA: {SMALL}", "--folds", 3, "--folds_by", by)
+    assert compare(store, tmp_path, *words) == 0
+    place = tmp_path / "tiny" / f"{by}_3"
+    table = pd.read_csv(place / "table.csv").set_index("row")
+    cells = pd.read_csv(place / "cells.csv")
+    assert cells["fold"].tolist() == ["fold 1", "fold 2", "fold 3"] and set(cells["seed"]) == {2024}
+    predictions = pd.concat([pd.read_csv(f"{run}/predictions.csv", dtype={"item_id": str}) for run in cells["run"]])
+    assert predictions["item_id"].is_unique and len(predictions) == (100 if by == "creator" else 75)
+    prediction, truth = predictions[["prediction"]].to_numpy(), predictions[["truth"]].to_numpy()
+    # pooled squared error over pooled variance, not a mean of the folds' nMSE
+    assert table.loc["MMRA", "nMSE_mean"] == pytest.approx(np.mean((prediction - truth) ** 2) / np.var(truth), rel=1e-5)
+    assert table.loc["MMRA", "nMSE_mean"] == pytest.approx(measure(prediction, truth)["nMSE"], rel=1e-5)
+    assert table.loc["MMRA", "valid_nMSE_mean"] == pytest.approx(cells["valid_nMSE"].mean())
+    text = (place / "table.md").read_text()
+    assert f"{len(predictions)} test items" in text and "of 3 folds of" in text and "all together" in text
+    assert "creators of the" in text and "sign flips" in text and "(videos [" in text
+    significance = pd.read_csv(place / "significance.csv")
+    assert set(significance["drawn"]) == {"creators"} and {"low_videos", "high_videos", "p"} <= set(significance)
+    if by == "creator":
+        mean, own = (table.loc[row, "nMSE_mean"] for row in ("mean of train", "the creator's other videos"))
+        assert mean == own  # every creator is new
+        trivial = pd.read_csv(place / "trivial" / "mean_of_train" / "predictions.csv", dtype={"item_id": str})
+        assert trivial["item_id"].tolist() == predictions["item_id"].tolist() and set(trivial["fold"]) == set(
+            cells["fold"]
+        )
+    before = contents(place / "fold1" / "cells")
+    capsys.readouterr()
+    assert compare(store, tmp_path, *words) == 0
+    assert contents(place / "fold1" / "cells") == before and "3 of 3 cells are finished" in capsys.readouterr().out
+
+
+def test_a_fold_that_fails_costs_its_row_alone(store, tmp_path, compare, capsys):
+    flags = f"MMRA: {SMALL}"
+    words = ("--methods", "MMRA", "--flags", flags, "--row", f"K 2=MMRA {SMALL} --num_of_retrieved_items 2")
+    words += ("--folds", 2, "--seeds", 1)
+    assert compare(store, tmp_path, *words) == 0
+    place = tmp_path / "tiny" / "creator_2"
+    (path,) = place.glob("fold2/cells/*num_of_retrieved_items=2*/seed1/*/predictions.csv")
+    table = pd.read_csv(path)
+    table.loc[3, "prediction"] = np.nan
+    table.to_csv(path, index=False, na_rep="nan")
+    capsys.readouterr()
+    assert compare(store, tmp_path, *words) == 1
+    assert "K 2, seed 1, fold 2: " in capsys.readouterr().err
+    table = pd.read_csv(place / "table.csv").set_index("row")
+    assert np.isnan(table.loc["K 2", "nMSE_mean"]) and table.loc["MMRA", "nMSE_mean"] > 0
+
+
+def test_trivial_rows_alone(store, tmp_path, compare):
+    assert compare(store, tmp_path, "--methods", "--folds", 2) == 0
+    table = pd.read_csv(tmp_path / "tiny" / "creator_2" / "table.csv")
+    assert set(table["method"]) == {"trivial"} and table["valid_nMSE_mean"].notna().all()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--folds_by", "time"), "--folds_by is for --folds, which is not given"),
+        (("--folds", "90"), "creators are too few"),
+        (("--methods", "--ablation"), "--reference MMRA: no such row"),
+    ],
+)
+def test_bad_flags(store, tmp_path, compare, flags, message):
+    assert message in compare(store, tmp_path / "save", "--methods", "MMRA", *flags)
+    assert not (tmp_path / "save").exists()
+
+
+def test_features_scaled_by_an_older_version_are_refused(store, tmp_path, compare):
+    other = make_store(tmp_path / "data" / "tiny")
+    info = json.loads((other.folder / "dataset.json").read_text())
+    info["arrays"]["visual"]["normalise"] = "standard"
+    (other.folder / "dataset.json").write_text(json.dumps(info))
+    found = compare(other, tmp_path / "save", "--methods", "MMRA", "--folds", 2)
+    assert "visual features before --normalise standard were not kept by the version that made them; encode or" in found
