@@ -17,10 +17,9 @@ from dataloader.console import InputError
 SMALL = "--feature_dim 8 --lr 1e-3 --epochs 2 --num_of_retrieved_items 5"
 
 
-@pytest.fixture(scope="module")
-def compare(load_script):
-    """compare(store, save, *flags) in this process, its cells too: seconds instead of minutes; its exit code."""
-    script = load_script("baselines/compare.py")
+@pytest.fixture(scope="session")
+def scripts_here(load_script):
+    """The scripts that compare.py starts, as modules, and what takes the place of Children._wait."""
     children_of = ("train.py", "test.py", "retriever.py", "feature_engineering/retrieval_engineering.py")
     scripts = {name: load_script(name) for name in children_of}
 
@@ -30,6 +29,24 @@ def compare(load_script):
             code = exit_code(lambda: scripts[words[0]].main(scripts[words[0]].build_parser().parse_args(words[1:])))
         file.write(printed.getvalue().encode() + (b"" if code in (0, 130) else f"error {code}\n".encode()))
         return 0 if code == 0 else 2
+
+    return scripts, wait
+
+
+@pytest.fixture(scope="session")
+def children_here(scripts_here):
+    """Children whose scripts run in this process."""
+
+    class Here(children.Children):
+        _wait = scripts_here[1]
+
+    return Here(None)
+
+
+@pytest.fixture(scope="module")
+def compare(load_script, scripts_here):
+    """compare(store, save, *flags) in this process, its cells too: seconds instead of minutes; its exit code."""
+    script, (scripts, wait) = load_script("baselines/compare.py"), scripts_here
 
     def call(store, save, *flags):
         where = ("--dataset_path", store.folder.parent, "--dataset_id", store.folder.name, "--save", save)

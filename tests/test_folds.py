@@ -24,8 +24,6 @@ from dataloader.store import FeatureStore
 from engine.metrics import measure
 from retriever import search
 
-NONE = Children(None)
-
 
 def items_of(users, times=None, predict=0) -> Items:
     n = len(users)
@@ -92,8 +90,14 @@ def test_what_cannot_be_folded(by, users, message):
 # ---- a fold is a split assignment: all that is fitted on train is fitted anew ----------------------
 
 
+def vectors_of_features(children_here, folder) -> None:
+    where = ["--dataset_path", str(folder.parent), "--dataset_id", folder.name]
+    script = "feature_engineering/retrieval_engineering.py"
+    children_here.run([script, *where, "--source", "features"], folder.parent / "output.txt")
+
+
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
+def store(tmp_path_factory, children_here):
     """Standardised features, vectors of them and the titles' words, neighbours; creators and times."""
     folder = tmp_path_factory.mktemp("data") / "tiny"
     store = with_creators(make_store(folder, k=None, sizes={"train": 60, "valid": 20, "test": 20}), 30, times=True)
@@ -104,7 +108,9 @@ def store(tmp_path_factory):
     add_normalised(new, "visual", arrays["visual"], "standard")
     add_normalised(new, "textual", arrays["textual"], "standard+l2", dtype="float16", source="t.npy")
     where = ["--dataset_path", str(folder.parent), "--dataset_id", folder.name]
-    NONE.run(["feature_engineering/retrieval_engineering.py", *where, "--source", "features"], folder / "output.txt")
+    children_here.run(
+        ["feature_engineering/retrieval_engineering.py", *where, "--source", "features"], folder / "output.txt"
+    )
     new = FeatureStore.open(folder)
     found = search(new.retrieval, new.rows("train"), 6)
     Neighbours(*found, 6, "train", "tests", new.fingerprint).write(new)
@@ -113,11 +119,12 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def folds(store, tmp_path_factory):
+    """From the shell, as users make them."""
     place = tmp_path_factory.mktemp("folds")
-    return place, make_folds(store, Neighbours.read(store), place, 3, "creator", NONE)
+    return place, make_folds(store, Neighbours.read(store), place, 3, "creator", Children(None))
 
 
-def test_a_fold_is_what_an_import_with_that_split_gives(store, folds, tmp_path):
+def test_a_fold_is_what_an_import_with_that_split_gives(store, folds, tmp_path, children_here):
     """To the bit: normalisation, the words' weights, vectors and neighbours."""
     _, made = folds
     for (fold, neighbours), split in zip(made, fold_splits(store.items, 3, "creator"), strict=True):
@@ -127,7 +134,9 @@ def test_a_fold_is_what_an_import_with_that_split_gives(store, folds, tmp_path):
         for name, mode, dtype in (("visual", "standard", "float32"), ("textual", "standard+l2", "float16")):
             add_normalised(own, name, np.array(store.unscaled(name)), mode, dtype=dtype)
         where = ["--dataset_path", str(tmp_path), "--dataset_id", "own"]
-        NONE.run(["feature_engineering/retrieval_engineering.py", *where, "--source", "features"], tmp_path / "out.txt")
+        children_here.run(
+            ["feature_engineering/retrieval_engineering.py", *where, "--source", "features"], tmp_path / "out.txt"
+        )
         own = FeatureStore.open(folder)
         for name in ("visual", "textual", "retrieval"):
             np.testing.assert_array_equal(fold.arrays[name], own.arrays[name])
@@ -139,7 +148,7 @@ def test_a_fold_is_what_an_import_with_that_split_gives(store, folds, tmp_path):
         assert np.isin(neighbours.ids, bank).all()
 
 
-def test_a_tested_item_is_nowhere_in_what_is_fitted(store, folds, tmp_path):
+def test_a_tested_item_is_nowhere_in_what_is_fitted(store, folds, tmp_path, children_here):
     """Other labels, other features and another title of a tested item change nothing of the others' features."""
     (fold, _), *_ = folds[1]
     row = fold.rows("test")[0]
@@ -153,27 +162,31 @@ def test_a_tested_item_is_nowhere_in_what_is_fitted(store, folds, tmp_path):
     add_normalised(changed, "visual", arrays["visual"], "standard")
     add_normalised(changed, "textual", arrays["textual"], "standard+l2", dtype="float16", source="t.npy")
     where = ["--dataset_path", str(tmp_path), "--dataset_id", "tiny"]
-    NONE.run(["feature_engineering/retrieval_engineering.py", *where, "--source", "features"], tmp_path / "out.txt")
-    (other, _), *_ = make_folds(FeatureStore.open(tmp_path / "tiny"), None, tmp_path / "folds", 3, "creator", NONE)
+    children_here.run(
+        ["feature_engineering/retrieval_engineering.py", *where, "--source", "features"], tmp_path / "out.txt"
+    )
+    (other, _), *_ = make_folds(
+        FeatureStore.open(tmp_path / "tiny"), None, tmp_path / "folds", 3, "creator", children_here
+    )
     others = np.arange(len(store)) != row
     for name in ("visual", "textual", "retrieval"):
         np.testing.assert_array_equal(other.arrays[name][others], fold.arrays[name][others])
 
 
-def test_a_second_start_makes_nothing_anew_and_other_data_do(store, folds, capsys):
+def test_a_second_start_makes_what_is_missing_alone(store, folds, children_here):
     place, _ = folds
     before = {path: path.stat().st_mtime_ns for path in place.rglob("*.npy")}
-    make_folds(store, Neighbours.read(store), place, 3, "creator", NONE)
+    make_folds(store, Neighbours.read(store), place, 3, "creator", children_here)
     assert {path: path.stat().st_mtime_ns for path in place.rglob("*.npy")} == before
     (place / "fold2" / "neighbours.npz").unlink()  # as if it had been killed there
-    make_folds(store, Neighbours.read(store), place, 3, "creator", NONE)
+    make_folds(store, Neighbours.read(store), place, 3, "creator", children_here)
     changed = {path.parent.name for path in before if path.stat().st_mtime_ns != before[path]}
     assert changed == {"fold2"}
 
 
-def test_features_that_need_no_train_are_shared(tmp_path):
+def test_features_that_need_no_train_are_shared(tmp_path, children_here):
     store = with_creators(make_store(tmp_path / "tiny"), 30)
-    ((fold, _), *_) = make_folds(store, None, tmp_path / "folds", 2, "creator", NONE)
+    ((fold, _), *_) = make_folds(store, None, tmp_path / "folds", 2, "creator", children_here)
     assert (fold.folder / "visual.npy").samefile(store.folder / "visual.npy")
     assert fold.info["label"]["split_by"] == "creator, fold 1 of 2"
 
