@@ -148,7 +148,7 @@ class Recipe:
         return {name: flag for flags in self.groups().values() for name, flag in flags.items()}
 
     def retrieves(self, settings: Mapping[str, Any]) -> bool:
-        return self.uses_retrieval and not settings["no_retrieval"]
+        return self.uses_retrieval and not settings.get("no_retrieval", False)
 
     def arguments(self, settings: Mapping[str, Any], dimensions: Mapping[str, int]) -> dict[str, Any]:
         """Flags and the data set's dimensions -> what the class is made with."""

@@ -20,7 +20,7 @@ from dataloader.files import read_json, without_nan, write_json, written_beside
 
 BEST, LAST = "best.safetensors", "last.pt"
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "transformers", "safetensors", "scikit-learn")
-PACKAGES += ("catboost", "lightgbm", "pytorch-tabnet")
+PACKAGES += ("catboost", "lightgbm", "pytorch-tabnet")  # of three baselines: absent where only others are run
 
 
 class Run:
@@ -134,6 +134,13 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
         raise InputError(f"{path}: truncated or not a safetensors file ({error})") from None
 
 
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
 def environment() -> dict:
     """What else it takes to repeat a run: versions, machine, commit."""
     root = Path(__file__).resolve().parent.parent
@@ -144,7 +151,7 @@ def environment() -> dict:
         commit = "unknown (no git checkout)"
     return {
         "versions": {"python": platform.python_version()}
-        | {package: importlib.metadata.version(package) for package in PACKAGES},
+        | {package: version for package in PACKAGES if (version := _version(package))},
         "commit": commit,
         "threads": torch.get_num_threads(),
         "processor": platform.processor() or platform.machine(),
