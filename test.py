@@ -166,7 +166,7 @@ def evaluate(split: Split, prediction: np.ndarray, args) -> dict:
     whole = measure(prediction, truth)
     data = {"dataset_id": split.store.dataset_id, "fingerprint": split.store.fingerprint}
     report = data | {"split": args.split, "n": len(split), "confidence": CONFIDENCE}
-    report |= {"creators": None if group is None else int(group.max()) + 1}
+    report |= {"creators": len(set(user) - {""})}
     if len(names) == 1:
         report["metrics"] = targets[names[0]]
     else:

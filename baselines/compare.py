@@ -2,7 +2,8 @@
 
 Every cell is a normal run of train.py and test.py; finished cells are skipped, interrupted ones continued, so the same
 command goes on where it stopped. --ablation adds MMRA with parts left out and its sensitivity to K, alpha, temperature
-and frames. Results are in <save>/<dataset_id>/: table.md, .csv, .tex and .png, significance.csv, cells.csv.
+and frames. Results are in <save>/<dataset_id>/, with --folds in its folder <by>_<N>/: table.md, .csv, .tex and .png,
+significance.csv, cells.csv.
 """
 
 from __future__ import annotations
@@ -20,16 +21,16 @@ import pandas as pd
 from baselines import METHODS, ablation
 from baselines.cells import Cell, Row, Setting, grouped, notes, run_cells
 from baselines.children import Children, Failed, sole_user
-from baselines.folds import in_words, make_folds
+from baselines.folds import check_folds, folds_in_words, make_folds
 from baselines.parser import parse_flags
 from baselines.report import Report
 from baselines.results import (
     Part,
     Result,
-    creators_of,
     trained_result,
     trivial_results,
     truth_of,
+    users_of,
     write_trivial_predictions,
 )
 from baselines.tables import Origin
@@ -46,7 +47,7 @@ from dataloader.console import (
 from dataloader.device import add_device_flag, pick_device
 from dataloader.files import require_writable
 from dataloader.neighbours import Neighbours
-from dataloader.splits import FOLDS_BY, fold_splits
+from dataloader.splits import FOLDS_BY
 from dataloader.store import FeatureStore
 from engine.run import environment
 
@@ -90,13 +91,13 @@ def build_parser() -> Parser:
         type=whole_number(2),
         metavar="N",
         help="instead of the data set's own split: test N parts of it in turn, each with all that is fitted on train "
-        "fitted anew; metrics are of all test items together",
+        "fitted anew; metrics are of all test items together. Each fold is a data set of its own, beside the results",
     )
     parser.add_argument(
         "--folds_by",
         choices=FOLDS_BY,
         help="creator: a creator's videos on one side (the default where creators are known); time: tested on what "
-        "came after all that was trained on, the oldest block never; random",
+        "came after all that was trained on, the oldest block never; random (the default where they are not)",
     )
     parser.add_argument("--reference", default="MMRA", metavar="ROW", help="the row that the others are tested against")
     parser.add_argument("--ablation", action="store_true", help="also ablate and vary the reference row, which is MMRA")
@@ -112,7 +113,7 @@ def build_parser() -> Parser:
 
 def main(args) -> None:
     rows = plan_rows(args)
-    device = pick_device(args.device)
+    pick_device(args.device)
     place = dataset_folder(argparse.Namespace(dataset_path=args.save, dataset_id=args.dataset_id))
     require_writable(place)
     store = FeatureStore.open(dataset_folder(args), need=("visual", "textual"))
@@ -125,30 +126,14 @@ def main(args) -> None:
     if args.ablation:
         keep_larger_table(place, rows)
     neighbours = Neighbours.read(store) if (store.folder / "neighbours.npz").exists() else None
-    threads = None if args.jobs == 1 else max(1, available_threads() // args.jobs)
+    if by:
+        check_folds(store, args.folds, by)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended from outside: the children end too
     try:
-        if by:  # refused before anything is written
-            fold_splits(store.items, args.folds, by)
         with sole_user(place) as locked:
-            found, where = [(store, neighbours)], (args.dataset_path, args.dataset_id)
-            if by:
-                found = make_folds(store, neighbours, place, args.folds, by, Children(None, locked))
-            parts = []
-            for number, (one, its_neighbours) in enumerate(found, start=1):
-                setting = Setting(
-                    place=place / f"fold{number}" if by else place,
-                    dataset_path=str(place) if by else where[0],
-                    dataset_id=f"fold{number}" if by else where[1],
-                    device=str(device),
-                    fingerprint=one.fingerprint,
-                    neighbours=its_neighbours.digest() if its_neighbours else None,
-                    threads=threads,
-                    fold=f"fold {number}" if by else "",
-                )
-                parts.append(Part(one, its_neighbours, setting))
-            truth, groups = truth_of(parts), creators_of(parts)
-            report = Report(place, truth, groups, origin_of(args, store, neighbours, len(truth), by))
+            parts = parts_of(args, store, neighbours, place, by, locked)
+            truth = truth_of(parts)
+            report = Report(place, truth, users_of(parts), origin_of(args, store, neighbours, len(truth), by))
             failures = Comparison(place, parts, args.seeds, args.jobs, report).run(rows, args.ablation, locked)
     except KeyboardInterrupt:
         print(f"\ninterrupted; what is finished is kept in {place}, and the same command continues", file=sys.stderr)
@@ -161,6 +146,34 @@ def main(args) -> None:
             file=sys.stderr,
         )
         sys.exit(1)
+
+
+def parts_of(
+    args, store: FeatureStore, neighbours: Neighbours | None, place: Path, by: str | None, locked: int | None
+) -> list[Part]:
+    """The data sets that every row is trained and tested on: the one that was named, or its folds in `place`."""
+    device = str(pick_device(args.device))
+    threads = None if args.jobs == 1 else max(1, available_threads() // args.jobs)
+    found = [(store, neighbours)]
+    if by:
+        found = make_folds(store, neighbours, place, args.folds, by, device, Children(None, locked))
+    return [
+        Part(
+            one,
+            its_neighbours,
+            Setting(
+                place=one.folder if by else place,
+                dataset_path=str(one.folder.parent),
+                dataset_id=one.folder.name,
+                device=device,
+                fingerprint=one.fingerprint,
+                neighbours=its_neighbours.digest() if its_neighbours else None,
+                threads=threads,
+                fold=f"fold {number}" if by else "",
+            ),
+        )
+        for number, (one, its_neighbours) in enumerate(found, start=1)
+    ]
 
 
 def check_splits(store: FeatureStore) -> None:
@@ -279,7 +292,7 @@ def origin_of(args, store: FeatureStore, neighbours: Neighbours | None, n: int, 
         else f"{neighbours.k} neighbours an item from bank {neighbours.bank} (digest {neighbours.digest()})",
         label=f"{', '.join(label['names'])} ({transform})",
         n=n,
-        folds=in_words(store, args.folds, by) if by else "",
+        folds=folds_in_words(store, args.folds, by) if by else "",
         seeds=args.seeds,
         environment=environment(),
     )
@@ -306,7 +319,7 @@ class Comparison:
         print(self.report.write_comparison([*results, *trivial]))
         if ablate:
             results += self.ablate(rows[0], results[0], locked)
-        failed = {(r.name, cell): reason for r in results for cell, reason in r.failures.items()}
+        failed = {(r.name, cell): reason for r in results for cell, reason in r.failed.items()}
         return [f"{name}, {cell}: {reason}" for (name, cell), reason in failed.items()]
 
     def results(self, rows: list[Row], locked: int | None) -> list[Result]:

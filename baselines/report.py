@@ -14,6 +14,7 @@ from baselines.results import Result, cells_table
 from baselines.tables import Origin, frame, markdown, plain, tex, valid_markdown
 from baselines.verdicts import TESTED, judge, verdicts_markdown, verdicts_table
 from dataloader.files import written_beside
+from dataloader.items import creators
 from engine.bootstrap import Resampled, resample
 from engine.figures import draw_rows, draw_sweeps
 
@@ -24,8 +25,13 @@ BOOTSTRAP_SEED = 2024
 class Report:
     place: Path
     truth: np.ndarray  # (n, label_dim) of all test items
-    creators: np.ndarray | None  # (n,) whose they are, as whole numbers
+    user: np.ndarray  # (n,) who made them, "" where unknown
     origin: Origin
+
+    @property
+    def creators(self) -> np.ndarray | None:
+        """(n,) whose they are, as whole numbers; None where no creator is known."""
+        return creators(self.user) if (self.user != "").any() else None
 
     # ---- the table -----------------------------------------------------------------------------
 
@@ -83,8 +89,7 @@ class Report:
             reason = "has no finished run" if done[0] is not results[0] else "is the only row that is finished"
             return f"Nothing: {plain(results[0].name)} {reason}.", nothing
         verdicts = judge(done, resampled, results[0].name, self.truth, self.creators, BOOTSTRAP_SEED)
-        number = None if self.creators is None else len(np.unique(self.creators))
-        return verdicts_markdown(verdicts, len(self.truth), number), verdicts_table(verdicts, self.origin.fingerprint)
+        return verdicts_markdown(verdicts, self.user), verdicts_table(verdicts, self.origin.fingerprint)
 
     def _draw(self, picture: str, results: list[Result], resampled: Resampled | None, title: str) -> None:
         if resampled is None:
@@ -189,5 +194,5 @@ def made_by(per_cell: pd.DataFrame) -> list[str]:
 
 def failures(results: list[Result]) -> list[str]:
     """A paragraph that names the cells that failed, and why; none where none did."""
-    lines = [f"- {plain(r.name)}, {cell}: {plain(reason)}" for r in results for cell, reason in r.failures.items()]
+    lines = [f"- {plain(r.name)}, {cell}: {plain(reason)}" for r in results for cell, reason in r.failed.items()]
     return ["Failed, and tried again by the same command:\n\n" + "\n".join(lines)] if lines else []

@@ -12,7 +12,6 @@ from baselines.cells import Outcome, Row, Setting, recorded
 from baselines.trivial import trivial_rows
 from dataloader.console import InputError
 from dataloader.files import written_beside
-from dataloader.items import creators
 from dataloader.neighbours import Neighbours
 from dataloader.store import FeatureStore
 from engine.estimator import VALID
@@ -38,10 +37,9 @@ def truth_of(parts: list[Part]) -> np.ndarray:
     return np.concatenate([part.store.items.label[part.test] for part in parts])
 
 
-def creators_of(parts: list[Part]) -> np.ndarray | None:
-    """(n,) which creator each of them is of; None where no creator is known."""
-    users = np.concatenate([part.store.items.user[part.test] for part in parts])
-    return creators(users) if (users != "").any() else None
+def users_of(parts: list[Part]) -> np.ndarray:
+    """(n,) who made each of them, "" where unknown."""
+    return np.concatenate([part.store.items.user[part.test] for part in parts])
 
 
 @dataclass(frozen=True)
@@ -68,9 +66,14 @@ class Result:
     seeds: list[int]
     cells: list[Done] = field(default_factory=list)
     command: str = ""
-    failures: dict[str, str] = field(default_factory=dict)  # `seed 1, fold 2` -> reason
+    failures: dict[tuple[int, str], str] = field(default_factory=dict)  # seed and fold -> reason
     chosen: str = ""  # a trivial row's
     train_seconds: float = float("nan")  # mean of the cells
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """`seed 1, fold 2` -> reason"""
+        return {f"seed {seed}{', ' * bool(fold)}{fold}": reason for (seed, fold), reason in self.failures.items()}
 
     @property
     def trivial(self) -> bool:
@@ -117,8 +120,7 @@ def trained_result(parts: list[Part], row: Row, seeds: list[int], outcomes: dict
                     continue
                 except InputError as error:
                     outcome = Outcome(failure=str(error))
-            fold = f", {part.setting.fold}" if part.setting.fold else ""
-            failures[f"seed {seed}{fold}"] = outcome.failure
+            failures[seed, part.setting.fold] = outcome.failure
         if len(found) == len(parts):
             predictions[seed] = np.concatenate(found)
     cells = [recorded(one.run / "cell.json") for one in done]
@@ -215,10 +217,9 @@ def cells_table(results: list[Result]) -> pd.DataFrame:
             how = {"commit": environment.get("commit"), "threads": environment.get("threads")}
             how["device"] = recorded(one.run / "cell.json").get("device")
             lines.append(line | {"train_seconds": one.seconds, "run": str(one.run)} | how)
-        lines += [
-            {"row": result.name, "method": result.method, "seed": cell.split()[1].rstrip(","), "failure": reason}
-            for cell, reason in result.failures.items()
-        ]
+        for (seed, fold), reason in result.failures.items():
+            line = {"row": result.name, "method": result.method, "seed": seed} | ({"fold": fold} if fold else {})
+            lines.append(line | {"failure": reason})
     return pd.DataFrame(lines, columns=None if lines else ["row", "method", "seed"])
 
 

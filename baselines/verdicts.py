@@ -83,14 +83,14 @@ def verdicts_table(verdicts: list[Verdict], fingerprint: str) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def verdicts_markdown(verdicts: list[Verdict], n: int, creators: int | None) -> str:
+def verdicts_markdown(verdicts: list[Verdict], user: np.ndarray) -> str:
     """The differences as a table, a sentence a row, and how to read them."""
     name = plain(verdicts[0].reference.name)
     lines = [f"| {name} minus ... | {' | '.join(TESTED)} | p | p (Holm) |", "|---|" + "---|" * (len(TESTED) + 2)]
     for v in verdicts:
         cells = [difference_in_words(v.differences[metric]) for metric in TESTED]
         lines.append(f"| {plain(v.other.name)} | {' | '.join(cells)} | {p_in_words(v.p)} | {p_in_words(v.p_holm)} |")
-    lines += ["", *(f"- {sentence(v)}" for v in verdicts), "", explanation(name, n, creators, len(verdicts))]
+    lines += ["", *(f"- {sentence(v)}" for v in verdicts), "", explanation(name, user, len(verdicts))]
     return "\n".join(lines)
 
 
@@ -121,12 +121,15 @@ def errors_in_words(v: Verdict) -> str:
     return f"{plain(v.reference.name)}'s absolute errors are the {which} ones (p {p_in_words(v.p_holm, True)})."
 
 
-def explanation(name: str, n: int, creators: int | None, tests: int) -> str:
-    if creators is None:
+def explanation(name: str, user: np.ndarray, tests: int) -> str:
+    n, known = len(user), set(user) - {""}
+    if not known:
         drawn, test = f"the {n} test items", "Wilcoxon signed-rank tests on the items' absolute errors"
         last = "Wilcoxon weighs every item by its rank and the MAE by its size, so the two can disagree."
     else:
-        drawn = f"the {creators} creators of the {n} test items, each with all its items"
+        unknown = int((user == "").sum())
+        alone = f"; {unknown} items of unknown creators are drawn one by one" if unknown else ""
+        drawn = f"the {len(known)} creators of the {n} test items, each with all its items{alone}"
         test = f"tests by {FLIPS} sign flips of the creators' summed differences of absolute errors"
         last = (
             "Videos of a creator fare alike: drawn one by one, as behind the word videos, they give intervals that are "

@@ -223,7 +223,14 @@ def read_parquet(path: Path, wanted: list[str]) -> tuple[list[str], dict[str, li
         raise
     except (pa.ArrowException, ValueError, OSError) as error:
         raise InputError(f"--table {path}: truncated or not a Parquet file ({error})") from None
-    return found, {name: table.column(name).to_pylist() for name in wanted if found.count(name) == 1}
+    columns = {}
+    for name in wanted:
+        if found.count(name) == 1:
+            try:
+                columns[name] = table.column(name).to_pylist()
+            except Exception as error:  # of Python's dates and of time zones: each library has its own
+                raise InputError(f"--table {path}: column {name}: its values cannot be read ({error})") from None
+    return found, columns
 
 
 # ---- its columns -> items ------------------------------------------------------------------------
@@ -268,7 +275,7 @@ def make_items(args, found: list[str], columns: dict[str, list], targets: list[s
 def as_text(values: list, column: str, problems: list[str], numbers_too: bool = False) -> np.ndarray:
     """(N,) str, None as ""; ids may be whole numbers, but not floats, which have lost digits already."""
     kinds = (str, int, float) if numbers_too else (str, int)
-    if bad := [v for v in values if v is not None and (isinstance(v, bool) or not isinstance(v, kinds))]:
+    if bad := [v for v in values if v is not None and v == v and (isinstance(v, bool) or not isinstance(v, kinds))]:
         kind = type(bad[0]).__name__
         problems.append(f"column {column}: {len(bad)} values of type {kind} ({listed(bad)}); write them as text")
     texts = np.array(["" if value is None or value != value else str(value) for value in values], object)
@@ -304,7 +311,7 @@ def as_times(values: list, column: str, ids: np.ndarray, problems: list[str]) ->
     """(N,) datetime64[us] in UTC, NaT where there is nothing; what is no time is a problem."""
     out, bad = np.full(len(values), "NaT", "M8[us]"), []
     for row, value in enumerate(values):
-        if value is None or value == "" or value != value:
+        if value is None or value != value or (isinstance(value, str) and not value.strip()):
             continue
         try:
             out[row] = one_time(value)
@@ -313,24 +320,25 @@ def as_times(values: list, column: str, ids: np.ndarray, problems: list[str]) ->
     if bad:
         shown = listed(f"{ids[row]}: {str(values[row])[:40]!r}" for row in bad)
         problems.append(
-            f"column {column}: {len(bad)} values are no time ({shown}); expected 2024-05-31T18:00:00 or seconds"
+            f"column {column}: {len(bad)} values are no time ({shown}); expected one like 2024-05-31T18:00:00, "
+            "or seconds, milliseconds or microseconds since 1970"
         )
     return out
 
 
 def one_time(value: Any) -> np.datetime64:
-    """A number counts from 1970, in the unit that puts it between 1973 and 5138; ValueError for what is no time."""
+    """A number counts from 1970, in the unit that puts it between 1995 and 2100; ValueError for what is no time."""
     if isinstance(value, str):
         value = value.strip()
         digits = value.replace(".", "", 1)
         value = float(value) if digits.isascii() and digits.isdigit() and len(digits) > 8 else value
     if isinstance(value, int | float) and not isinstance(value, bool):
         for unit in (1, 1e3, 1e6):
-            if 1e8 <= value / unit < 1e11:
+            if 7.9e8 <= value / unit < 4.1e9:
                 return np.datetime64(round(value / unit * 1e6), "us")
-        raise ValueError("neither seconds nor milliseconds nor microseconds")
+        raise ValueError("neither seconds nor milliseconds nor microseconds of these years")
     if isinstance(value, str):
-        if not value[:1].isdigit():  # pandas knows "today" and "now"
+        if not value[:1].isdigit() or len(value) < 8:  # pandas knows "today" and "now", and takes a year for a time
             raise ValueError("no time")
         time = pd.to_datetime(value, format="ISO8601")
     elif isinstance(value, date):  # a datetime is one too

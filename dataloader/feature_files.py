@@ -24,7 +24,7 @@ def load_features(path: Path, name: str, item_ids: np.ndarray, order: np.ndarray
     InputError on anything that is not finite numbers of that shape, all problems in one message.
     """
     array, ids = _read(Path(path))
-    if ids is None and order is not None and len(array) == len(order):
+    if ids is None and order is not None and array.ndim and len(array) == len(order):
         ids = order.tolist()
     problems = []
     if array.dtype.kind not in "fiu":

@@ -18,6 +18,7 @@ def written_beside(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to; rename it into place when the block ends well, else remove it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
+    partial.unlink(missing_ok=True)  # of a killed process; it may be a second name of a file that is in use elsewhere
     try:
         yield partial
         with partial.open("rb") as file:

@@ -55,15 +55,27 @@ def check_normalised(file: str, array: np.ndarray, mode: str, dtype: str, items:
 
 
 def add_normalised(
-    store: FeatureStore, name: str, array: np.ndarray, mode: str, *, dtype="float32", overwrite=False, **source
+    store: FeatureStore,
+    name: str,
+    array: np.ndarray,
+    mode: str,
+    *,
+    dtype: str = "float32",
+    overwrite: bool = False,
+    keep_unscaled: bool = True,
+    **source,
 ) -> None:
-    """Write `array` (N, ..., D) into the store as `name`, normalised by `mode`, in blocks of rows."""
+    """Write `array` (N, ..., D) into the store as `name`, normalised by `mode`, in blocks of rows.
+
+    keep_unscaled: what split train's statistics scale is kept beside it, as another split of the same items
+    (compare.py --folds) scales by another train.
+    """
     if "standard" in mode:
         store.rows("train")  # complains where it is empty
     unscaled = store.folder / f"{name}.{UNSCALED}.npy"
     if statistics := _statistics(array, mode, store.items.rows("train")):
         source["statistics"] = {"mean": statistics[0].tolist(), "std": statistics[1].tolist()}
-        # Another split of the same items (compare.py --folds) scales by another train: what was scaled is kept.
+    if statistics and keep_unscaled:
         with written_beside(unscaled) as partial:
             kept = np.lib.format.open_memmap(partial, mode="w+", dtype="float32", shape=array.shape)
             reserve(partial)
@@ -74,7 +86,7 @@ def add_normalised(
     with store.add_array(name, array.shape, dtype, normalise=mode, overwrite=overwrite, **source) as out:
         for rows, block in _normalised(array, mode, statistics):
             out[rows] = block
-    if not statistics:
+    if UNSCALED not in source:
         unscaled.unlink(missing_ok=True)  # of features that were there before
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
-from sklearn.model_selection import GroupKFold, GroupShuffleSplit, KFold, TimeSeriesSplit, train_test_split
+from sklearn.model_selection import GroupKFold, GroupShuffleSplit, KFold, train_test_split
 
 from dataloader.console import InputError
 from dataloader.items import Items, creators
@@ -46,8 +48,8 @@ def fold_splits(items: Items, folds: int, by: str) -> list[np.ndarray]:
 
     by: "creator": a creator's items lie on one side; items of unknown creators are taken one by one. "time": the items
     in the order of their times make folds + 1 blocks; a block is tested by what was trained on all before it, so the
-    first is never tested. "random". valid is a ninth of what is not tested: other creators, the newest, or at random.
-    Items of split predict stay there, and by time those whose time is unknown come to them.
+    first is never tested; equal times are never on two sides. "random". valid is about a ninth of what is not tested:
+    other creators, the newest, or at random. Items of split predict stay there, and by time those of unknown time go.
     """
     if by == "creator" and "user" not in items.origin:
         raise InputError("--folds_by creator: no creator of any item is known; take another or import them (user)")
@@ -66,22 +68,43 @@ def fold_splits(items: Items, folds: int, by: str) -> list[np.ndarray]:
         parts = GroupKFold(folds).split(rows, groups=group)
     elif by == "time":
         rows = rows[np.argsort(items.time[rows], kind="stable")]
-        parts = TimeSeriesSplit(folds).split(rows)
+        borders = [len(rows) - len(rows) // (folds + 1) * (folds - fold) for fold in range(folds + 1)]
+        borders = [_at_a_change(items.time[rows], border) for border in borders]
+        parts = [(np.arange(a), np.arange(a, b)) for a, b in itertools.pairwise(borders)]
     else:
         parts = KFold(folds, shuffle=True, random_state=HELD_OUT_SEED).split(rows)
     found = []
     for rest, test in parts:
         if by == "creator":
-            train, valid = _grouped(rest, group, VALID_OF_REST, VALID_SEED)
+            train, valid = _creators_for_valid(rest, group)
         elif by == "time":
-            border = len(rest) - max(1, round(len(rest) * VALID_OF_REST))
+            border = _at_a_change(items.time[rows], len(rest) - max(1, round(len(rest) * VALID_OF_REST)))
             train, valid = rest[:border], rest[border:]
         else:
             train, valid = train_test_split(rest, test_size=VALID_OF_REST, random_state=VALID_SEED)
+        if not all(map(len, (train, valid, test))):
+            raise InputError(f"--folds {folds} --folds_by {by}: a fold would have no train, valid or test items")
         split = np.full(len(items), "predict", object)  # what is tested in no fold, or trained on later, stays here
         split[rows[train]], split[rows[valid]], split[rows[test]] = "train", "valid", "test"
         found.append(split)
     return found
+
+
+def _at_a_change(times: np.ndarray, border: int) -> int:
+    """The border moved back to where equal times begin, so that none lie on both sides of it."""
+    return int(np.searchsorted(times, times[border])) if border < len(times) else len(times)
+
+
+def _creators_for_valid(rest: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A ninth of the creators at random for valid; where they have far from a ninth of the items, the best of draws."""
+    wanted, best = len(rest) * VALID_OF_REST, None
+    for draw in range(10):
+        train, valid = _grouped(rest, group, VALID_OF_REST, VALID_SEED + draw)
+        if best is None or abs(len(valid) - wanted) < abs(len(best[1]) - wanted):
+            best = train, valid
+        if abs(len(best[1]) - wanted) <= wanted / 2:
+            break
+    return best
 
 
 def _grouped(rows: np.ndarray, groups: np.ndarray, size: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -19,7 +19,7 @@ from dataloader.arrays import blocks, digest, not_finite, reserve, scale_warning
 from dataloader.console import InputError, Parser, listed, run_script
 from dataloader.files import open_array, read_json, write_json, written_beside
 from dataloader.hints import ARRAYS, encoding_command, maker_command
-from dataloader.items import SPLITS, Items
+from dataloader.items import SPLITS, Items, creators_and_times
 
 FAMILIES = ("MicroLens", "NUS")
 DTYPES = ("float32", "float16")
@@ -258,9 +258,11 @@ class FeatureStore:
         array = open_array(path) if UNSCALED in described else None
         if array is None or list(array.shape) != described["shape"] or digest(array) != described[UNSCALED]:
             why = "were not kept by the version that made them" if array is None else "are not those that were written"
+            encoded = "encoder" in described
+            remedy = encoding_command(name, self.folder) if encoded else maker_command(self.folder)
             raise InputError(
-                f"{path}: the {name} features before --normalise {described.get('normalise')} {why}; encode or import "
-                f"them anew with: {encoding_command(name, self.folder)} --overwrite"
+                f"{path}: the {name} features before --normalise {described.get('normalise')} {why}; "
+                f"{'encode' if encoded else 'import'} them anew with: {remedy} --overwrite and the flags of then"
             )
         return array
 
@@ -347,34 +349,6 @@ def _checked_info(path: Path) -> dict:
     if not sound:
         raise InputError(f"{path}: not a dataset.json of format {FORMAT} (truncated or edited?); import the data anew")
     return info
-
-
-def creators_and_times(items: Items) -> list[str]:
-    """How far the splits share creators, and the span of times of each; nothing where neither is known."""
-    lines, train = [], set(items.user[items.rows("train")]) - {""}
-    for split in SPLITS:
-        rows, said = items.rows(split), []
-        if len(rows) and "user" in items.origin:
-            known = items.user[rows] != ""
-            creators = set(items.user[rows][known])
-            said.append(f"{len(creators)} creators of {known.sum()} of {len(rows)} videos")
-            if split != "train":
-                shared = np.isin(items.user[rows], list(train)) & known
-                said[-1] += f", {len(creators & train)} of them in train too, with {shared.sum()} videos here"
-        for name, what in (("time", "published"), ("label_time", "counted")):
-            times = getattr(items, name)[rows]
-            if len(rows) and name in items.origin:
-                known = times[~np.isnat(times)]
-                span = (
-                    f"{known.min().astype('M8[s]')} to {known.max().astype('M8[s]')}"
-                    if len(known)
-                    else "at no time known"
-                )
-                unknown = f" ({len(times) - len(known)} unknown)" if len(known) < len(times) else ""
-                said.append(f"{what} {span}{unknown}")
-        if said:
-            lines.append(f"{split}: {'; '.join(said)}")
-    return lines
 
 
 def describe(store: FeatureStore) -> str:

@@ -18,6 +18,7 @@ from engine.metrics import METRICS, measure_resampled
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
+DEFINED = 0.95  # share of the resamples in which a metric must be defined for it to have an interval
 BATCH_BYTES = 8 << 20  # of weights held at once: what a cache holds
 
 
@@ -64,7 +65,11 @@ class Resampled:
 
     def _interval(self, value: float, draws: dict[str, np.ndarray]) -> Interval:
         tail = (1 - CONFIDENCE) / 2
-        bounds = {unit: np.quantile(one, [tail, 1 - tail]).tolist() for unit, one in draws.items()}
+        bounds = {}
+        for unit, one in draws.items():
+            defined = one[np.isfinite(one)]  # in few resamples a side may be constant
+            enough = len(defined) >= DEFINED * len(one)
+            bounds[unit] = np.quantile(defined, [tail, 1 - tail]).tolist() if enough else [float("nan")] * 2
         return Interval(float(value), *bounds[self.unit], self.unit, *bounds["videos"])
 
 

@@ -18,7 +18,7 @@ def nmse(prediction: np.ndarray, truth: np.ndarray, weight: np.ndarray) -> np.nd
 
     NaN where the truth is constant.
     """
-    shifted = truth - truth[0]  # so that equal labels have a variance of exactly 0
+    shifted = truth - np.median(truth)  # so that equal labels have a variance of exactly 0
     mean, square = _mean(np.stack([shifted, shifted**2]), weight)  # (R,) each
     variance = square - mean**2
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -33,6 +33,9 @@ def src(prediction: np.ndarray, truth: np.ndarray, weight: np.ndarray) -> np.nda
     weighed, found = weight * other, []
     spread = np.einsum("nr,nr->r", weighed, other)  # (R,)
     for one in prediction:
+        if not np.isfinite(one).all():  # NaN has no rank
+            found.append(np.full(weight.shape[1], np.nan))
+            continue
         ranks = _centred_ranks(one, weight)  # (n, R)
         with np.errstate(divide="ignore", invalid="ignore"):
             own = np.einsum("nr,nr->r", weight * ranks, ranks)

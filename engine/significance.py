@@ -27,19 +27,17 @@ def paired_tests(
 
 
 def sign_flips(differences: np.ndarray, seed: int) -> list[tuple[float, bool]]:
-    """(tests, n) independent differences: p of a sum as far from 0, were each as likely to have the other sign."""
-    found = stats.permutation_test(
-        (differences,),
-        lambda flipped, axis: flipped.sum(axis=axis),
-        permutation_type="samples",  # of one sample: its signs
-        axis=-1,
-        vectorized=True,
-        n_resamples=FLIPS,
-        batch=max(1, BATCH_BYTES // (8 * differences.size)),
-        rng=np.random.default_rng(seed),
-    )
-    sums = differences.sum(axis=1)
-    p_values = np.where(differences.any(axis=1), np.minimum(found.pvalue, 1), 1)
+    """(tests, n) independent differences: p of a sum as far from 0, were each as likely to have the other sign.
+
+    The flips are the same for all tests. scipy's permutation_test does the same, one flip after another: a minute for
+    10,000 creators.
+    """
+    rng, sums = np.random.default_rng(seed), differences.sum(axis=1)
+    step, as_far = max(1, BATCH_BYTES // (8 * differences.shape[1])), np.zeros(len(differences))
+    for start in range(0, FLIPS, step):
+        signs = rng.integers(0, 2, (min(step, FLIPS - start), differences.shape[1])) * 2.0 - 1  # (flips, n)
+        as_far += (np.abs(signs @ differences.T) >= np.abs(sums) * (1 - 1e-12)).sum(axis=0)  # (tests,)
+    p_values = (as_far + 1) / (FLIPS + 1)  # the signs as they are count too
     return [(float(p), bool(total < 0)) for p, total in zip(p_values, sums, strict=True)]
 
 

@@ -121,7 +121,7 @@ def store(tmp_path_factory, children_here):
 def folds(store, tmp_path_factory):
     """From the shell, as users make them."""
     place = tmp_path_factory.mktemp("folds")
-    return place, make_folds(store, Neighbours.read(store), place, 3, "creator", Children(None))
+    return place, make_folds(store, Neighbours.read(store), place, 3, "creator", "cpu", Children(None))
 
 
 def test_a_fold_is_what_an_import_with_that_split_gives(store, folds, tmp_path, children_here):
@@ -176,17 +176,17 @@ def test_a_tested_item_is_nowhere_in_what_is_fitted(store, folds, tmp_path, chil
 def test_a_second_start_makes_what_is_missing_alone(store, folds, children_here):
     place, _ = folds
     before = {path: path.stat().st_mtime_ns for path in place.rglob("*.npy")}
-    make_folds(store, Neighbours.read(store), place, 3, "creator", children_here)
+    make_folds(store, Neighbours.read(store), place, 3, "creator", "cpu", children_here)
     assert {path: path.stat().st_mtime_ns for path in place.rglob("*.npy")} == before
     (place / "fold2" / "neighbours.npz").unlink()  # as if it had been killed there
-    make_folds(store, Neighbours.read(store), place, 3, "creator", children_here)
+    make_folds(store, Neighbours.read(store), place, 3, "creator", "cpu", children_here)
     changed = {path.parent.name for path in before if path.stat().st_mtime_ns != before[path]}
     assert changed == {"fold2"}
 
 
 def test_features_that_need_no_train_are_shared(tmp_path, children_here):
     store = with_creators(make_store(tmp_path / "tiny"), 30)
-    ((fold, _), *_) = make_folds(store, None, tmp_path / "folds", 2, "creator", children_here)
+    ((fold, _), *_) = make_folds(store, None, tmp_path / "folds", 2, "creator", "cpu", children_here)
     assert (fold.folder / "visual.npy").samefile(store.folder / "visual.npy")
     assert fold.info["label"]["split_by"] == "creator, fold 1 of 2"
 
@@ -266,7 +266,10 @@ def test_bad_flags(store, tmp_path, compare, flags, message):
 def test_features_scaled_by_an_older_version_are_refused(store, tmp_path, compare):
     other = make_store(tmp_path / "data" / "tiny")
     info = json.loads((other.folder / "dataset.json").read_text())
-    info["arrays"]["visual"]["normalise"] = "standard"
+    info["arrays"]["visual"] |= {"normalise": "standard", "source": "histogram_feature.npz"}
     (other.folder / "dataset.json").write_text(json.dumps(info))
     found = compare(other, tmp_path / "save", "--methods", "MMRA", "--folds", 2)
-    assert "visual features before --normalise standard were not kept by the version that made them; encode or" in found
+    assert (
+        "visual features before --normalise standard were not kept by the version that made them; import them" in found
+    )
+    assert not (tmp_path / "save").exists()

@@ -48,7 +48,7 @@ def test_what_was_scaled_is_kept_and_says_when_it_is_not_what_was_written(tmp_pa
     rows = np.arange(len(store)) != 1
     np.testing.assert_array_equal(store.keep(rows).unscaled("textual"), array[rows].astype("f4"))
     np.save(store.folder / "textual.unscaled.npy", array[rows].astype("f4") + 1)
-    with pytest.raises(InputError, match=r"textual.unscaled.npy: .*are not those that were written; encode or import"):
+    with pytest.raises(InputError, match=r"textual.unscaled.npy: .*are not those that were written; import them"):
         FeatureStore.open(store.folder).unscaled("textual")
     store = FeatureStore.open(store.folder)
     add_normalised(store, "textual", array[rows], "l2", overwrite=True)

@@ -43,6 +43,7 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--order",
         nargs="+",
+        action="extend",
         default=[],
         metavar="FILE=LIST",
         help="whose lines those of a file are: as in ground_truth.txt=video_user or histogram_feature.npz=video_id; "

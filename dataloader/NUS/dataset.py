@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from dataloader.console import InputError, listed
-from dataloader.NUS.orders import LISTS, TEXT, TRUTH, Order, order_of_truth, typed_order
+from dataloader.NUS.orders import LISTS, TEXT, TRUTH, Order, agreement, order_of_truth, typed_order
 
 FRAME_NUM = 4  # frames captured of each video
 LABELS = ("loops", "likes", "reposts", "comments")
@@ -49,8 +49,9 @@ def read_raw(folder: Path, orders: Mapping[str, str] | None = None) -> RawReleas
         raise InputError(f"{folder / 'video_id.txt'}: {len(repeated)} duplicate ids ({listed(repeated)})")
     user_of = _users(folder / "video_user.txt")
     lists = {"video_id": np.array(ids, object)}
-    if set(user_of) == set(ids):
-        lists["video_user"] = np.array(list(user_of), object)
+    if set(ids) <= set(user_of):
+        known = set(ids)
+        lists["video_user"] = np.array([video_id for video_id in user_of if video_id in known], object)
     text = _lines(folder / TEXT)
     if len(text) != len(ids):
         raise InputError(f"{folder / TEXT}: {len(text)} lines, but video_id.txt has {len(ids)}")
@@ -59,8 +60,11 @@ def read_raw(folder: Path, orders: Mapping[str, str] | None = None) -> RawReleas
         raise InputError(f"--order {TRUTH}={orders[TRUTH]}: its lines name their ids themselves; leave it out")
     if own is not None:
         truth = Order(np.array(own, object), "each line names its id")
+    elif (truth := typed_order(TRUTH, orders, lists)) is None:
+        truth = order_of_truth(folder / TRUTH, created, lists)
     else:
-        truth = typed_order(TRUTH, orders, lists) or order_of_truth(folder / TRUTH, created, lists)
+        agreeing = int(agreement(truth.ids, created).sum())
+        truth = Order(truth.ids, f"{truth.reason}; {agreeing} of {len(ids)} created times agree with these ids")
     as_truth = Order(truth.ids, f"line by line as {TRUTH}; nothing in the file says so")
     as_ids = Order(lists["video_id"], f"the order of {LISTS['video_id']}; nothing in the file says so")
     found = {TRUTH: truth, TEXT: typed_order(TEXT, orders, lists) or as_truth}
@@ -120,7 +124,7 @@ def _ground_truth(path: Path, ids: set[str], n: int) -> tuple[list[str] | None, 
             raise InputError(f"{path} line {number}: found {line[:80]!r}, expected {expected} (id in front or not)")
         try:
             counts[row] = [float(field) for field in fields[:-1]]
-            created[row] = np.datetime64(fields[-1].strip(), "us")
+            created[row] = _time(fields[-1].strip())
         except ValueError as error:
             raise InputError(f"{path} line {number}: {error} (found {line[:80]!r})") from None
         if not (np.isfinite(counts[row]) & (counts[row] >= 0)).all() or np.isnat(created[row]):
@@ -128,10 +132,20 @@ def _ground_truth(path: Path, ids: set[str], n: int) -> tuple[list[str] | None, 
     return list(seen) or None, counts, created
 
 
+def _time(text: str) -> np.datetime64:
+    """ValueError for what is no time of this age; numpy itself would take "now", and wrap the year 999999 round."""
+    time = np.datetime64(text, "s") if text[:1].isdigit() else np.datetime64("NaT", "s")
+    if not np.isnat(time) and not 1970 <= time.astype("M8[Y]").astype(int) + 1970 < 2100:
+        raise ValueError(f"{text} is no year of this age")
+    return np.datetime64(text, "us") if not np.isnat(time) else np.datetime64("NaT", "us")
+
+
 def _users(path: Path) -> dict[str, str]:
     """<video id>::::<user id> a line -> video -> user, in the order of the lines; empty where there is no file."""
     users: dict[str, str] = {}
     for number, line in enumerate(_lines(path) if path.exists() else [], start=1):
+        if not line.strip():
+            continue
         video_id, separator, user = (part.strip() for part in line.partition(SEPARATOR))
         if not separator or not video_id or not user:
             raise InputError(f"{path} line {number}: found {line[:80]!r}, expected <video id>{SEPARATOR}<user id>")

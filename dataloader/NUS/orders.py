@@ -98,10 +98,15 @@ def agreement(ids: np.ndarray, created: np.ndarray) -> np.ndarray:
 
     The fixed moment that ids count from is the median of what it would be by each line.
     """
-    numbers = [int(video_id) if video_id.isascii() and video_id.isdigit() else -1 for video_id in ids]
-    held = np.array([number >> TIME_BITS if 0 <= number < 2**63 else -1 for number in numbers], np.int64)  # ms
-    moment = created.astype("M8[ms]").astype(np.int64) - held
-    return (held >= 0) & (np.abs(moment - np.median(moment)) <= TOLERANCE)
+    known = np.array([len(video_id) <= 18 or video_id < "9" * 19 for video_id in ids])  # fits int64
+    known &= np.array([video_id.isascii() and video_id.isdigit() and len(video_id) <= 19 for video_id in ids])
+    held = np.array([int(video_id) >> TIME_BITS for video_id in ids[known]], np.int64)  # ms
+    if not len(held) or np.ptp(held) <= TOLERANCE:  # no numbers, or of one moment: they hold nothing to compare
+        return np.zeros(len(ids), bool)
+    moment = created[known].astype("M8[ms]").astype(np.int64) - held
+    agrees = np.zeros(len(ids), bool)
+    agrees[known] = np.abs(moment - np.median(moment)) <= TOLERANCE
+    return agrees
 
 
 def _tolerated(n: int) -> int:

@@ -30,7 +30,7 @@ VECTORS += [(0.0, 1.0), (0.1, 1.0), (0.3, 1.0), (0.4, 1.0)]
 RECOMMENDED = "MMRA recommended=MMRA --preset recommended"
 # what is varied around it, a setting at a time but for K and temperature, which belong together
 VARIED = [
-    *(f"--num_of_retrieved_items {k} --similarity_temperature {t}" for k, t in ((20, 0.15), (50, 0.08), (50, 0.15))),
+    *(f"--num_of_retrieved_items {k} --similarity_temperature {t}" for k, t in ((20, 0.08), (20, 0.15), (50, 0.15))),
     "--lr 3e-3",
 ]
 PARTS = ("retrieval", "retrieved_label")  # left out one by one
