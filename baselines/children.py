@@ -62,8 +62,9 @@ class Children:
             self.running.add(child)
         try:
             return child.wait()
-        finally:
-            self.running.discard(child)
+        finally:  # an interrupted wait leaves a child that `stop` has to end
+            if child.poll() is not None:
+                self.running.discard(child)
 
     def stop(self) -> None:
         """Ctrl-C to every child; who has not ended after PATIENCE is killed."""

@@ -120,10 +120,11 @@ def test_sign_flips_against_every_flip_there_is():
     signs = np.array(np.meshgrid(*[[-1, 1]] * 8)).reshape(8, -1)
     exact = np.mean(np.abs(difference @ signs) >= abs(difference.sum()))
     (found,) = sign_flips(difference[None], 0)
-    assert found == (pytest.approx(exact), False)
+    assert found == (pytest.approx(exact, abs=0.02), False)  # of 9,999 flips drawn
     ((p, smaller),) = sign_flips(-difference[None], 0)
-    assert p == pytest.approx(exact) and smaller
+    assert p == found[0] and smaller
     assert sign_flips(np.zeros((1, 8)), 0) == [(1.0, False)]
+    assert sign_flips(np.array([[3.0]]), 0) == [(1.0, False)]  # one creator shows nothing
     many = np.random.default_rng(0).normal(0.15, 1, (1, 300))
     ((p, _),) = sign_flips(many, 0)
     assert p == pytest.approx(stats.ttest_1samp(many[0], 0).pvalue, rel=0.3)

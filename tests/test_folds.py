@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from comparing import SMALL, contents
+from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import make_store, with_creators
 
-from baselines.children import Children
-from baselines.folds import make_folds
+from baselines.children import Children, sole_user
+from baselines.folds import check_folds, make_folds
 from dataloader.console import InputError
 from dataloader.items import Items
 from dataloader.neighbours import Neighbours
@@ -87,6 +92,24 @@ def test_what_cannot_be_folded(by, users, message):
         fold_splits(items_of(users), 5, by)
 
 
+def test_equal_times_are_never_on_two_sides():
+    """Times by the day, many videos each: borders lie between days."""
+    days = np.datetime64("2020-01-01", "us") + (np.arange(90) // 9) * np.timedelta64(1, "D")
+    for split in fold_splits(items_of(["a"] * 90, days), 3, "time"):
+        sides = [set(days[split == name]) for name in ("train", "valid", "test")]
+        assert not (sides[0] & sides[1] or sides[1] & sides[2] or sides[0] & sides[2])
+    with pytest.raises(InputError, match=r"--folds 5 --folds_by time: a fold would have no train, valid or test items"):
+        fold_splits(items_of(["a"] * 90, np.full(90, "2020-01-01", "M8[us]")), 5, "time")
+
+
+def test_valid_has_about_a_ninth_whatever_creators_have():
+    sizes = (3000 / np.arange(1, 120)).astype(int) + 1  # a few creators have most of the videos
+    users = np.repeat([f"u{i}" for i in range(len(sizes))], sizes)
+    for split in fold_splits(items_of(users), 5, "creator"):
+        rest = (split != "test").sum()
+        assert 0.4 * rest / 9 <= (split == "valid").sum() <= 1.6 * rest / 9
+
+
 # ---- a fold is a split assignment: all that is fitted on train is fitted anew ----------------------
 
 
@@ -107,10 +130,7 @@ def store(tmp_path_factory, children_here):
     new = FeatureStore.create(folder, items, family="MicroLens", label=store.info["label"], overwrite=True)
     add_normalised(new, "visual", arrays["visual"], "standard")
     add_normalised(new, "textual", arrays["textual"], "standard+l2", dtype="float16", source="t.npy")
-    where = ["--dataset_path", str(folder.parent), "--dataset_id", folder.name]
-    children_here.run(
-        ["feature_engineering/retrieval_engineering.py", *where, "--source", "features"], folder / "output.txt"
-    )
+    vectors_of_features(children_here, folder)
     new = FeatureStore.open(folder)
     found = search(new.retrieval, new.rows("train"), 6)
     Neighbours(*found, 6, "train", "tests", new.fingerprint).write(new)
@@ -133,10 +153,7 @@ def test_a_fold_is_what_an_import_with_that_split_gives(store, folds, tmp_path, 
         own = FeatureStore.create(folder, items, family="MicroLens", label=store.info["label"], overwrite=True)
         for name, mode, dtype in (("visual", "standard", "float32"), ("textual", "standard+l2", "float16")):
             add_normalised(own, name, np.array(store.unscaled(name)), mode, dtype=dtype)
-        where = ["--dataset_path", str(tmp_path), "--dataset_id", "own"]
-        children_here.run(
-            ["feature_engineering/retrieval_engineering.py", *where, "--source", "features"], tmp_path / "out.txt"
-        )
+        vectors_of_features(children_here, folder)
         own = FeatureStore.open(folder)
         for name in ("visual", "textual", "retrieval"):
             np.testing.assert_array_equal(fold.arrays[name], own.arrays[name])
@@ -161,12 +178,9 @@ def test_a_tested_item_is_nowhere_in_what_is_fitted(store, folds, tmp_path, chil
     changed = FeatureStore.create(tmp_path / "tiny", items, family="MicroLens", label=store.info["label"])
     add_normalised(changed, "visual", arrays["visual"], "standard")
     add_normalised(changed, "textual", arrays["textual"], "standard+l2", dtype="float16", source="t.npy")
-    where = ["--dataset_path", str(tmp_path), "--dataset_id", "tiny"]
-    children_here.run(
-        ["feature_engineering/retrieval_engineering.py", *where, "--source", "features"], tmp_path / "out.txt"
-    )
+    vectors_of_features(children_here, tmp_path / "tiny")
     (other, _), *_ = make_folds(
-        FeatureStore.open(tmp_path / "tiny"), None, tmp_path / "folds", 3, "creator", children_here
+        FeatureStore.open(tmp_path / "tiny"), None, tmp_path / "folds", 3, "creator", "cpu", children_here
     )
     others = np.arange(len(store)) != row
     for name in ("visual", "textual", "retrieval"):
@@ -182,6 +196,65 @@ def test_a_second_start_makes_what_is_missing_alone(store, folds, children_here)
     make_folds(store, Neighbours.read(store), place, 3, "creator", "cpu", children_here)
     changed = {path.parent.name for path in before if path.stat().st_mtime_ns != before[path]}
     assert changed == {"fold2"}
+
+
+def test_a_kill_while_a_file_is_shared_costs_nothing(tmp_path, children_here):
+    """Its left-over is a second name of the data set's own file, which no later step may write into."""
+    store = with_creators(make_store(tmp_path / "tiny"), 30)
+    before = contents(store.folder)
+    fold = tmp_path / "folds" / "fold1"
+    fold.mkdir(parents=True)
+    (fold / "visual.npy.partial").hardlink_to(store.folder / "visual.npy")
+    ((made, _), *_) = make_folds(store, None, tmp_path / "folds", 2, "creator", "cpu", children_here)
+    assert contents(store.folder) == before and not list(fold.glob("*.partial"))
+    (fold / "textual.npy.partial").hardlink_to(store.folder / "textual.npy")
+    with made.add_array("textual", made.textual.shape, "float32", overwrite=True) as out:
+        out[:] = 0
+    assert contents(store.folder) == before
+
+
+@pytest.mark.parametrize("step", ["adopt", "run", "note"])
+def test_a_fold_killed_at_any_step_is_made_anew(store, tmp_path, children_here, monkeypatch, step):
+    class Killed(BaseException):
+        pass
+
+    def kill(*_, **__):
+        raise Killed
+
+    def make():
+        return make_folds(store, Neighbours.read(store), tmp_path, 2, "creator", "cpu", children_here)
+
+    with monkeypatch.context() as patch:
+        target = children_here if step == "run" else FeatureStore
+        patch.setattr(target, {"adopt": "create"}.get(step, step), kill)
+        with pytest.raises(Killed):
+            make()
+    children_here.stopped = False
+    (fold, neighbours), _ = make()
+    assert fold.info["fold_of"]["fold"] == 1 and neighbours.k == 6
+
+
+def test_vectors_of_an_older_version_are_not_taken_over(store, tmp_path):
+    """They were made with the words and statistics of another train; what they were made of is not recorded."""
+    info = json.loads((store.folder / "dataset.json").read_text())
+    older = FeatureStore(store.folder, store.items, info)
+    del info["arrays"]["retrieval"]["lexical_weight"], info["arrays"]["retrieval"]["made_of"]
+    with pytest.raises(InputError, match=r"earlier version made its retrieval vectors .*--source features --overwrite"):
+        check_folds(older, 3, "creator")
+
+
+def test_ctrl_c_ends_the_scripts_that_make_a_fold(store, tmp_path):
+    words = ("--dataset_path", store.folder.parent, "--dataset_id", "tiny", "--save", tmp_path, "--folds", 3)
+    command = [sys.executable, "baselines/compare.py", *map(str, words), "--methods"]
+    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("tiny/creator_3/fold1/output.txt")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    child.send_signal(signal.SIGINT)
+    _, stderr = child.communicate(timeout=60)
+    assert child.returncode == 130 and "the same command continues" in stderr and "Traceback" not in stderr
+    with sole_user(tmp_path / "tiny" / "creator_3"):  # nobody holds the place any more
+        pass
 
 
 def test_features_that_need_no_train_are_shared(tmp_path, children_here):
@@ -248,6 +321,15 @@ def test_trivial_rows_alone(store, tmp_path, compare):
     assert compare(store, tmp_path, "--methods", "--folds", 2) == 0
     table = pd.read_csv(tmp_path / "tiny" / "creator_2" / "table.csv")
     assert set(table["method"]) == {"trivial"} and table["valid_nMSE_mean"].notna().all()
+
+
+def test_one_creator_shows_nothing(tmp_path, compare):
+    """One's own channel: no interval and no test, and no traceback."""
+    store = with_creators(make_store(tmp_path / "data" / "tiny"), 1)
+    assert compare(store, tmp_path, "--methods") == 0
+    found = pd.read_csv(tmp_path / "tiny" / "significance.csv")
+    assert (found["p"] == 1).all() and found["low"].isna().all() and found["low_videos"].notna().any()
+    assert "the 1 creators of the 20 test items" in (tmp_path / "tiny" / "table.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -196,7 +196,22 @@ def test_times_as_parquet_and_json_have_them(importing, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "value", ["today", "noon", "12:30", "31/05/2024", "0000-00-00", "2024-02-30", "3", "1e30", "inf"]
+    "value",
+    [
+        "today",
+        "noon",
+        "12:30",
+        "31/05/2024",
+        "0000-00-00",
+        "2024-02-30",
+        "2024",
+        "3",
+        "1e30",
+        "inf",
+        "20240531180000",
+        "202405311800",
+        "9" * 5000,
+    ],
 )
 def test_what_is_no_time_is_named(importing, tmp_path, value):
     columns = make_columns() | {"at": ["2024-05-31", value, *["2024-05-31"] * 10]}
@@ -204,6 +219,32 @@ def test_what_is_no_time_is_named(importing, tmp_path, value):
     with pytest.raises(InputError, match=r"column at: 1 values are no time \(001: "):
         importing(table, "--count_column", "count", "--time_column", "at")
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([2**40] * 12, pa.timestamp("s")),
+        pa.array([2**62] * 12, pa.timestamp("us")),
+        pa.array([2**30] * 12, pa.date32()),
+        pa.array([1717178400] * 12, pa.timestamp("s", "Mars/Base")),
+        pa.array([2**62] * 12, pa.duration("us")),
+        pa.array([True] * 12),
+        pa.array([[1]] * 12),
+    ],
+    ids=str,
+)
+def test_parquet_columns_that_are_no_times(importing, tmp_path, column):
+    table = tmp_path / "t.parquet"
+    pq.write_table(pa.table(make_columns() | {"at": column}), table)
+    with pytest.raises(InputError, match=r"column at: (its values cannot be read|12 values are no time)"):
+        importing(table, "--count_column", "count", "--time_column", "at")
+
+
+def test_creators_without_any_value_are_unknown(importing, tmp_path):
+    table = tmp_path / "t.parquet"
+    pq.write_table(pa.table(make_columns() | {"by": pa.array([float("nan")] * 12)}), table)
+    assert importing(table, "--count_column", "count", "--user_column", "by").items.origin == ()
 
 
 def test_a_long_field(importing, tmp_path):

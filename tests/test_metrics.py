@@ -65,6 +65,18 @@ def test_src_is_spearman_with_ties():
     assert measure(a[:, None], b[:, None])["SRC"] == pytest.approx(expected)
 
 
+def test_a_prediction_that_is_not_finite_has_no_rank_correlation():
+    truth, prediction = np.arange(5.0)[:, None], np.array([[0.0], [1], [np.nan], [3], [4]])
+    assert np.isnan(measure(prediction, truth)["SRC"])
+
+
+def test_one_extreme_label_hides_no_variance():
+    truth = np.append(1e9, 100 + np.arange(20.0))
+    weight = np.append(0.0, np.ones(20))[:, None]
+    found = METRICS["nMSE"].function(np.full((1, 21), 109.5), truth, weight)
+    assert found[0, 0] == pytest.approx(1)
+
+
 @pytest.mark.parametrize("name", METRICS)
 def test_weights_are_repetitions(name):
     """A resample's metric is that of its items written out, whatever is drawn how often, ties included."""

@@ -224,6 +224,37 @@ def test_order_overrules(two_orders, importing):
     )
 
 
+def test_orders_of_several_flags_add_up(two_orders, importing, capsys):
+    importing("--order", "ground_truth.txt=video_user", "--order", "histogram_feature.npz=video_user")
+    out = capsys.readouterr().out
+    assert "ground_truth.txt: the order of video_user.txt, as --order says; 40 of 40 created times agree" in out
+    assert "histogram_feature.npz: the order of video_user.txt, as --order says" in out
+
+
+def test_users_of_more_videos_and_blank_lines(two_orders, importing):
+    lines = [f"{two_orders.ids[row]}::::{two_orders.users[row]}" for row in two_orders.lines]
+    two_orders.put("video_user.txt", ["7::::somebody", *lines, "8::::somebody", "", ""])
+    pd.testing.assert_frame_equal(by_id(importing()), truth_of(two_orders))
+
+
+@pytest.mark.parametrize("ids", ["words", "huge", "of one moment"])
+def test_ids_that_hold_no_time(two_orders, importing, ids):
+    made = {"words": "v{}", "huge": "9" * 5000 + "{:03}", "of one moment": "42{:03}"}[ids]
+    two_orders.ids = [made.format(i) for i in range(40)]
+    two_orders.write()
+    with pytest.raises(
+        InputError, match=r"created times do not tell whose lines they are \(.* of 0 agree .* of 0 with"
+    ):
+        importing()
+    importing("--order", "ground_truth.txt=video_user")
+
+
+def test_an_array_without_axes_is_refused(two_orders, importing):
+    np.savez(two_orders.folder / "histogram_feature.npz", arr_0=np.float32(3))
+    with pytest.raises(InputError, match=r"histogram_feature.npz: shape \(\), expected"):
+        importing()
+
+
 @pytest.mark.parametrize(
     ("order", "message"),
     [
@@ -340,6 +371,8 @@ BREAKAGES = {
         "line 3: counts must be numbers >= 0 with a ti",
     ),
     "a bad time": (lambda r: fields_of_line(r, 3, lambda f: [*f[:4], "noon"]), "ground_truth.txt line 3: "),
+    "now": (lambda r: fields_of_line(r, 3, lambda f: [*f[:4], "now"]), "ground_truth.txt line 3: "),
+    "a far year": (lambda r: fields_of_line(r, 3, lambda f: [*f[:4], "999999-01-01"]), "ground_truth.txt line 3: "),
     "a field less": (lambda r: fields_of_line(r, 3, lambda f: f[:-1]), "line 3: found"),
     "an id in one line": (lambda r: fields_of_line(r, 3, lambda f: [r.ids[2], *f]), "line 3: found"),
 }

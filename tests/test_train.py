@@ -143,7 +143,7 @@ def test_the_logged_loss_is_the_epochs_mean(store, tmp_path):
         ("--optim", "AdamW", "--weight_decay", "0.1"),
         ("--optim", "SGD"),
         ("--weight_decay", "0.1"),
-        ("--precision", "bf16"),
+        pytest.param(("--precision", "bf16"), id="precision"),
         ("--frame_num", 2),
         ("--similarity_temperature", "0.1"),
         ("--num_of_retrieved_items", 2),
@@ -199,7 +199,7 @@ def test_ablations_that_contradict_each_other_are_refused(store, tmp_path):
 
 
 def test_a_preset_gives_defaults_and_typed_flags_win(tmp_path):
-    store = make_store(tmp_path / "data" / "tiny", k=50)
+    store = make_store(tmp_path / "data" / "tiny", k=55)
     where = ["--dataset_path", str(store.folder.parent), "--dataset_id", "tiny", "--save", str(tmp_path / "runs")]
     words = [*where, "--feature_dim", "8", "--epochs", "1", "--preset", "recommended", "--lr", "0.002"]
     train.main(train.build_parser().parse_args(words))
@@ -207,7 +207,7 @@ def test_a_preset_gives_defaults_and_typed_flags_win(tmp_path):
     settings = Run.open(folder, "").config["settings"]
     expected = {
         "preset": "recommended",
-        "num_of_retrieved_items": 20,
+        "num_of_retrieved_items": 50,
         "similarity_temperature": 0.08,
         "optim": "SGD",
         "lr": 0.002,
