@@ -250,6 +250,7 @@ def test_ctrl_c_ends_the_scripts_that_make_a_fold(store, tmp_path):
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("tiny/creator_3/fold1/output.txt")) and time.monotonic() < deadline:
         time.sleep(0.02)
+    time.sleep(0.5)  # for the script to have been started
     child.send_signal(signal.SIGINT)
     _, stderr = child.communicate(timeout=60)
     assert child.returncode == 130 and "the same command continues" in stderr and "Traceback" not in stderr
