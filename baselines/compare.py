@@ -287,15 +287,20 @@ def origin_of(args, store: FeatureStore, neighbours: Neighbours | None, n: int, 
         command=shlex.join(["python", "baselines/compare.py", *getattr(args, "words", sys.argv[1:])]),
         dataset_id=args.dataset_id,
         fingerprint=store.fingerprint,
-        neighbours="no neighbours"
-        if neighbours is None
-        else f"{neighbours.k} neighbours an item from bank {neighbours.bank} (digest {neighbours.digest()})",
+        neighbours=neighbours_in_words(neighbours, by),
         label=f"{', '.join(label['names'])} ({transform})",
         n=n,
         folds=folds_in_words(store, args.folds, by) if by else "",
         seeds=args.seeds,
         environment=environment(),
     )
+
+
+def neighbours_in_words(neighbours: Neighbours | None, by: str | None) -> str:
+    if neighbours is None:
+        return "no neighbours"
+    which = "searched anew in each fold" if by else f"digest {neighbours.digest()}"
+    return f"{neighbours.k} neighbours an item from bank {neighbours.bank} ({which})"
 
 
 # ---- the work ----------------------------------------------------------------------------------

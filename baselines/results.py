@@ -125,6 +125,7 @@ def trained_result(parts: list[Part], row: Row, seeds: list[int], outcomes: dict
             predictions[seed] = np.concatenate(found)
     cells = [recorded(one.run / "cell.json") for one in done]
     setting = parts[0].setting
+    command = setting.command(row, "<seed>", cells[0].get("threads") if cells else setting.threads)
     return Result(
         name=row.name,
         method=row.method,
@@ -133,7 +134,7 @@ def trained_result(parts: list[Part], row: Row, seeds: list[int], outcomes: dict
         valid=[_mean([one.valid for one in done if one.seed == seed]) for seed in predictions],
         seeds=list(predictions),
         cells=done,
-        command=setting.command(row, "<seed>", cells[0].get("threads") if cells else setting.threads),
+        command=command.replace("fold1", "fold<n>") if setting.fold else command,
         failures=failures,
         train_seconds=float(np.mean([one.seconds for one in done])) if done else float("nan"),
     )
