@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from dataloader.console import InputError, number, whole_number
-from engine.recipe import Flag, Recipe
-from model.layers import MMRANetwork
+from engine.recipe import Recipe
+from engine.settings import setting
+
+
+@dataclass(frozen=True)
+class MMRASettings:
+    feature_dim: int = setting(768, "D, width of the embeddings", whole_number(1))
+    alpha: float = setting(0.6, "weight of the negative attention", number(0))
+    no_retrieval: bool = setting(False, "ablation: no neighbours, and zeros for what their branch would give")
+    no_retrieved_label: bool = setting(False, "ablation: zeros for what the neighbours' labels would give")
+    no_visual: bool = setting(False, "ablation: zeros for all that frames would give, the neighbours' too")
+    no_textual: bool = setting(False, "ablation: zeros for all that text would give, the neighbours' too")
+
 
 PRESETS = {
     "published": {},
@@ -33,18 +44,4 @@ def check(settings: Mapping[str, Any], typed: Mapping[str, Any]) -> None:
         raise InputError("--no_visual and --no_textual together leave nothing to predict from; leave one of them out")
 
 
-RECIPE = Recipe(
-    MMRANetwork,
-    made_for=lambda family: importlib.import_module(f"model.{family}.MMRA").MMRA,
-    own={
-        "feature_dim": Flag("D, width of the embeddings", whole_number(1)),
-        "alpha": Flag("weight of the negative attention", number(0)),
-        "no_retrieval": Flag("ablation: no neighbours, and zeros for what their branch would give"),
-        "no_retrieved_label": Flag("ablation: zeros for what the neighbours' labels would give"),
-        "no_visual": Flag("ablation: zeros for all that frames would give, the neighbours' too"),
-        "no_textual": Flag("ablation: zeros for all that text would give, the neighbours' too"),
-    },
-    presets=PRESETS,
-    uses_retrieval=True,
-    check=check,
-)
+RECIPE = Recipe("model.{family}.MMRA:MMRA", MMRASettings, presets=PRESETS, uses_retrieval=True, check=check)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib
-
-import torch
+from typing import TYPE_CHECKING
 
 from dataloader.console import InputError
-from engine.method import Method
-from engine.network import Network, Training
 from engine.recipe import Recipe
-from engine.run import Run
+
+if TYPE_CHECKING:  # torch takes seconds to import, and a command line is to answer at once
+    import torch
+
+    from engine.method import Method
+    from engine.run import Run
+    from engine.settings import TrainingSettings
 
 # name -> the module whose RECIPE says how it is offered and made
 METHODS = {
@@ -33,12 +36,25 @@ def recipe(model_id: str) -> Recipe:
 
 
 def build(
-    model_id: str, family: str, arguments: dict, training: Training, device: torch.device, run: Run | None = None
+    model_id: str,
+    family: str,
+    arguments: dict,
+    training: TrainingSettings,
+    device: torch.device,
+    run: Run | None = None,
 ) -> Method:
     """The method `model_id` for a data set of `family`, its class made with `arguments`."""
     how = recipe(model_id)
-    made = how.made_for(family) if how.made_for else how.made
-    if how.is_network:
+    try:
+        made = how.made(family)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"--model_id {model_id}: needs the package {error.name}, which is not installed; "
+            "pip install -r requirements-baselines.txt"
+        ) from None
+    if how.network:
+        from engine.network import Network
+
         return Network(made(**arguments), training, device, run)
     return made(**arguments, seed=training.seed, device=device, run=run)
 

@@ -46,8 +46,8 @@ from dataloader.console import (
 )
 from dataloader.device import add_device_flag, pick_device
 from dataloader.files import require_writable
+from dataloader.names import FOLDS_BY
 from dataloader.neighbours import Neighbours
-from dataloader.splits import FOLDS_BY
 from dataloader.store import FeatureStore
 from engine.run import environment
 

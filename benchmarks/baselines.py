@@ -21,9 +21,9 @@ from baselines import METHODS, build
 from benchmarks.synthetic import random_store, report
 from dataloader.batches import open_split
 from dataloader.console import InputError, Parser, run_script, whole_number
-from engine.network import Training
 from engine.recipe import dimensions
 from engine.run import Run
+from engine.settings import TrainingSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 SHORT = {
@@ -79,7 +79,7 @@ def svr_against_scikit_learn(folder: Path, args) -> None:
     pairs = []
     for _ in range(args.repeats):
         run = Run.create(folder / "runs", "SVR", {})
-        ours = build("SVR", store.family, dimensions(store, 1), Training(), torch.device("cpu"), run)
+        ours = build("SVR", store.family, dimensions(store, 1), TrainingSettings(), torch.device("cpu"), run)
         start = time.perf_counter()
         ours._fit(train, valid)
         middle = time.perf_counter()

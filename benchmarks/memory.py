@@ -12,7 +12,8 @@ from pathlib import Path
 
 from benchmarks.synthetic import random_store, report
 from dataloader.console import InputError, Parser, run_script, whole_number
-from dataloader.store import DTYPES, FeatureStore
+from dataloader.names import DTYPES
+from dataloader.store import FeatureStore
 from model.MicroLens.MMRA import MMRA
 
 Process = get_context("spawn").Process

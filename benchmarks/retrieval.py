@@ -12,7 +12,7 @@ import torch
 from benchmarks.synthetic import report
 from dataloader.console import InputError, Parser, run_script, whole_number
 from dataloader.device import add_device_flag, pick_device
-from retriever import search
+from dataloader.search.exact import search
 
 BLOCK = 1024
 

@@ -12,8 +12,9 @@ from dataloader.batches import open_split
 from dataloader.console import Parser, run_script, whole_number
 from dataloader.device import add_device_flag, pick_device
 from dataloader.neighbours import Neighbours
-from engine.network import Network, Training
+from engine.network import Network
 from engine.seeding import seed_everything
+from engine.settings import TrainingSettings
 from model.MicroLens.MMRA import MMRA
 
 ADAM_BYTES = 28  # a parameter: reads weight, gradient and two moments, writes weight and moments, float32
@@ -75,7 +76,7 @@ def epoch_timings(store, args, device: torch.device, precision: str, k: int) -> 
     """Seconds of epochs as train.py runs them: batches gathered, forward, backward, optimiser."""
     train = open_split(store, "train", neighbours=Neighbours.read(store), num_of_retrieved_items=k)
     dims = {"visual_dim": args.dim, "textual_dim": args.dim, "feature_dim": args.dim, "frame_num": args.frames}
-    network = Network(MMRA(**dims), Training(batch_size=args.batch_size, precision=precision), device)
+    network = Network(MMRA(**dims), TrainingSettings(batch_size=args.batch_size, precision=precision), device)
     optimiser, generator = network.optimiser(), torch.Generator().manual_seed(0)
     return timings(lambda: network.train_epoch(train, optimiser, generator, epoch=1), args.repeats)
 

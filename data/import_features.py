@@ -21,10 +21,11 @@ import pyarrow.parquet as pq
 
 from dataloader.console import InputError, Parser, add_dataset_flags, dataset_folder, listed, number, run_script
 from dataloader.feature_files import load_features
-from dataloader.items import SPLITS, Items
+from dataloader.items import Items
+from dataloader.names import DTYPES, FAMILIES, SPLITS
 from dataloader.scaling import add_normalise_flag, add_normalised, check_normalised, modes_by_array
 from dataloader.splits import FEWEST, published_split
-from dataloader.store import DTYPES, FAMILIES, FeatureStore, refuse_to_overwrite
+from dataloader.store import FeatureStore, refuse_to_overwrite
 from feature_engineering.sequence import add_sequence_flags, check_sequence_flags, run_sequence
 
 MOST_CHARACTERS = 2**31 - 1  # in one CSV field; the csv module's own limit is 131072

@@ -80,11 +80,16 @@ def add_dataset_flags(parser: argparse.ArgumentParser, default_id: str | None = 
 
 
 def dataset_folder(args: argparse.Namespace) -> Path:
-    if args.dataset_id in ("", ".", "..") or Path(args.dataset_id).name != args.dataset_id:
+    return folder_of(args.dataset_path, args.dataset_id)
+
+
+def folder_of(dataset_path: str, dataset_id: str) -> Path:
+    """`--dataset_path` and `--dataset_id` -> the data set's folder."""
+    if dataset_id in ("", ".", "..") or Path(dataset_id).name != dataset_id:
         raise InputError(
-            f"--dataset_id {args.dataset_id!r}: the name of a folder in --dataset_path is expected, without slashes"
+            f"--dataset_id {dataset_id!r}: the name of a folder in --dataset_path is expected, without slashes"
         )
-    return Path(args.dataset_path) / args.dataset_id
+    return Path(dataset_path) / dataset_id
 
 
 def whole_number(least: int, most: int = 2**63 - 1) -> Callable[[str], int]:

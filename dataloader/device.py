@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
-
-import torch
+from typing import TYPE_CHECKING
 
 from dataloader.console import InputError
+
+if TYPE_CHECKING:
+    import torch
 
 
 def add_device_flag(parser: argparse.ArgumentParser) -> None:
@@ -15,6 +17,8 @@ def add_device_flag(parser: argparse.ArgumentParser) -> None:
 
 def pick_device(name: str) -> torch.device:
     """`auto` or a torch device name -> a device that this machine has."""
+    import torch  # a command line that only names the flag does not wait for it
+
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 from dataloader.console import InputError, listed
 from dataloader.files import written_beside
+from dataloader.names import SPLITS
 
-SPLITS = ("train", "valid", "test", "predict")
 ORIGIN = ("user", "time", "label_time")  # columns that may be there: who made an item, when, and when it was counted
 
 

@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 from dataloader.console import InputError, listed
 from dataloader.files import written_beside
+from dataloader.names import BANKS
 from dataloader.store import FeatureStore
 
-BANKS = {"train": ("train",), "train+valid": ("train", "valid")}
 REMEDY = "make it anew with: python retriever.py --dataset_path {path} --dataset_id {id}"
 BLOCK_BYTES = 8 << 20  # of aggregated features held beside the result
 

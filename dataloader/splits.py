@@ -15,7 +15,6 @@ HELD_OUT, HELD_OUT_SEED = 0.2, 9
 VALID, VALID_SEED = 0.5, 18
 FEWEST = 10  # below this a split of the published protocol is empty
 VALID_OF_REST = 1 / 9  # of what a fold leaves: valid is to train as in the published protocol, 10 to 80
-FOLDS_BY = ("creator", "time", "random")
 
 
 def published_split(n: int) -> np.ndarray:

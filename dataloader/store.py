@@ -19,10 +19,9 @@ from dataloader.arrays import blocks, digest, not_finite, reserve, scale_warning
 from dataloader.console import InputError, Parser, listed, run_script
 from dataloader.files import open_array, read_json, write_json, written_beside
 from dataloader.hints import ARRAYS, encoding_command, maker_command
-from dataloader.items import SPLITS, Items, creators_and_times
+from dataloader.items import Items, creators_and_times
+from dataloader.names import DTYPES, FAMILIES, SPLITS
 
-FAMILIES = ("MicroLens", "NUS")
-DTYPES = ("float32", "float16")
 FORMAT = 1
 UNSCALED = "unscaled"  # <name>.unscaled.npy: features before statistics of split train scaled them
 LEFT_BY_STEPS = ("skipped.csv", "captured.jsonl", "captions.jsonl")  # beside the arrays, of the same items

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataloader.console import InputError
 from engine.recipe import Recipe
 from engine.run import Run
+from engine.settings import flags_of
 
 DATA = {"family": str, "fingerprint": str}
 PLACE = {"model_id": str, "dataset_path": str, "dataset_id": str}
@@ -20,7 +21,11 @@ def check_config(run: Run, recipe: Recipe) -> None:
         values = _part(run, part)
         wrong = [name for name, kind in kinds.items() if name not in values or not isinstance(values[name], kind)]
         if part == "model":
-            wrong += [n for n in recipe.own if n in values and n not in wrong and not flags[n].accepts(values[n])]
+            wrong += [
+                n
+                for n in flags_of(recipe.settings)
+                if n in values and n not in wrong and not flags[n].accepts(values[n])
+            ]
         _refuse(run, part, wrong)
         if part == "model" and (unknown := sorted(set(values) - set(kinds))):
             raise InputError(f"{run.folder / 'config.json'}: its model has unknown arguments ({', '.join(unknown)})")

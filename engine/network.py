@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +15,11 @@ from tqdm import tqdm
 
 from dataloader.batches import Batch, Split, Unlabelled
 from dataloader.console import InputError
+from engine.checkpoints import load_state, load_weights, save_state, save_weights
 from engine.method import History
 from engine.metrics import measure, selection_score
-from engine.run import BEST, Run, load_weights, save_weights
+from engine.run import BEST, LAST, Run
+from engine.settings import TrainingSettings
 
 LOSSES = {
     "MSE": F.mse_loss,
@@ -30,29 +31,6 @@ OPTIMISERS = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW, "SGD": torch
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-@dataclass(frozen=True)
-class Training:
-    """How a network is trained; the defaults are the published ones, but for shuffling."""
-
-    loss: str = "MSE"
-    optim: str = "Adam"
-    lr: float = 1e-5
-    weight_decay: float = 0.0
-    epochs: int = 100
-    early_stop_turns: int = 20
-    batch_size: int = 64
-    metric: tuple[str, ...] = ("MAE", "nMSE")
-    precision: str = "fp32"
-    shuffle: bool = True
-    seed: int = 2024
-
-    @classmethod
-    def from_settings(cls, settings: dict) -> Training:
-        """The flags of train.py -> how to train; what a method has no flag for stays as it is."""
-        values = {field.name: settings[field.name] for field in fields(cls) if field.name in settings}
-        return cls(**values, shuffle=not settings.get("no_shuffle", False))
-
-
 class Network:
     """A module with `forward(batch) -> (B, label_dim)` and, where it is not plain, `loss(batch)`.
 
@@ -60,7 +38,7 @@ class Network:
     Batches have `batch_size` items in training and in prediction.
     """
 
-    def __init__(self, module: nn.Module, training: Training, device: torch.device, run: Run | None = None):
+    def __init__(self, module: nn.Module, training: TrainingSettings, device: torch.device, run: Run | None = None):
         self.module, self.training, self.device, self.run = module.to(device), training, device, run
         self.uses_retrieval = getattr(module, "uses_retrieval", False)
         self.transductive = getattr(module, "transductive", False)
@@ -137,7 +115,7 @@ class Network:
         """One pass over `train`, and beside it over `unlabelled`, as often as it takes; the mean loss of its items."""
         self.module.train()
         size, total = self.training.batch_size, 0.0
-        batches = train.batches(size, self.device, generator if self.training.shuffle else None)
+        batches = train.batches(size, self.device, None if self.training.no_shuffle else generator)
         count = -(-len(train) // size)
         beside = self._beside(unlabelled, generator)
         bar = tqdm(batches, f"epoch {epoch}", count, leave=False, disable=None, unit="batch", dynamic_ncols=True)
@@ -161,7 +139,7 @@ class Network:
         """What `loss` is given beside each batch: nothing, or a batch of `unlabelled`, again and again."""
         if not self.transductive:
             return itertools.repeat(())
-        order = generator if self.training.shuffle else None
+        order = None if self.training.no_shuffle else generator
         passes = (unlabelled.batches(self.training.batch_size, self.device, order) for _ in itertools.count())
         return ((batch,) for batch in itertools.chain.from_iterable(passes))
 
@@ -176,7 +154,8 @@ class Network:
         self.run.write_history(history.epochs)
         scalars = {"loss/train": last["train_loss"]} | {f"valid/{k}": v for k, v in last["valid"].items()}
         self.run.record_scalars(last["epoch"], scalars)
-        self.run.save_last(
+        save_state(
+            self.run.folder / LAST,
             {
                 "epoch": last["epoch"],
                 "best_epoch": history.best_epoch,
@@ -185,7 +164,7 @@ class Network:
                 "optimiser": optimiser.state_dict(),
                 "shuffle": generator.get_state(),
                 "random": random_state(self.device),
-            }
+            },
         )
         measured = "  ".join(f"{name} {value:.4f}" for name, value in last["valid"].items())
         best = "  best" if history.best_epoch == last["epoch"] else ""
@@ -195,7 +174,7 @@ class Network:
         )
 
     def _resume(self, optimiser, generator: torch.Generator) -> tuple[History, float]:
-        state = self.run.load_last(self.device)
+        state = load_state(self.run.folder / LAST, self.device)
         if state is None:
             return History(), float("inf")
         try:

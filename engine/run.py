@@ -7,16 +7,14 @@ import json
 import platform
 import subprocess
 import time
-import zipfile
 from pathlib import Path
-
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch.utils.tensorboard import SummaryWriter
+from typing import TYPE_CHECKING
 
 from dataloader.console import InputError
 from dataloader.files import read_json, without_nan, write_json, written_beside
+
+if TYPE_CHECKING:  # it takes seconds to import, and reading what a run was trained with does not need it
+    from torch.utils.tensorboard import SummaryWriter
 
 BEST, LAST = "best.safetensors", "last.pt"
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "transformers", "safetensors", "scikit-learn")
@@ -93,6 +91,8 @@ class Run:
     def record_scalars(self, epoch: int, scalars: dict[str, float]) -> None:
         """To TensorBoard; a resumed run hides what was recorded from this epoch on."""
         if self._events is None:
+            from torch.utils.tensorboard import SummaryWriter
+
             self._events = SummaryWriter(str(self.folder), purge_step=epoch)
         for name, value in scalars.items():
             self._events.add_scalar(name, value, epoch)
@@ -101,37 +101,6 @@ class Run:
     def close(self) -> None:
         if self._events is not None:
             self._events.close()
-
-    # ---- checkpoints ---------------------------------------------------------------------------
-
-    def save_last(self, state: dict) -> None:
-        with written_beside(self.folder / LAST) as partial:
-            torch.save(state, partial)
-
-    def load_last(self, device: torch.device) -> dict | None:
-        """The state of the last finished epoch, None before the first; tensors and plain values only."""
-        path = self.folder / LAST
-        if not path.exists():
-            return None
-        try:
-            return torch.load(path, map_location=device, weights_only=True)
-        except Exception as error:  # torch, zipfile and pickle each have their own; all mean the same here
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise InputError(f"{path}: truncated or not a checkpoint of train.py ({reason})") from None
-
-
-def save_weights(path: Path, module: torch.nn.Module) -> None:
-    with written_beside(path) as partial:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}, partial)
-
-
-def load_weights(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        return load_file(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such checkpoint; the run has not finished an epoch yet") from None
-    except (SafetensorError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: truncated or not a safetensors file ({error})") from None
 
 
 def _version(package: str) -> str | None:
@@ -143,6 +112,8 @@ def _version(package: str) -> str | None:
 
 def environment() -> dict:
     """What else it takes to repeat a run: versions, machine, commit."""
+    import torch
+
     root = Path(__file__).resolve().parent.parent
     try:
         git = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty"]

@@ -20,8 +20,9 @@ from dataloader.console import InputError, add_dataset_flags, listed, whole_numb
 from dataloader.device import add_device_flag
 from dataloader.files import require_writable
 from dataloader.hints import next_steps
+from dataloader.names import DTYPES
 from dataloader.scaling import MODES, add_normalised
-from dataloader.store import DTYPES, FeatureStore
+from dataloader.store import FeatureStore
 
 PRECISIONS = ("auto", "fp32", "bf16")
 HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]

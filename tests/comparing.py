@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import baselines.testing
 import engine.bootstrap
 import engine.significance
 from baselines import children
@@ -46,7 +47,7 @@ def children_here(scripts_here):
 @pytest.fixture(scope="module")
 def compare(load_script, scripts_here):
     """compare(store, save, *flags) in this process, its cells too: seconds instead of minutes; its exit code."""
-    script, (scripts, wait) = load_script("baselines/compare.py"), scripts_here
+    script, (_, wait) = load_script("baselines/compare.py"), scripts_here
 
     def call(store, save, *flags):
         where = ("--dataset_path", store.folder.parent, "--dataset_id", store.folder.name, "--save", save)
@@ -54,7 +55,7 @@ def compare(load_script, scripts_here):
         handler = signal.getsignal(signal.SIGTERM)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(children.Children, "_wait", wait)
-            patch.setattr(scripts["test.py"], "draw", lambda *_: None)  # a run's pictures have tests elsewhere
+            patch.setattr(baselines.testing, "draw", lambda *_: None)  # a run's pictures have tests elsewhere
             patch.setattr(engine.bootstrap, "RESAMPLES", 100)
             patch.setattr(engine.significance, "FLIPS", 99)
             try:

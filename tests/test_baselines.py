@@ -12,15 +12,15 @@ import torch
 from tiny import make_store
 
 from baselines import METHODS, build, recipe
-from baselines.SVR import kernel_mb
-from baselines.TMALL import similarity_graph
+from baselines.SVR.estimator import kernel_mb
+from baselines.TMALL.network import similarity_graph
 from dataloader.batches import Unlabelled, open_split
 from dataloader.console import InputError
 from engine.metrics import measure
-from engine.network import Training
 from engine.recipe import dimensions
 from engine.run import Run
 from engine.seeding import seed_everything
+from engine.settings import TrainingSettings
 from model.variational import kl_to_normal
 
 CPU = torch.device("cpu")
@@ -36,7 +36,7 @@ def estimator(name: str, store, folder, seed: int = 2024, **arguments):
     """An SVR, Hyfea or MFTM, made but not fitted."""
     run = Run.create(folder, name, {})
     arguments |= dimensions(store, store.visual.shape[1])
-    return build(name, store.family, arguments, Training(seed=seed), CPU, run)
+    return build(name, store.family, arguments, TrainingSettings(seed=seed), CPU, run)
 
 
 def flat(split, frames: int | None = None) -> np.ndarray:
@@ -63,7 +63,7 @@ def published(name: str, v: dict) -> tuple[torch.nn.Module, SimpleNamespace, dic
     sizes |= {"feature_dim": visual.shape[2]} if name == "CBAN" else {}
     weights = {n.removeprefix("weight."): a for n, a in v.items() if n.startswith("weight.")}
     batch = SimpleNamespace(visual=visual, textual=torch.from_numpy(v["textual"]))
-    return recipe(name).made(**sizes).eval(), batch, weights
+    return recipe(name).made()(**sizes).eval(), batch, weights
 
 
 def test_outputs_are_the_published_ones(vectors):
@@ -95,7 +95,7 @@ def test_published_defaults():
     for name, values in expected.items():
         found = {flag: f.default for flag, f in recipe(name).flags().items()}
         assert {flag: found[flag] for flag in values} == values
-        if recipe(name).is_network:
+        if recipe(name).network:
             assert (found["batch_size"], found["optim"], found["weight_decay"]) == (64, "Adam", 0.0)
 
 
@@ -111,7 +111,7 @@ def random_batch(n: int = 5, frames: int = 4, dim: int = 16) -> SimpleNamespace:
 @pytest.mark.parametrize("name", ["HMMVED", "MASSL"])
 def test_attention_is_over_frames_and_noise_for_training_alone(name):
     torch.manual_seed(0)
-    network, batch = recipe(name).made(visual_dim=16, textual_dim=16, frame_num=4), random_batch()
+    network, batch = recipe(name).made()(visual_dim=16, textual_dim=16, frame_num=4), random_batch()
     dense = network.visual_dense_layer.eval()
     changed = batch.visual.clone()
     changed[0, 1] += 1  # another frame of the same video: seen; another video: not
@@ -131,7 +131,7 @@ def test_attention_is_over_frames_and_noise_for_training_alone(name):
 
 def test_the_variational_loss_is_the_published_one():
     torch.manual_seed(0)
-    network, batch = recipe("HMMVED").made(visual_dim=16, textual_dim=16, kl_weight=0.2).eval(), random_batch()
+    network, batch = recipe("HMMVED").made()(visual_dim=16, textual_dim=16, kl_weight=0.2).eval(), random_batch()
     mean, logvar = network.posterior(batch)
     # Each expert's precision, summed: the product of Gaussians in the plainest way.
     v = network.visual_encoder(network.visual_dense_layer(batch.visual))
@@ -149,17 +149,17 @@ def test_the_variational_loss_is_the_published_one():
 
 def test_massl_takes_other_latent_sizes():
     for latent_dim, last in ((256, 7), (39, 1), (64, 1), (300, 9)):
-        network = recipe("MASSL").made(visual_dim=5, textual_dim=16, latent_dim=latent_dim)
+        network = recipe("MASSL").made()(visual_dim=5, textual_dim=16, latent_dim=latent_dim)
         assert network.decoder[13].in_features == last
         assert network.decoder(torch.zeros(3, latent_dim)).shape == (3, 1)
     with pytest.raises(ValueError, match="latent_dim 38: the convolutions leave nothing"):
-        recipe("MASSL").made(latent_dim=38)
+        recipe("MASSL").made()(latent_dim=38)
 
 
 def test_cban_has_a_row_for_each_frame_and_unused_layers():
     torch.manual_seed(0)
     for frames in (1, 4, 7):
-        network = recipe("CBAN").made(visual_dim=16, textual_dim=16, frame_num=frames, feature_dim=6)
+        network = recipe("CBAN").made()(visual_dim=16, textual_dim=16, frame_num=frames, feature_dim=6)
         assert network.add_attention_matrix_1.shape == (frames, 6)
         before = network(batch := random_batch(frames=frames))
         for layer in (network.uni_modal_linear_1, network.uni_modal_linear_2):
@@ -169,7 +169,7 @@ def test_cban_has_a_row_for_each_frame_and_unused_layers():
 
 def test_tmall_penalty_trains_the_common_space():
     torch.manual_seed(0)
-    network, batch = recipe("TMALL").made(visual_dim=16, textual_dim=16, graph_weight=3.0), random_batch()
+    network, batch = recipe("TMALL").made()(visual_dim=16, textual_dim=16, graph_weight=3.0), random_batch()
     unlabelled = SimpleNamespace(visual=torch.randn(7, 4, 16), textual=torch.randn(7, 16))
     penalty = network.loss(batch, unlabelled) - (network(batch) - batch.label).square().mean()
     visual = torch.cat([batch.visual, unlabelled.visual]).mean(dim=1)
@@ -187,7 +187,9 @@ def test_tmall_learns_from_test_features_and_cannot_reach_test_labels(tmp_path):
     def trained(store):
         seed_everything(0)
         arguments = recipe("TMALL").arguments({"common_dim": 4, "graph_weight": 1.0}, dimensions(store, 3))
-        method = build("TMALL", "MicroLens", arguments, Training(epochs=2, lr=1e-2), CPU, Run.create(tmp_path, "x", {}))
+        method = build(
+            "TMALL", "MicroLens", arguments, TrainingSettings(epochs=2, lr=1e-2), CPU, Run.create(tmp_path, "x", {})
+        )
         method.fit(open_split(store, "train"), open_split(store, "valid"), open_split(store, "test").unlabelled())
         return method.module.shared_space_matrix.detach()
 
@@ -236,7 +238,7 @@ def test_svr_says_what_it_holds_of_the_kernel_which_changes_no_bit(store, tmp_pa
     train, valid = (open_split(store, split) for split in ("train", "valid"))
     found = []
     for cache, said in ((2000, "(100% of its 0 MB held)"), (kernel_mb(60) / 4, "(25% of its 0 MB held)")):
-        monkeypatch.setattr("baselines.SVR.CACHE_MB", cache)
+        monkeypatch.setattr("baselines.SVR.estimator.CACHE_MB", cache)
         method = estimator("SVR", store, tmp_path)
         method.fit(train, valid)
         assert said in (method.run.folder / "log.txt").read_text()
@@ -248,7 +250,9 @@ def test_svr_says_what_it_holds_of_the_kernel_which_changes_no_bit(store, tmp_pa
 def test_svr_announces_what_its_first_iterations_tell(store, tmp_path, monkeypatch, each, said):
     """Two targets of 60 videos: 60 iterations each at half the cost of the first ones, as all of the kernel is held."""
     train, valid = (open_split(store, split) for split in ("train", "valid"))
-    monkeypatch.setattr("baselines.SVR._seconds", lambda machine, iterations, inputs, label: 100 + iterations * each)
+    monkeypatch.setattr(
+        "baselines.SVR.estimator._seconds", lambda machine, iterations, inputs, label: 100 + iterations * each
+    )
     method = estimator("SVR", store, tmp_path)
     method.fit(train, valid)
     assert f"which takes {said};" in (method.run.folder / "log.txt").read_text()
@@ -278,7 +282,7 @@ def test_the_flat_input_is_every_frame_then_the_text_read_in_blocks(store, tmp_p
     np.testing.assert_array_equal(estimator("SVR", store, tmp_path).inputs(split), flat(split, 1))
     two = replace(split, frames=np.array([0, 2]))
     expected = np.delete(flat(split), np.arange(5, 10), axis=1)
-    method = build("Hyfea", "MicroLens", dimensions(store, 2), Training(), CPU)
+    method = build("Hyfea", "MicroLens", dimensions(store, 2), TrainingSettings(), CPU)
     np.testing.assert_array_equal(method.inputs(two), expected)
 
 

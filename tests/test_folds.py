@@ -22,12 +22,13 @@ from baselines.children import Children, sole_user
 from baselines.folds import check_folds, make_folds
 from dataloader.console import InputError
 from dataloader.items import Items
+from dataloader.names import FOLDS_BY
 from dataloader.neighbours import Neighbours
 from dataloader.scaling import add_normalised
-from dataloader.splits import FOLDS_BY, fold_splits
+from dataloader.search.exact import search
+from dataloader.splits import fold_splits
 from dataloader.store import FeatureStore
 from engine.metrics import measure
-from retriever import search
 
 
 def items_of(users, times=None, predict=0) -> Items:

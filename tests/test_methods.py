@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import json
 import pickle
 import subprocess
 import sys
 import zipfile
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,13 +26,13 @@ from baselines import METHODS, build, recipe
 from dataloader.batches import open_split
 from dataloader.console import InputError
 from dataloader.neighbours import Neighbours
-from engine.network import Training
-from engine.recipe import dimensions
+from engine.recipe import argument, dimensions
 from engine.run import Run
 from engine.seeding import seed_everything
+from engine.settings import TrainingSettings
 
 CPU = torch.device("cpu")
-NETWORKS = [name for name in METHODS if recipe(name).is_network]
+NETWORKS = [name for name in METHODS if recipe(name).network]
 ESTIMATORS = [name for name in METHODS if name not in NETWORKS]
 SMALL = {
     "MMRA": {"feature_dim": 8, "num_of_retrieved_items": 5},
@@ -80,7 +81,7 @@ def make(name: str, store, folder: Path | None = None, seed: int = 2024, batch_s
     seed_everything(seed)
     arguments = recipe(name).arguments(settings(name), dimensions(store, store.visual.shape[1]))
     run = None if folder is None else Run.create(folder, name, {})
-    training = Training(epochs=2, lr=1e-3, seed=seed, batch_size=batch_size)
+    training = TrainingSettings(epochs=2, lr=1e-3, seed=seed, batch_size=batch_size)
     return build(name, store.family, arguments, training, CPU, run)
 
 
@@ -145,7 +146,7 @@ def test_a_networks_loss_is_finite_and_reaches_every_parameter(name, sizes, prec
     names = ("frame_num", "visual_dim", "textual_dim", "label_dim")
     torch.manual_seed(0)
     arguments = recipe(name).arguments(settings(name), dict(zip(names, sizes, strict=True)))
-    network = build(name, "MicroLens", arguments, Training(precision=precision), CPU)
+    network = build(name, "MicroLens", arguments, TrainingSettings(precision=precision), CPU)
     batch = random_batch(*sizes)
     assert network.module(batch).shape == (6, sizes[-1])
     loss = network._loss(batch, *([random_batch(*sizes, n=9)] if network.transductive else []))
@@ -254,6 +255,43 @@ def test_a_flag_of_another_method_is_refused(capsys, flags, message):
         train.build_parser().parse_args(list(flags))
     err = capsys.readouterr().err
     assert error.value.code == 2 and err.count("\n") == 1 and message in err
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_settings_have_the_defaults_of_the_class(name):
+    """A method's own flags are arguments of its class: one default, said twice, must be the same."""
+    how = recipe(name)
+    signature = inspect.signature(how.made()).parameters
+    for one in fields(how.settings):
+        argument_name, default = argument(one.name, one.default)
+        assert signature[argument_name].default == default
+
+
+@pytest.mark.parametrize(("name", "package"), [("Hyfea", "catboost"), ("MFTM", "lightgbm"), ("MFTM", "pytorch_tabnet")])
+def test_a_library_that_is_not_installed_is_named(stores, tmp_path, monkeypatch, name, package):
+    for module in [m for m in sys.modules if m.startswith((f"baselines.{name}.", package))]:
+        monkeypatch.delitem(sys.modules, module)
+        parent, _, last = module.rpartition(".")
+        if parent in sys.modules:
+            monkeypatch.delattr(sys.modules[parent], last, raising=False)
+    monkeypatch.setitem(sys.modules, package, None)  # as if it were not there
+    with pytest.raises(InputError, match=f"--model_id {name}: needs the package {package}.*requirements-baselines.txt"):
+        train_here(*words(name, stores["plain"], tmp_path))
+
+
+@pytest.mark.parametrize("script", ["train.py", "test.py", "retriever.py"])
+def test_a_command_line_answers_without_what_computes(run, script):
+    code = f"""if True:
+    import runpy, sys
+    sys.argv = ["{script}", "--no_such_flag"]
+    try:
+        runpy.run_path("{script}", run_name="__main__")
+    except SystemExit as end:
+        assert end.code == 2
+    print(sorted({{"torch", "pandas", "scipy", "matplotlib", "sklearn", "pyarrow"}} & set(sys.modules)))
+    """
+    done = run("-c", code)
+    assert done.returncode == 0 and done.stdout == "[]\n" and "error" in done.stderr
 
 
 def test_help_is_of_the_method(capsys):

@@ -11,6 +11,7 @@ from tiny import make_store
 import retriever
 from dataloader.console import InputError
 from dataloader.neighbours import Neighbours
+from dataloader.search.exact import search
 from dataloader.store import FeatureStore
 
 
@@ -48,7 +49,7 @@ def searches(draw):
 @given(searches())
 def test_search_is_brute_force(case):
     vectors, bank, k, batch_size = case
-    ids, similarity = retriever.search(vectors, bank, k, batch_size=batch_size)
+    ids, similarity = search(vectors, bank, k, batch_size=batch_size)
     expected_ids, expected = brute_force(vectors, bank, k)
     np.testing.assert_array_equal(ids, expected_ids)
     np.testing.assert_allclose(similarity, expected, atol=2e-6)
@@ -63,14 +64,14 @@ def test_many_chunks_many_duplicates(dtype):
     bank = np.flatnonzero(rng.random(700) < 0.8)
     expected, _ = brute_force(vectors, bank, 20)
     for batch_size in (1, 7, 333, 5000):
-        np.testing.assert_array_equal(retriever.search(vectors, bank, 20, batch_size=batch_size)[0], expected)
+        np.testing.assert_array_equal(search(vectors, bank, 20, batch_size=batch_size)[0], expected)
 
 
 def test_values_of_any_size():
     """Lengths that overflow float32 are no reason for NaN."""
     vectors = np.random.default_rng(2).standard_normal((50, 8)).astype(np.float32)
     scale = np.float32(10) ** np.linspace(-18, 18, 50, dtype=np.float32)[:, None]
-    ids, similarity = retriever.search(vectors * scale, np.arange(50), 5)
+    ids, similarity = search(vectors * scale, np.arange(50), 5)
     np.testing.assert_array_equal(ids, brute_force(vectors * scale, np.arange(50), 5)[0])
     assert np.isfinite(similarity).all()
 
@@ -137,7 +138,7 @@ def test_the_real_vine_videos_agree_with_brute_force(shared, tmp_path):
     with np.load(shared / "data" / "nus_vine_10k" / "text_sentence2vec_feature.npz", allow_pickle=False) as file:
         vectors = file["arr_0"][:2000]
     bank = np.arange(0, 2000, 2)
-    ids, similarity = retriever.search(vectors, bank, 20)
+    ids, similarity = search(vectors, bank, 20)
     expected, expected_similarity = brute_force(vectors, bank, 20)
     np.testing.assert_allclose(similarity, expected_similarity, atol=2e-6)
     np.testing.assert_array_equal(ids, expected)

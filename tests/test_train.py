@@ -15,6 +15,7 @@ import torch
 from conftest import ROOT
 from tiny import SIZES, make_store
 
+import engine.network
 import train
 from dataloader.batches import open_split
 from dataloader.console import InputError
@@ -121,10 +122,10 @@ def test_the_logged_loss_is_the_epochs_mean(store, tmp_path):
     """At a learning rate of almost nothing: the mean over all train items, last batch smaller than the others."""
     folder = trained(store.folder, tmp_path, "--optim", "SGD", "--lr", "1e-12", "--batch_size", 7, "--epochs", 1)
     from baselines import build
-    from engine.network import Training
+    from engine.settings import TrainingSettings
 
     config = Run.open(folder, "").config
-    method = build("MMRA", "MicroLens", config["model"], Training(), torch.device("cpu"))
+    method = build("MMRA", "MicroLens", config["model"], TrainingSettings(), torch.device("cpu"))
     method.load(folder)
     split = open_split(store, "train", neighbours=Neighbours.read(store), num_of_retrieved_items=5)
     expected = np.mean((method.predict(split) - split.label) ** 2)
@@ -282,18 +283,19 @@ def test_a_killed_run_resumes_to_the_same_bits(store, tmp_path):
     assert same(last_state(folder), last_state(whole))
 
 
-@pytest.mark.parametrize("step", ["save_last", "write_history", "record_scalars"])
+@pytest.mark.parametrize("step", ["save_state", "write_history", "record_scalars"])
 def test_killed_at_any_step_of_an_epochs_end(store, tmp_path, monkeypatch, step):
     whole = trained(store.folder, tmp_path / "whole", "--epochs", 4)
-    original, calls = getattr(Run, step), []
+    place = engine.network if step == "save_state" else Run
+    original, calls = getattr(place, step), []
 
-    def dies_at_the_third(self, *arguments):
+    def dies_at_the_third(*arguments):
         calls.append(step)
         if len(calls) == 3:
             raise RuntimeError("killed")
-        return original(self, *arguments)
+        return original(*arguments)
 
-    monkeypatch.setattr(Run, step, dies_at_the_third)
+    monkeypatch.setattr(place, step, dies_at_the_third)
     with pytest.raises(RuntimeError, match="killed"):
         trained(store.folder, tmp_path / "killed", "--epochs", 4)
     monkeypatch.undo()

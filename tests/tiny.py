@@ -9,8 +9,8 @@ import numpy as np
 
 from dataloader.items import Items
 from dataloader.neighbours import Neighbours
+from dataloader.search.exact import search
 from dataloader.store import FeatureStore
-from retriever import search
 
 SIZES = {"train": 60, "valid": 20, "test": 20, "predict": 4}
 

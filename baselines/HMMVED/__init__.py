@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-from torch import nn
+from dataclasses import dataclass
 
 from dataloader.console import number, whole_number
-from engine.recipe import Flag, Recipe
-from model.variational import VariationalFusion
+from engine.recipe import Recipe
+from engine.settings import setting
 
 
-class HMMVED(VariationalFusion):
-    """Latent 50, decoded by Linear(50, 20), ReLU, Linear(20, label_dim). frame_num: any number will do."""
-
-    def __init__(
-        self,
-        *,
-        visual_dim: int = 768,
-        textual_dim: int = 768,
-        frame_num: int = 10,
-        label_dim: int = 1,
-        latent_dim: int = 50,
-        kl_weight: float = 0.05,
-    ):
-        decoder = nn.Sequential(nn.Linear(latent_dim, 20), nn.ReLU(), nn.Linear(20, label_dim))
-        sizes = {"visual_dim": visual_dim, "textual_dim": textual_dim, "latent_dim": latent_dim}
-        super().__init__(decoder, kl_weight=kl_weight, **sizes)
+@dataclass(frozen=True)
+class HMMVEDSettings:
+    latent_dim: int = setting(50, "size of the latent vector", whole_number(1))
+    kl_weight: float = setting(0.05, "share of the KL divergence in the loss, the rest is MSE", number(0, most=1))
 
 
 RECIPE = Recipe(
-    HMMVED,
-    own={
-        "latent_dim": Flag("size of the latent vector", whole_number(1)),
-        "kl_weight": Flag("share of the KL divergence in the loss, the rest is MSE", number(0, most=1)),
-    },
+    "baselines.HMMVED.network:HMMVED",
+    HMMVEDSettings,
     defaults={"lr": 1e-4, "epochs": 200, "early_stop_turns": 10},
+    own_loss=True,
 )

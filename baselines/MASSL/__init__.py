@@ -2,87 +2,24 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from dataclasses import dataclass
 
 from dataloader.console import number, whole_number
-from engine.recipe import Flag, Recipe
-from model.variational import VariationalFusion
+from engine.recipe import Recipe
+from engine.settings import setting
 
 LEAST_LATENT = 39  # below, nothing is left after the convolutions and poolings
 
 
-class MASSL(VariationalFusion):
-    """Latent 256, decoded by linear layers and convolutions over the vector as one channel.
-
-    frame_num: any number will do. Other latent sizes than the published 256 change the last layer's input.
-    ValueError for a latent_dim that the convolutions leave nothing of.
-    """
-
-    def __init__(
-        self,
-        *,
-        visual_dim: int = 768,
-        textual_dim: int = 768,
-        frame_num: int = 10,
-        label_dim: int = 1,
-        latent_dim: int = 256,
-        kl_weight: float = 0.05,
-    ):
-        decoder = Decoder(latent_dim, label_dim)
-        sizes = {"visual_dim": visual_dim, "textual_dim": textual_dim, "latent_dim": latent_dim}
-        super().__init__(decoder, kl_weight=kl_weight, **sizes)
-
-
-class Decoder(nn.Sequential):
-    """(B, latent_dim) -> (B, label_dim). The dropout on the very output is the published one."""
-
-    def __init__(self, latent_dim: int, label_dim: int):
-        if latent_dim < LEAST_LATENT:
-            raise ValueError(f"latent_dim {latent_dim}: the convolutions leave nothing of less than {LEAST_LATENT}")
-        length = latent_dim
-        for halvings, pooled in ((1, 1), (1, 1), (3, 1)):
-            for _ in range(halvings):
-                length = (length + 1) // 2
-            length -= pooled
-        super().__init__(
-            nn.Linear(latent_dim, latent_dim),
-            nn.Dropout(0.2),
-            nn.ReLU(),
-            nn.Linear(latent_dim, latent_dim),
-            nn.ReLU(),
-            _halving(),
-            Pool(),
-            _halving(),
-            Pool(),
-            _halving(),
-            _halving(),
-            _halving(),
-            Pool(),
-            nn.Linear(length, label_dim),
-            nn.Dropout(0.2),
-        )
-
-    def forward(self, z: Tensor) -> Tensor:
-        return super().forward(z.unsqueeze(1)).squeeze(1)  # (B, 1, latent_dim) -> (B, label_dim)
-
-
-class Pool(nn.Module):
-    """The larger of each two neighbours, as MaxPool1d(2, stride=1), whose backward on CUDA does not repeat itself."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.maximum(x[..., :-1], x[..., 1:])  # (B, 1, L) -> (B, 1, L - 1)
-
-
-def _halving() -> nn.Conv1d:
-    return nn.Conv1d(1, 1, kernel_size=3, stride=2, padding=1)
+@dataclass(frozen=True)
+class MASSLSettings:
+    latent_dim: int = setting(256, f"size of the latent vector, at least {LEAST_LATENT}", whole_number(LEAST_LATENT))
+    kl_weight: float = setting(0.05, "share of the KL divergence in the loss, the rest is MSE", number(0, most=1))
 
 
 RECIPE = Recipe(
-    MASSL,
-    own={
-        "latent_dim": Flag(f"size of the latent vector, at least {LEAST_LATENT}", whole_number(LEAST_LATENT)),
-        "kl_weight": Flag("share of the KL divergence in the loss, the rest is MSE", number(0, most=1)),
-    },
+    "baselines.MASSL.network:MASSL",
+    MASSLSettings,
     defaults={"lr": 1e-4, "epochs": 200, "early_stop_turns": 10},
+    own_loss=True,
 )

@@ -2,122 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import shutil
-import warnings
-from pathlib import Path
+from dataclasses import dataclass
 
-import numpy as np
-import torch
-from tqdm import tqdm
-
-from baselines.MFTM import forest
-from baselines.MFTM.tabnet import Progress, TabNet
-from dataloader.batches import Split
-from dataloader.console import InputError, number, whole_number
-from dataloader.files import written_beside
-from engine.estimator import Estimator, boosting_history, unreadable
-from engine.method import History
-from engine.recipe import Flag, Recipe
-
-TABNET = "tabnet.zip"  # pytorch-tabnet's own format: a JSON of settings and a state_dict, read with weights_only
+from dataloader.console import number, whole_number
+from engine.recipe import Recipe
+from engine.settings import setting
 
 
-class MFTM(Estimator):
-    """tabnet_weight TabNet + (1 - tabnet_weight) LightGBM, on all frames one after the other, then the text.
-
-    LightGBM has a forest for each target, TabNet one network for all. history.jsonl is TabNet's. Its batches are
-    pytorch-tabnet's default of 1,024, or all of train where that is less, as a smaller last batch is dropped.
-    """
-
-    def __init__(
-        self,
-        *,
-        trees: int = 100,
-        epochs: int = 200,
-        early_stop_turns: int = 20,
-        lr: float = 0.02,
-        tabnet_weight: float = 0.5,
-        **dimensions,
-    ):
-        super().__init__(**dimensions)
-        self.trees, self.epochs, self.early_stop_turns, self.lr = trees, epochs, early_stop_turns, lr
-        self.tabnet_weight = tabnet_weight
-        self.forests, self.tabnet = [], None
-
-    def _fit(self, train: Split, valid: Split) -> History:
-        inputs, label = self.inputs(train), train.label.astype(np.float32)
-        self.forests = forest.fit(inputs, label, trees=self.trees, seed=self.seed)
-        self.tabnet = self._tabnet(optimizer_params={"lr": self.lr})
-        valid_label = valid.label.astype(np.float32)
-        bar = tqdm(total=self.epochs, desc="TabNet", leave=False, disable=None, unit="epoch", dynamic_ncols=True)
-        with bar, _quiet():
-            try:
-                self.tabnet.fit(
-                    inputs,
-                    label,
-                    eval_set=[(self.inputs(valid), valid_label)],
-                    eval_name=["valid"],
-                    eval_metric=["mse"],
-                    max_epochs=self.epochs,
-                    patience=self.early_stop_turns,
-                    batch_size=min(1024, len(train)),
-                    callbacks=[Progress(bar)],
-                    compute_importance=False,
-                )
-            except RuntimeError as error:  # its sparsemax finds no place among NaN
-                raise InputError(f"TabNet cannot be fitted with --lr {self.lr:g} ({error}); lower it") from None
-        curves = self.tabnet.history.history
-        return boosting_history(curves["loss"], np.sqrt(curves["valid_mse"]), "epoch")
-
-    def _tabnet(self, **more) -> TabNet:
-        with _quiet():
-            return TabNet(seed=self.seed, verbose=0, device_name="cpu", **more)
-
-    def predict(self, split: Split) -> np.ndarray:
-        inputs = self.inputs(split)
-        with torch.no_grad():
-            network = self.tabnet.predict(inputs)  # (n, label_dim)
-        return (self.tabnet_weight * network + (1 - self.tabnet_weight) * forest.predict(self.forests, inputs)).astype(
-            np.float32
-        )
-
-    def save(self, folder: Path) -> None:
-        forest.save(self.forests, folder)
-        with written_beside(folder / TABNET) as partial, _quiet():
-            shutil.move(self.tabnet.save_model(str(partial)), partial)
-
-    def load(self, folder: Path) -> None:
-        self.forests = forest.load(folder, self.label_dim, self.width)
-        self.tabnet = self._tabnet()
-        try:
-            with _quiet():
-                self.tabnet.load_model(str(folder / TABNET))
-        except Exception as error:  # zipfile, json, pickle, torch and the constructor each have their own
-            raise unreadable(folder / TABNET, "a TabNet model", error) from None
-        if (self.tabnet.input_dim, self.tabnet.output_dim) != (self.width, self.label_dim):
-            raise InputError(
-                f"{folder / TABNET}: made for {self.tabnet.input_dim} features and {self.tabnet.output_dim} targets, "
-                f"this run has {self.width} and {self.label_dim}"
-            )
+@dataclass(frozen=True)
+class MFTMSettings:
+    trees: int = setting(100, "of LightGBM", whole_number(1))
+    epochs: int = setting(200, "of TabNet, at most", whole_number(1))
+    early_stop_turns: int = setting(20, "epochs of TabNet without a better valid error, then stop", whole_number(1))
+    lr: float = setting(0.02, "learning rate of TabNet", number(0, above=True))
+    tabnet_weight: float = setting(0.5, "of TabNet in the mean of both", number(0, most=1))
 
 
-@contextlib.contextmanager
-def _quiet():
-    """pytorch-tabnet prints and warns of what train.py says itself."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield
-
-
-RECIPE = Recipe(
-    MFTM,
-    own={
-        "trees": Flag("of LightGBM", whole_number(1)),
-        "epochs": Flag("of TabNet, at most", whole_number(1)),
-        "early_stop_turns": Flag("epochs of TabNet without a better valid error, then stop", whole_number(1)),
-        "lr": Flag("learning rate of TabNet", number(0, above=True)),
-        "tabnet_weight": Flag("of TabNet in the mean of both", number(0, most=1)),
-    },
-)
+RECIPE = Recipe("baselines.MFTM.estimator:MFTM", MFTMSettings, network=False)

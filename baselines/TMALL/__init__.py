@@ -2,76 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from dataclasses import dataclass
 
 from dataloader.console import number, whole_number
-from engine.recipe import Flag, Recipe
-from model.layers import load_strictly
+from engine.recipe import Recipe
+from engine.settings import setting
 
 
-class TMALL(nn.Module):
-    """A linear map of [visual, textual] into a common space, and a linear predictor on it. visual: mean of the frames.
-
-    Transductive: the common space is to relate items as each modality does, and the items to be tested, whose labels
-    it never sees, take part in that. The published penalty compares the modalities with each other, which no weight
-    can change; this one compares the common space with each of them, as the paper's does, within batches.
-    """
-
-    transductive = True
-
-    def __init__(
-        self,
-        *,
-        visual_dim: int = 768,
-        textual_dim: int = 768,
-        frame_num: int = 10,
-        label_dim: int = 1,
-        common_dim: int = 256,
-        graph_weight: float = 1.0,
-    ):
-        super().__init__()
-        self.graph_weight = graph_weight
-        matrix = torch.empty(visual_dim + textual_dim, common_dim)
-        self.shared_space_matrix = nn.Parameter(nn.init.xavier_uniform_(matrix))
-        self.popularity_prediction = nn.Linear(common_dim, label_dim)
-
-    def forward(self, batch) -> Tensor:
-        return self.popularity_prediction(self.common_space(batch))  # (B, label_dim)
-
-    def common_space(self, batch) -> Tensor:
-        features = torch.cat([batch.visual.mean(dim=1), batch.textual], dim=1)  # (B, Dv + Dt)
-        return features @ self.shared_space_matrix  # (B, common_dim)
-
-    def loss(self, batch, unlabelled) -> Tensor:
-        """MSE on the labelled items and the graphs' disagreement on these and the `unlabelled` together."""
-        common = self.common_space(batch)  # (B, common_dim)
-        error = F.mse_loss(self.popularity_prediction(common).float(), batch.label)
-        graph = similarity_graph(torch.cat([common, self.common_space(unlabelled)]))  # (B + U, B + U)
-        visual = similarity_graph(torch.cat([batch.visual.mean(dim=1), unlabelled.visual.mean(dim=1)]))
-        textual = similarity_graph(torch.cat([batch.textual, unlabelled.textual]))
-        return error + self.graph_weight * (F.mse_loss(graph, visual) + F.mse_loss(graph, textual))
-
-    def load_published(self, weights: Mapping[str, Tensor | np.ndarray]) -> None:
-        """Take the tensors of a published weight file, by its names; ValueError unless all fit exactly."""
-        load_strictly(self, weights)
-
-
-def similarity_graph(items: Tensor) -> Tensor:
-    """Cosine of each pair of items (n, d) -> (n, n)."""
-    unit = F.normalize(items.float(), dim=1)
-    return (unit @ unit.T).float()
+@dataclass(frozen=True)
+class TMALLSettings:
+    common_dim: int = setting(256, "size of the common space", whole_number(1))
+    graph_weight: float = setting(1.0, "of the graphs' disagreement beside the MSE", number(0))
 
 
 RECIPE = Recipe(
-    TMALL,
-    own={
-        "common_dim": Flag("size of the common space", whole_number(1)),
-        "graph_weight": Flag("of the graphs' disagreement beside the MSE", number(0)),
-    },
+    "baselines.TMALL.network:TMALL",
+    TMALLSettings,
     defaults={"lr": 1e-3, "epochs": 100, "early_stop_turns": 10},
+    own_loss=True,
+    transductive=True,
 )

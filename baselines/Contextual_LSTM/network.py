@@ -1,0 +1,46 @@
+"""Contextual_LSTM: recurrent networks over frames and text (after Ghosh et al., 2016)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from model.layers import load_strictly
+
+
+class Contextual_LSTM(nn.Module):
+    """The last states of an LSTM over the frames and of one over the text, a sequence of one step; two linear layers.
+
+    No activation stands between the two, as published. frame_num: any number will do. --precision bf16 leaves the
+    LSTMs in float32 on a CPU.
+    """
+
+    def __init__(
+        self,
+        *,
+        visual_dim: int = 768,
+        textual_dim: int = 768,
+        frame_num: int = 10,
+        label_dim: int = 1,
+        hidden_size: int = 50,
+    ):
+        super().__init__()
+        self.lstm_text = nn.LSTM(textual_dim, hidden_size, batch_first=True)
+        self.lstm_visual = nn.LSTM(visual_dim, hidden_size, batch_first=True)
+        self.fc1 = nn.Linear(2 * hidden_size, 200)
+        self.fc2 = nn.Linear(200, label_dim)
+
+    def forward(self, batch) -> Tensor:
+        # On a CPU without bfloat16 units oneDNN has no recurrent network in bfloat16, and autocast would ask for one.
+        reduced = torch.is_autocast_enabled(batch.textual.device.type) and batch.textual.device.type != "cpu"
+        with torch.autocast(batch.textual.device.type, enabled=reduced):
+            _, (textual, _) = self.lstm_text(batch.textual.unsqueeze(1))  # (1, B, hidden_size)
+            _, (visual, _) = self.lstm_visual(batch.visual)  # (1, B, hidden_size)
+        return self.fc2(self.fc1(torch.cat([textual[0], visual[0]], dim=1)))  # (B, label_dim)
+
+    def load_published(self, weights: Mapping[str, Tensor | np.ndarray]) -> None:
+        """Take the tensors of a published weight file, by its names; ValueError unless all fit exactly."""
+        load_strictly(self, weights)

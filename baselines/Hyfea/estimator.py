@@ -1,0 +1,98 @@
+"""Hyfea: gradient-boosted trees on all features (CatBoost; after Lai et al., "HyFea", MM 2020)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import catboost
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from dataloader.batches import Split
+from dataloader.console import InputError
+from dataloader.files import written_beside
+from engine.estimator import Estimator, boosting_history, unreadable
+from engine.method import History
+
+FILE = "best.cbm"  # CatBoost's own format
+
+
+class Hyfea(Estimator):
+    """CatBoost on all frames one after the other, then the text. Several targets: one forest for all (MultiRMSE).
+
+    border_count: CatBoost's own default on a GPU, where the published code ran; on a CPU it would be 254.
+    """
+
+    def __init__(
+        self,
+        *,
+        trees: int = 500,
+        depth: int = 10,
+        lr: float = 0.03,
+        early_stop_turns: int = 20,
+        border_count: int = 128,
+        **dimensions,
+    ):
+        super().__init__(**dimensions)
+        self.trees, self.depth, self.lr, self.early_stop_turns = trees, depth, lr, early_stop_turns
+        self.border_count = border_count
+        self.forest = None
+
+    def _fit(self, train: Split, valid: Split) -> History:
+        loss = "RMSE" if self.label_dim == 1 else "MultiRMSE"
+        self.forest = catboost.CatBoostRegressor(
+            iterations=self.trees,
+            depth=self.depth,
+            learning_rate=self.lr,
+            loss_function=loss,
+            early_stopping_rounds=self.early_stop_turns,
+            border_count=self.border_count,
+            random_seed=self.seed,
+            thread_count=torch.get_num_threads(),  # CatBoost does not look at OMP_NUM_THREADS; the trees are the same
+            allow_writing_files=False,
+            logging_level="Silent",
+        )
+        with tqdm(total=self.trees, desc="trees", leave=False, disable=None, unit="tree", dynamic_ncols=True) as bar:
+            try:
+                self.forest.fit(
+                    self.inputs(train),
+                    train.label,
+                    eval_set=(self.inputs(valid), valid.label),
+                    callbacks=[_Progress(bar, loss)],
+                )
+            except catboost.CatBoostError as error:
+                raise InputError(f"{train.store.folder}: CatBoost cannot be fitted to it: {error}") from None
+        curves = self.forest.get_evals_result()
+        return boosting_history(curves["learn"][loss], curves["validation"][loss], "tree")
+
+    def predict(self, split: Split) -> np.ndarray:
+        predicted = self.forest.predict(self.inputs(split))
+        return predicted.reshape(-1, self.label_dim).astype(np.float32)
+
+    def save(self, folder: Path) -> None:
+        with written_beside(folder / FILE) as partial:
+            self.forest.save_model(str(partial), format="cbm")
+
+    def load(self, folder: Path) -> None:
+        try:
+            forest = catboost.CatBoostRegressor().load_model(str(folder / FILE), format="cbm")
+            width = len(forest.feature_names_)
+            fits = width == self.width and forest.predict(np.zeros((1, width), np.float32)).size == self.label_dim
+        except catboost.CatBoostError as error:
+            raise unreadable(folder / FILE, "a CatBoost model", error) from None
+        if not fits:
+            raise InputError(f"{folder / FILE}: made for {width} features, or for other targets than this run's")
+        self.forest = forest
+
+
+class _Progress:
+    """CatBoost's callback after each tree."""
+
+    def __init__(self, bar: tqdm, loss: str):
+        self.bar, self.loss = bar, loss
+
+    def after_iteration(self, info) -> bool:
+        self.bar.set_postfix(valid=f"{info.metrics['validation'][self.loss][-1]:.4f}", refresh=False)
+        self.bar.update()
+        return True

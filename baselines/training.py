@@ -1,0 +1,132 @@
+"""A run: a method's settings and a data set -> a trained method in a folder of its own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from baselines import build, recipe
+from dataloader.batches import Split, open_split
+from dataloader.console import InputError, folder_of
+from dataloader.device import pick_device
+from dataloader.files import require_writable
+from dataloader.neighbours import Neighbours
+from dataloader.store import FeatureStore
+from engine.recipe import RETRIEVAL, dimensions
+from engine.run import Run
+from engine.seeding import seed_everything
+from engine.settings import TrainingSettings
+
+
+def train(settings: dict[str, Any], typed: Mapping[str, Any], run: Run | None, command: list[str]) -> None:
+    """Train as the flags `settings` say, in a new run's folder, or on in `run`, whose settings they are then.
+
+    typed: those that the user gave, so that what contradicts a choice is told from a default. command: what repeats it.
+    """
+    device = pick_device(settings["device"])
+    method_recipe, resumed = recipe(settings["model_id"]), run is not None
+    check_feature_num(settings)
+    method_recipe.check(settings, typed)
+    require_writable(run.folder if resumed else Path(settings["save"]))
+    store = FeatureStore.open(folder_of(settings["dataset_path"], settings["dataset_id"]), need=("visual", "textual"))
+    for warning in store.check_features("visual", "textual"):
+        print(f"warning: {warning}", file=sys.stderr)
+    neighbours = Neighbours.read(store) if method_recipe.retrieves(settings) else None
+    train, valid = (open_training_split(store, split, settings, neighbours) for split in ("train", "valid"))
+    check_labels(settings, store, train, valid)
+    # The items to be tested, without their labels: a transductive method learns from their features too.
+    unlabelled = None
+    if method_recipe.transductive:
+        unlabelled = open_split(store, "test", frame_num=settings["frame_num"]).unlabelled()
+    arguments = method_recipe.arguments(settings, dimensions(store, len(train.frames)))
+    config = run_config(settings, store, neighbours, arguments, command)
+    if resumed:
+        check_same_data(run, config)
+        run.change_settings(epochs=settings["epochs"])
+    else:
+        run = Run.create(settings["save"], f"{settings['model_id']}_{settings['dataset_id']}", config)
+
+    seed_everything(settings["seed"])
+    method = build(settings["model_id"], store.family, arguments, TrainingSettings.of(settings), device, run)
+    run.log(
+        f"{'resuming' if resumed else 'run'} {run.folder}: {settings['model_id']} ({store.family}) on {store.folder}, "
+        f"{len(train)} train and {len(valid)} valid videos, {method.device}"
+    )
+    report(run, method.fit(train, valid, unlabelled))
+
+
+def check_feature_num(settings: Mapping[str, Any]) -> None:
+    number, model_id = settings["feature_num"], settings["model_id"]
+    if number != 2:
+        raise InputError(
+            f"--feature_num {number}: it is the number of feature kinds, and {model_id} takes 2, visual and textual "
+            "(the width of the features is --feature_dim)"
+        )
+
+
+def open_training_split(
+    store: FeatureStore, split: str, settings: Mapping[str, Any], neighbours: Neighbours | None
+) -> Split:
+    retrieval = {name: settings[name] for name in RETRIEVAL} if neighbours is not None else {}
+    return open_split(store, split, frame_num=settings["frame_num"], neighbours=neighbours, **retrieval)
+
+
+def check_labels(settings: Mapping[str, Any], store: FeatureStore, train: Split, valid: Split) -> None:
+    label_dim = store.items.label_dim
+    if settings["label_dim"] not in (None, label_dim):
+        names = ", ".join(store.info["label"]["names"])
+        raise InputError(
+            f"--label_dim {settings['label_dim']}: {store.folder} has {label_dim} ({names}); leave the flag out"
+        )
+    metric = settings.get("metric", ())  # networks alone choose an epoch by it
+    if "SRC" in metric or "nMSE" in metric:
+        for t, name in enumerate(store.info["label"]["names"]):
+            if np.ptp(valid.label[:, t]) == 0:
+                raise InputError(
+                    f"--metric {'+'.join(metric)}: all {len(valid)} labels {name} of split valid are equal, so "
+                    f"nMSE and SRC are not defined in {store.folder}; take MAE or RMSE, or another split"
+                )
+    labels = np.concatenate([train.label, valid.label])
+    if settings.get("loss") == "BCE" and (labels.min() < 0 or labels.max() > 1):
+        raise InputError(
+            f"--loss BCE: needs labels in [0, 1], {store.folder} has {labels.min():g} to {labels.max():g}; take MSE"
+        )
+
+
+def run_config(
+    settings: dict, store: FeatureStore, neighbours: Neighbours | None, arguments: dict, command: list[str]
+) -> dict:
+    return {
+        "command": command,
+        "settings": settings,
+        "model": arguments,
+        "data": {"family": store.family, "fingerprint": store.fingerprint, "label": store.info["label"]},
+        "neighbours": None
+        if neighbours is None
+        else {"k": neighbours.k, "bank": neighbours.bank, "backend": neighbours.backend, "digest": neighbours.digest()},
+    }
+
+
+def check_same_data(run: Run, config: dict) -> None:
+    for part, what in (("data", "data set"), ("neighbours", "neighbours"), ("model", "dimensions")):
+        if run.config.get(part) != config[part]:
+            raise InputError(
+                f"--resume {run.folder}: the {what} changed since it was trained ({run.config.get(part)}, now "
+                f"{config[part]}); bring the old ones back or train anew"
+            )
+
+
+def report(run: Run, history) -> None:
+    if history.best_epoch:
+        best = history.epochs[history.best_epoch - 1]
+        measured = "  ".join(f"{name} {value:.4f}" for name, value in best["valid"].items())
+        run.log(f"best {history.unit} {history.best_epoch} of {len(history.epochs)}: valid {measured}")
+    if history.interrupted:
+        kept = f"epoch {history.best_epoch} is kept" if history.best_epoch else "no epoch was finished"
+        run.log(f"interrupted: {kept}; go on with: python train.py --resume {run.folder}")
+        sys.exit(130)
+    run.log(f"next: python test.py --model_path {run.folder}")

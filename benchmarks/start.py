@@ -1,0 +1,45 @@
+"""How long a command line takes to answer, in seconds of CPU time: its help, and a flag that it does not know.
+
+Against Python itself with numpy, which every answer needs, measured in the same run.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from dataloader.console import Parser, run_script, whole_number
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS, WORDS = ("train.py", "test.py", "retriever.py"), ("--help", "--no_such_flag")
+
+
+def build_parser() -> Parser:
+    parser = Parser(prog="python -m benchmarks.start", description=__doc__)
+    parser.add_argument("--repeats", type=whole_number(1), default=5, help="of each; the least is printed")
+    return parser
+
+
+def main(args) -> None:
+    floor = least(["-c", "import numpy"], args.repeats)
+    print(f"{'python with numpy':<32} {floor:.2f} s")
+    for command in itertools.product(SCRIPTS, WORDS):
+        print(f"{'python ' + ' '.join(command):<32} {least(command, args.repeats):.2f} s")
+
+
+def least(words: list[str] | tuple[str, ...], repeats: int) -> float:
+    return min(cpu_seconds([sys.executable, *words]) for _ in range(repeats))
+
+
+def cpu_seconds(command: list[str]) -> float:
+    before = os.times()
+    subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
+
+
+if __name__ == "__main__":
+    run_script(build_parser(), main)

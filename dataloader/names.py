@@ -1,0 +1,9 @@
+"""What command lines offer by name of a data set's content; nothing here takes time to import."""
+
+from __future__ import annotations
+
+SPLITS = ("train", "valid", "test", "predict")
+FAMILIES = ("MicroLens", "NUS")
+DTYPES = ("float32", "float16")
+BANKS = {"train": ("train",), "train+valid": ("train", "valid")}  # which splits can be retrieved
+FOLDS_BY = ("creator", "time", "random")

@@ -1,0 +1,60 @@
+"""A data set's neighbours: searched, written, and taken again where they are those that would be searched."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import numpy as np
+import torch
+
+from dataloader.console import InputError
+from dataloader.files import require_writable
+from dataloader.hints import encoding_command
+from dataloader.names import BANKS
+from dataloader.neighbours import Neighbours
+from dataloader.search.exact import search
+from dataloader.store import FeatureStore
+
+
+def already_there(store: FeatureStore, k: int, bank: str) -> Neighbours | None:
+    """The store's neighbours where they are those that would be searched."""
+    try:
+        found = Neighbours.read(store)
+    except InputError:
+        return None
+    return found if (found.k, found.bank) == (k, bank) else None
+
+
+def retrieve(store: FeatureStore, k: int, bank: str, device: torch.device, batch_size: int) -> Neighbours:
+    """Search, and write neighbours.npz."""
+    rows = np.flatnonzero(np.isin(store.items.split, BANKS[bank]))
+    if k >= len(rows):
+        raise InputError(
+            f"--num_of_retrieved_items {k}: the bank ({bank}) has {len(rows)} items and an item never retrieves "
+            f"itself, so at most {max(0, len(rows) - 1)} can be retrieved"
+        )
+    store.check_features("retrieval", directions=True)
+    if changed := changed_since(store):
+        print(
+            f"warning: {store.folder}: the retrieval vectors were made of other {' and '.join(changed)} features than "
+            f"those here now; make them anew with: {encoding_command('retrieval', store.folder)} --source features "
+            "--overwrite and the weights that dataset.json has of them",
+            file=sys.stderr,
+        )
+    require_writable(store.folder)
+    start = time.perf_counter()
+    ids, similarity = search(store.retrieval, rows, k, device=device, batch_size=batch_size, progress=True)
+    seconds = time.perf_counter() - start
+    backend = f"exact cosine, torch {torch.__version__} on {device.type}"
+    neighbours = Neighbours(ids, similarity, k, bank, backend, store.fingerprint)
+    path = neighbours.write(store)
+    print(f"{path}: {k} neighbours for {len(store)} items from a bank of {len(rows)} ({bank}), {seconds:.1f} s")
+    print(f"mean similarity: nearest {similarity[:, 0].mean():.3f}, {k}th {similarity[:, -1].mean():.3f}")
+    return neighbours
+
+
+def changed_since(store: FeatureStore) -> list[str]:
+    """The features that the retrieval vectors were made of, by --source features, and that are others now."""
+    made_of = store.info["arrays"]["retrieval"].get("made_of", {})
+    return [name for name, sha256 in made_of.items() if store.info["arrays"].get(name, {}).get("sha256") != sha256]

@@ -1,0 +1,99 @@
+"""One judgement for all methods: metrics with intervals, predictions.csv, pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dataloader.batches import Split
+from dataloader.files import written_beside
+from dataloader.items import creators
+from dataloader.neighbours import Neighbours
+from dataloader.store import FeatureStore
+from engine.bootstrap import CONFIDENCE, Interval, resample
+from engine.figures import draw_errors, draw_predictions, draw_training
+from engine.metrics import METRICS, batch_means, measure
+from engine.run import Run
+
+
+def evaluate(split: Split, prediction: np.ndarray, name: str, batch_size: int, seed: int) -> dict:
+    """Metrics over the whole split with intervals, one by one where there are several targets, and the batch means."""
+    truth, names = split.label, split.store.info["label"]["names"]
+    user = split.store.items.user[split.rows]
+    group = creators(user) if (user != "").any() else None
+    targets = {}
+    for t, target in enumerate(names):
+        resampled = resample([prediction[None, :, [t]]], truth[:, [t]], seed, group)
+        targets[target] = {metric: interval_of(resampled.interval(0, metric)) for metric in METRICS}
+    whole = measure(prediction, truth)
+    data = {"dataset_id": split.store.dataset_id, "fingerprint": split.store.fingerprint}
+    report = data | {"split": name, "n": len(split), "confidence": CONFIDENCE}
+    report |= {"creators": len(set(user) - {""})}
+    if len(names) == 1:
+        report["metrics"] = targets[names[0]]
+    else:
+        report |= {"metrics": {m: {"value": value} for m, value in whole.items()}, "targets": targets}
+    return report | {"published_batch_means": {"batch_size": batch_size} | batch_means(prediction, truth, batch_size)}
+
+
+def interval_of(found: Interval) -> dict:
+    """Low and high by creators where they are known, whose videos fare alike; by videos beside them then."""
+    videos = {} if found.unit == "videos" else {"low_videos": found.low_videos, "high_videos": found.high_videos}
+    return {"value": found.value, "low": found.low, "high": found.high} | videos
+
+
+def print_report(report: dict, metrics: Sequence[str], run: Run, store: FeatureStore) -> None:
+    of = f" of {report['creators']} creators" if report["creators"] else ""
+    print(f"{run.folder} on split {report['split']} of {store.folder}: {report['n']} videos{of}")
+    size = report["published_batch_means"]["batch_size"]
+    drawn = f"{'95 % by creators':>18}  {'95 % by videos':>18}" if of else f"{'95 % bootstrap':>18}"
+    print(f"{'':<10}  {'whole split':>11}  {drawn}  mean of batches of {size} (published)")
+    for target, measured in (report.get("targets") or {"": report["metrics"]}).items():
+        for name in metrics:
+            m = measured[name]
+            batch = report["published_batch_means"][name] if not target else None
+            line = f"{target} {name}".strip().ljust(10) + f"  {m['value']:>11.4f}  {m['low']:>8.4f} .. {m['high']:.4f}"
+            line += f"  {m['low_videos']:>8.4f} .. {m['high_videos']:.4f}" if of else ""
+            print(line if batch is None else f"{line}  {batch:.4f}")
+    if "targets" in report:
+        for name in metrics:
+            value, batch = report["metrics"][name]["value"], report["published_batch_means"][name]
+            gap = f"{'':>18}  {'':>18}" if of else f"{'':>18}"
+            print(f"mean {name}".ljust(10) + f"  {value:>11.4f}  {gap}  {batch:.4f}")
+
+
+def write_predictions(path: Path, split: Split, prediction: np.ndarray, neighbours: Neighbours | None, k: int) -> None:
+    """A row per item: id, prediction as label and as count, truth, and the ids of its neighbours as a JSON list."""
+    store, items = split.store, split.store.items
+    names = store.info["label"]["names"]
+    columns = {"item_id": items.item_id[split.rows]}
+    counts = np.maximum(store.to_count(prediction.astype(np.float64)), 0)
+    for t, name in enumerate(names):
+        suffix = f"_{name}" if len(names) > 1 else ""
+        columns[f"prediction{suffix}"] = prediction[:, t]
+        if store.info["label"]["transform"] != "none":
+            columns[f"prediction_count{suffix}"] = counts[:, t]
+        columns[f"truth{suffix}"] = split.label[:, t]
+        columns[f"truth_count{suffix}"] = items.popularity[split.rows, t]
+    ids = np.full((len(split), 0), -1) if neighbours is None else neighbours.ids[split.rows, :k]
+    columns["neighbours"] = [json.dumps(items.item_id[row[row >= 0]].tolist(), ensure_ascii=False) for row in ids]
+    with written_beside(path) as partial:
+        pd.DataFrame(columns).to_csv(partial, index=False, float_format="%.12g")
+
+
+def draw(folder: Path, run: Run, split: Split, prediction: np.ndarray, name: str) -> None:
+    label = split.store.info["label"]
+    for t, target in enumerate(label["names"]):
+        axis = f"log2({target} + {label['offset']:g})" if label["transform"] == "log2" else target
+        suffix = f"_{target}" if len(label["names"]) > 1 else ""
+        title = f"{run.config['settings']['model_id']} on {split.store.dataset_id}, {name}"
+        draw_predictions(
+            folder / f"predicted_against_true{suffix}.png", prediction[:, t], split.label[:, t], axis, title
+        )
+        draw_errors(folder / f"error_over_popularity{suffix}.png", prediction[:, t], split.label[:, t], axis, title)
+    if history := run.history():
+        draw_training(folder / "training.png", history, "+".join(run.config["settings"].get("metric", ("RMSE",))))
