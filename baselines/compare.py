@@ -290,7 +290,7 @@ def origin_of(args, store: FeatureStore, neighbours: Neighbours | None, n: int, 
         neighbours=neighbours_in_words(neighbours, by),
         label=f"{', '.join(label['names'])} ({transform})",
         n=n,
-        folds=folds_in_words(store, args.folds, by) if by else "",
+        folds=folds_in_words(args.folds, by) if by else "",
         seeds=args.seeds,
         environment=environment(),
     )

@@ -69,13 +69,13 @@ def make_folds(
     return found
 
 
-def folds_in_words(store: FeatureStore, folds: int, by: str) -> str:
+def folds_in_words(folds: int, by: str) -> str:
     how = {
         "creator": "a creator's videos on one side",
         "time": "tested on what came after all that was trained on; the oldest block is never tested",
         "random": "at random",
     }[by]
-    return f"{folds} folds of {store.folder}, {how}"
+    return f"{folds} folds, {how}"
 
 
 def _is_made(folder: Path, origin: dict, with_neighbours: bool) -> bool:

@@ -285,7 +285,7 @@ def test_the_table_of_folds(store, tmp_path, compare, by, capsys):
     assert table.loc["MMRA", "nMSE_mean"] == pytest.approx(measure(prediction, truth)["nMSE"], rel=1e-5)
     assert table.loc["MMRA", "valid_nMSE_mean"] == pytest.approx(cells["valid_nMSE"].mean())
     text = (place / "table.md").read_text()
-    assert f"{len(predictions)} test items" in text and "of 3 folds of" in text and "all together" in text
+    assert f"{len(predictions)} test items" in text and "of 3 folds, " in text and "all together" in text
     assert "creators of the" in text and "sign flips" in text and "(videos [" in text
     significance = pd.read_csv(place / "significance.csv")
     assert set(significance["drawn"]) == {"creators"} and {"low_videos", "high_videos", "p"} <= set(significance)
