@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and a command line is to ans
     from engine.run import Run
     from engine.settings import TrainingSettings
 
+LIBRARIES = ("catboost", "lightgbm", "pytorch_tabnet")  # of requirements-baselines.txt
 # name -> the module whose RECIPE says how it is offered and made
 METHODS = {
     "MMRA": "baselines.MMRA",
@@ -35,6 +36,22 @@ def recipe(model_id: str) -> Recipe:
     return importlib.import_module(METHODS[model_id]).RECIPE
 
 
+def class_of(model_id: str, family: str) -> type:
+    """The class of a method for a data set of `family`; InputError where the library that it is made of is absent."""
+    how = recipe(model_id)
+    if how.network:
+        importlib.import_module("engine.network")  # what it needs and is broken is told of here too
+    try:
+        return how.made(family)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in LIBRARIES:
+            raise
+        raise InputError(
+            f"{model_id} needs the package {error.name}, which is not installed; "
+            "pip install -r requirements-baselines.txt"
+        ) from None
+
+
 def build(
     model_id: str,
     family: str,
@@ -44,14 +61,7 @@ def build(
     run: Run | None = None,
 ) -> Method:
     """The method `model_id` for a data set of `family`, its class made with `arguments`."""
-    how = recipe(model_id)
-    try:
-        made = how.made(family)
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"--model_id {model_id}: needs the package {error.name}, which is not installed; "
-            "pip install -r requirements-baselines.txt"
-        ) from None
+    how, made = recipe(model_id), class_of(model_id, family)
     if how.network:
         from engine.network import Network
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from baselines import build, recipe
+from baselines import build, class_of, recipe
 from dataloader.batches import Split, open_split
 from dataloader.console import InputError, folder_of
 from dataloader.device import pick_device
@@ -33,16 +33,17 @@ def train(settings: dict[str, Any], typed: Mapping[str, Any], run: Run | None, c
     method_recipe.check(settings, typed)
     require_writable(run.folder if resumed else Path(settings["save"]))
     store = FeatureStore.open(folder_of(settings["dataset_path"], settings["dataset_id"]), need=("visual", "textual"))
+    class_of(settings["model_id"], store.family)  # what cannot be imported is told of before a run's folder is made
     for warning in store.check_features("visual", "textual"):
         print(f"warning: {warning}", file=sys.stderr)
     neighbours = Neighbours.read(store) if method_recipe.retrieves(settings) else None
-    train, valid = (open_training_split(store, split, settings, neighbours) for split in ("train", "valid"))
-    check_labels(settings, store, train, valid)
+    known, valid = (open_training_split(store, split, settings, neighbours) for split in ("train", "valid"))
+    check_labels(settings, store, known, valid)
     # The items to be tested, without their labels: a transductive method learns from their features too.
     unlabelled = None
     if method_recipe.transductive:
         unlabelled = open_split(store, "test", frame_num=settings["frame_num"]).unlabelled()
-    arguments = method_recipe.arguments(settings, dimensions(store, len(train.frames)))
+    arguments = method_recipe.arguments(settings, dimensions(store, len(known.frames)))
     config = run_config(settings, store, neighbours, arguments, command)
     if resumed:
         check_same_data(run, config)
@@ -54,9 +55,9 @@ def train(settings: dict[str, Any], typed: Mapping[str, Any], run: Run | None, c
     method = build(settings["model_id"], store.family, arguments, TrainingSettings.of(settings), device, run)
     run.log(
         f"{'resuming' if resumed else 'run'} {run.folder}: {settings['model_id']} ({store.family}) on {store.folder}, "
-        f"{len(train)} train and {len(valid)} valid videos, {method.device}"
+        f"{len(known)} train and {len(valid)} valid videos, {method.device}"
     )
-    report(run, method.fit(train, valid, unlabelled))
+    report(run, method.fit(known, valid, unlabelled))
 
 
 def check_feature_num(settings: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from dataloader.console import Parser, run_script, whole_number
+from dataloader.console import InputError, Parser, run_script, whole_number
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS, WORDS = ("train.py", "test.py", "retriever.py"), ("--help", "--no_such_flag")
@@ -36,7 +36,9 @@ def least(words: list[str] | tuple[str, ...], repeats: int) -> float:
 
 def cpu_seconds(command: list[str]) -> float:
     before = os.times()
-    subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    if done.returncode != (2 if "--no_such_flag" in command else 0):
+        raise InputError(f"{' '.join(command)} ended with exit code {done.returncode}")
     after = os.times()
     return after.children_user + after.children_system - before.children_user - before.children_system
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+import torch.utils.tensorboard
 from torch import Tensor, nn
 from tqdm import tqdm
 

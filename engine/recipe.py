@@ -19,11 +19,6 @@ RETRIEVAL, TRAINING = flags_of(RetrievalSettings), flags_of(TrainingSettings)
 
 
 @dataclass(frozen=True)
-class NoSettings:
-    """Of a method without flags of its own."""
-
-
-@dataclass(frozen=True)
 class Recipe:
     """How to offer and make a method.
 
@@ -38,7 +33,7 @@ class Recipe:
     """
 
     where: str
-    settings: type = NoSettings
+    settings: type
     defaults: Mapping[str, Any] = field(default_factory=dict)
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     network: bool = True

@@ -21,6 +21,8 @@ import torch
 from conftest import ROOT
 from tiny import make_store
 
+import engine.network
+import engine.settings
 import train
 from baselines import METHODS, build, recipe
 from dataloader.batches import open_split
@@ -275,8 +277,21 @@ def test_a_library_that_is_not_installed_is_named(stores, tmp_path, monkeypatch,
         if parent in sys.modules:
             monkeypatch.delattr(sys.modules[parent], last, raising=False)
     monkeypatch.setitem(sys.modules, package, None)  # as if it were not there
-    with pytest.raises(InputError, match=f"--model_id {name}: needs the package {package}.*requirements-baselines.txt"):
+    with pytest.raises(InputError, match=f"{name} needs the package {package}.*requirements-baselines.txt"):
         train_here(*words(name, stores["plain"], tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_recipes_say_is_what_the_classes_are():
+    for name in METHODS:
+        how = recipe(name)
+        made = how.made()
+        assert how.network == issubclass(made, torch.nn.Module)
+        assert how.own_loss == (how.network and hasattr(made, "loss"))
+        assert how.transductive == getattr(made, "transductive", False)
+    assert tuple(engine.network.LOSSES) == engine.settings.LOSSES
+    assert tuple(engine.network.OPTIMISERS) == engine.settings.OPTIMISERS
+    assert tuple(engine.network.PRECISIONS) == engine.settings.PRECISIONS
 
 
 @pytest.mark.parametrize("script", ["train.py", "test.py", "retriever.py"])
