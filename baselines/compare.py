@@ -99,7 +99,12 @@ def build_parser() -> Parser:
         help="creator: a creator's videos on one side (the default where creators are known); time: tested on what "
         "came after all that was trained on, the oldest block never; random (the default where they are not)",
     )
-    parser.add_argument("--reference", default="MMRA", metavar="ROW", help="the row that the others are tested against")
+    parser.add_argument(
+        "--reference",
+        default="MMRA",
+        metavar="ROW",
+        help="the row that the others are tested against; a trivial one too",
+    )
     parser.add_argument("--ablation", action="store_true", help="also ablate and vary the reference row, which is MMRA")
     parser.add_argument(
         "--jobs",
@@ -134,7 +139,9 @@ def main(args) -> None:
             parts = parts_of(args, store, neighbours, place, by, locked)
             truth = truth_of(parts)
             report = Report(place, truth, users_of(parts), origin_of(args, store, neighbours, len(truth), by))
-            failures = Comparison(place, parts, args.seeds, args.jobs, report).run(rows, args.ablation, locked)
+            failures = Comparison(place, parts, args.seeds, args.jobs, report, args.reference).run(
+                rows, args.ablation, locked
+            )
     except KeyboardInterrupt:
         print(f"\ninterrupted; what is finished is kept in {place}, and the same command continues", file=sys.stderr)
         sys.exit(130)
@@ -216,6 +223,8 @@ def plan_rows(args) -> list[Row]:
         check_row(row)
     if not rows and "reference" not in args.typed and not args.ablation:
         return rows  # the trivial rows alone
+    if args.reference in TRIVIAL and not args.ablation:
+        return rows
     if args.reference not in names:
         raise InputError(f"--reference {args.reference}: no such row; the rows are {', '.join(names) or 'none'}")
     reference = rows[names.index(args.reference)]
@@ -313,6 +322,7 @@ class Comparison:
     seeds: list[int]
     jobs: int
     report: Report
+    reference: str
 
     def run(self, rows: list[Row], ablate: bool, locked: int | None) -> list[str]:
         """The table, and the ablation of the first row; what failed, in words."""
@@ -321,7 +331,9 @@ class Comparison:
         trivial = trivial_results(self.parts)
         write_trivial_predictions(self.place, self.parts, trivial)
         results = self.results(rows, locked)
-        print(self.report.write_comparison([*results, *trivial]))
+        # The reference comes first; where it is a row of --methods or --row it does already.
+        ordered = sorted([*results, *trivial], key=lambda result: result.name != self.reference)
+        print(self.report.write_comparison(ordered))
         if ablate:
             results += self.ablate(rows[0], results[0], locked)
         failed = {(r.name, cell): reason for r in results for cell, reason in r.failed.items()}

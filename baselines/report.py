@@ -17,6 +17,7 @@ from dataloader.files import written_beside
 from dataloader.items import creators
 from engine.bootstrap import Resampled, resample
 from engine.figures import draw_rows, draw_sweeps
+from engine.metrics import METRICS
 
 BOOTSTRAP_SEED = 2024
 
@@ -46,7 +47,7 @@ class Report:
         text += ["## How it was made", self.origin.markdown(results, made_by(per_cell)), ""]
         self._text("table.md", "\n\n".join(text))
         self._text("table.tex", tex(results, self.origin))
-        self._csv("table.csv", frame(results, self.origin))
+        self._csv("table.csv", self._with_intervals(frame(results, self.origin), results, resampled))
         self._csv("significance.csv", verdicts)
         self._csv("cells.csv", per_cell)
         self._draw("table.png", results, resampled, self._title)
@@ -66,6 +67,15 @@ class Report:
     @property
     def _title(self) -> str:
         return f"{self.origin.dataset_id}, {self.origin.folds or 'split test'}"
+
+    def _with_intervals(self, table: pd.DataFrame, results: list[Result], resampled: Resampled | None) -> pd.DataFrame:
+        """The table with each row's own intervals beside, by what is drawn (creators, where they are known)."""
+        names = [result.name for result in finished(results)]
+        for metric in METRICS if resampled else ():
+            found = {name: resampled.interval(i, metric) for i, name in enumerate(names)}
+            for bound in ("low", "high"):
+                table[f"{metric}_{bound}"] = [getattr(found.get(name), bound, np.nan) for name in table["row"]]
+        return table
 
     def _valid_caption(self) -> str:
         mean = ", the mean over the folds" if self.origin.folds else ""

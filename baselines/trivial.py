@@ -87,11 +87,14 @@ def creator_means(store: FeatureStore) -> tuple[Predict, str]:
         return found
 
     valid, test = store.rows("valid"), store.rows("test")
-    known = f"{(names.get_indexer(items.user[test]) >= 0).sum()} of {len(test)} videos are of creators in train"
+    there = test[names.get_indexer(items.user[test]) >= 0]
+    known = f"{len(there)} of {len(test)} videos are of creators in train"
     if not (names.get_indexer(items.user[valid]) >= 0).any():
         return lambda rows: predict(rows, 1.0), f"shrinkage 1, as no creator of valid is in train; {known}"
     errors = [squared_error(predict(valid, shrinkage), items.label[valid]) for shrinkage in SHRINKAGES]
     best = SHRINKAGES[int(np.argmin(errors))]
+    if len(there):
+        known += f", with nMSE {measure(predict(there, best), items.label[there])['nMSE']:.3f} on these"
     return lambda rows: predict(rows, best), f"shrinkage {best:g}; {known}"
 
 

@@ -27,7 +27,8 @@ def main(args) -> None:
     floor = least(["-c", "import numpy"], args.repeats)
     print(f"{'python with numpy':<32} {floor:.2f} s")
     for command in itertools.product(SCRIPTS, WORDS):
-        print(f"{'python ' + ' '.join(command):<32} {least(command, args.repeats):.2f} s")
+        seconds = least(command, args.repeats)
+        print(f"{'python ' + ' '.join(command):<32} {seconds:.2f} s, {seconds / floor:.1f} times that")
 
 
 def least(words: list[str] | tuple[str, ...], repeats: int) -> float:

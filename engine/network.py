@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-import torch.utils.tensorboard
+import torch.utils.tensorboard  # a run writes its events with it: where it is broken, that is told of before any epoch
 from torch import Tensor, nn
 from tqdm import tqdm
 

@@ -323,6 +323,10 @@ def test_trivial_rows_alone(store, tmp_path, compare):
     assert compare(store, tmp_path, "--methods", "--folds", 2) == 0
     table = pd.read_csv(tmp_path / "tiny" / "creator_2" / "table.csv")
     assert set(table["method"]) == {"trivial"} and table["valid_nMSE_mean"].notna().all()
+    assert (table["nMSE_low"] < table["nMSE_mean"]).all() and (table["nMSE_mean"] < table["nMSE_high"]).all()
+    assert compare(store, tmp_path, "--methods", "--folds", 2, "--reference", "ridge on the features") == 0
+    significance = pd.read_csv(tmp_path / "tiny" / "creator_2" / "significance.csv")
+    assert set(significance["reference"]) == {"ridge on the features"}
 
 
 def test_one_creator_shows_nothing(tmp_path, compare):
