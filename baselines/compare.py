@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from baselines import METHODS, ablation
+from baselines import METHODS, ablation, recipe
 from baselines.cells import Cell, Row, Setting, grouped, notes, run_cells
 from baselines.children import Children, Failed, sole_user
 from baselines.folds import check_folds, folds_in_words, make_folds
@@ -46,6 +46,7 @@ from dataloader.console import (
 )
 from dataloader.device import add_device_flag, pick_device
 from dataloader.files import require_writable
+from dataloader.hints import place as dataset_place
 from dataloader.names import FOLDS_BY
 from dataloader.neighbours import Neighbours
 from dataloader.store import FeatureStore
@@ -131,6 +132,13 @@ def main(args) -> None:
     if args.ablation:
         keep_larger_table(place, rows)
     neighbours = Neighbours.read(store) if (store.folder / "neighbours.npz").exists() else None
+    if neighbours is None and (
+        rows_without := [row.name for row in rows if recipe(row.method).retrieves(row.settings)]
+    ):
+        raise InputError(
+            f"row {rows_without[0]}: {store.folder} has no neighbours yet; make them with: python retriever.py "
+            f"{dataset_place(store.folder)}, or name --methods and --row that retrieve nothing"
+        )
     if by:
         check_folds(store, args.folds, by)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended from outside: the children end too

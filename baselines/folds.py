@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,9 +60,11 @@ def make_folds(
     found = []
     for number, split in enumerate(tqdm(splits, "folds", unit="fold", disable=None, leave=False), start=1):
         folder = place / f"fold{number}"
-        if not _is_made(folder, origin | {"fold": number}, neighbours is not None):
+        # Who is tested where belongs to it: another version may split otherwise.
+        of = origin | {"fold": number, "split": hashlib.sha256("\n".join(split).encode()).hexdigest()[:16]}
+        if not _is_made(folder, of, neighbours is not None):
             try:
-                _make(store, neighbours, folder, split, origin | {"fold": number}, device, children)
+                _make(store, neighbours, folder, split, of, device, children)
             except BaseException:
                 children.stop()
                 raise
@@ -99,7 +103,7 @@ def _make(
     children: Children,
 ) -> None:
     label = store.info["label"] | {"split_by": f"{origin['by']}, fold {origin['fold']} of {origin['folds']}"}
-    items = store.items.with_split(split)
+    items = replace(store.items, split=split)
     fold = FeatureStore.create(folder, items, family=store.family, label=label, overwrite=True)
     output, where = folder / "output.txt", ["--dataset_path", str(folder.parent), "--dataset_id", folder.name]
     of_features = None

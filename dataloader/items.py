@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -57,10 +57,6 @@ class Items:
         columns = (self.item_id, self.text, self.popularity, self.label, self.split)
         extra = {name: values[kept] for name, values in self.extra.items()}
         return Items(*(c[kept] for c in columns), extra, **{name: getattr(self, name)[kept] for name in self.origin})
-
-    def with_split(self, split: np.ndarray) -> Items:
-        """The same items in another split (N,)."""
-        return replace(self, split=split)
 
     @property
     def origin(self) -> tuple[str, ...]:
@@ -177,11 +173,11 @@ def creators_and_times(items: Items) -> list[str]:
         rows, said = items.rows(split), []
         if len(rows) and "user" in items.origin:
             known = items.user[rows] != ""
-            creators = set(items.user[rows][known])
-            said.append(f"{len(creators)} creators of {known.sum()} of {len(rows)} videos")
+            here = set(items.user[rows][known])
+            said.append(f"{len(here)} creators of {known.sum()} of {len(rows)} videos")
             if split != "train":
                 shared = pd.Series(items.user[rows]).isin(train).to_numpy() & known
-                said[-1] += f", {len(creators & train)} of them in train too, with {shared.sum()} videos here"
+                said[-1] += f", {len(here & train)} of them in train too, with {shared.sum()} videos here"
         for name, what in (("time", "published"), ("label_time", "counted")):
             times = getattr(items, name)[rows]
             if len(rows) and name in items.origin:

@@ -329,6 +329,27 @@ def test_trivial_rows_alone(store, tmp_path, compare):
     assert set(significance["reference"]) == {"ridge on the features"}
 
 
+def test_another_split_of_the_same_items_makes_the_fold_anew(store, tmp_path, children_here, monkeypatch):
+    """As a version does that draws folds otherwise: folds that are there are not taken for today's."""
+
+    def make():
+        return make_folds(store, None, tmp_path, 2, "random", "cpu", children_here)[0][0]
+
+    before = make().items.split
+    splits = fold_splits(store.items, 2, "random")
+    monkeypatch.setattr("baselines.folds.fold_splits", lambda *_: splits[::-1])
+    assert (make().items.split == splits[1]).all() and (before == splits[0]).all()
+
+
+def test_a_row_that_retrieves_needs_neighbours_before_anything_is_trained(tmp_path, compare):
+    store = with_creators(make_store(tmp_path / "data" / "tiny", k=None), 30)
+    for folds in ((), ("--folds", 2)):
+        found = compare(store, tmp_path / "save", "--methods", "SVR", "MMRA", *folds)
+        assert found.startswith(f"row MMRA: {store.folder} has no neighbours yet; make them with: python retriever.py ")
+    assert not (tmp_path / "save").exists()
+    assert compare(store, tmp_path / "save", "--methods", "SVR", "--reference", "SVR", "--seeds", 1) == 0
+
+
 def test_one_creator_shows_nothing(tmp_path, compare):
     """One's own channel: no interval and no test, and no traceback."""
     store = with_creators(make_store(tmp_path / "data" / "tiny"), 1)
