@@ -19,10 +19,9 @@ from pathlib import Path
 import pandas as pd
 
 from baselines import METHODS, ablation, recipe
-from baselines.cells import Cell, Row, Setting, grouped, notes, run_cells
+from baselines.cells import Cell, Row, Setting, notes, run_cells
 from baselines.children import Children, Failed, sole_user
 from baselines.folds import check_folds, folds_in_words, make_folds
-from baselines.parser import parse_flags
 from baselines.report import Report
 from baselines.results import (
     Part,
@@ -33,6 +32,7 @@ from baselines.results import (
     users_of,
     write_trivial_predictions,
 )
+from baselines.rows import plan_rows
 from baselines.tables import Origin
 from baselines.trivial import TRIVIAL
 from dataloader.console import (
@@ -51,8 +51,6 @@ from dataloader.names import FOLDS_BY
 from dataloader.neighbours import Neighbours
 from dataloader.store import FeatureStore
 from engine.run import environment
-
-OURS = ("model_id", "dataset_path", "dataset_id", "seed", "save", "device", "resume")  # flags that the cells are given
 
 
 def build_parser() -> Parser:
@@ -118,7 +116,8 @@ def build_parser() -> Parser:
 
 
 def main(args) -> None:
-    rows = plan_rows(args)
+    typed = args.typed.get("reference")
+    rows = plan_rows(args.methods, args.flags, args.row, args.seeds, typed, args.ablation)
     pick_device(args.device)
     place = dataset_folder(argparse.Namespace(dataset_path=args.save, dataset_id=args.dataset_id))
     require_writable(place)
@@ -132,11 +131,10 @@ def main(args) -> None:
     if args.ablation:
         keep_larger_table(place, rows)
     neighbours = Neighbours.read(store) if (store.folder / "neighbours.npz").exists() else None
-    if neighbours is None and (
-        rows_without := [row.name for row in rows if recipe(row.method).retrieves(row.settings)]
-    ):
+    wanting = [row.name for row in rows if recipe(row.method).retrieves(row.settings)]
+    if neighbours is None and wanting:
         raise InputError(
-            f"row {rows_without[0]}: {store.folder} has no neighbours yet; make them with: python retriever.py "
+            f"row {wanting[0]}: {store.folder} has no neighbours yet; make them with: python retriever.py "
             f"{dataset_place(store.folder)}, or name --methods and --row that retrieve nothing"
         )
     if by:
@@ -209,70 +207,7 @@ def folds_by(args, store: FeatureStore) -> str | None:
     return args.folds_by or ("creator" if "user" in store.items.origin else "random")
 
 
-# ---- what the user typed -----------------------------------------------------------------------
-
-
-def plan_rows(args) -> list[Row]:
-    """--methods, --flags and --row -> rows; InputError for what cannot be meant."""
-    typed = [split_row("--row", text, "=") for text in args.row]
-    extra = dict(split_row("--flags", text, ":") for text in args.flags)
-    if len(extra) < len(args.flags):
-        raise InputError("--flags: each method at most once; put all its flags into one")
-    if unknown := [name for name in extra if name not in args.methods]:
-        raise InputError(f"--flags {unknown[0]}: not a row of --methods ({', '.join(args.methods) or 'none'})")
-    rows = [Row(name, name, tuple(extra.get(name, ()))) for name in args.methods]
-    rows += [Row(name, words[0], tuple(words[1:])) for name, words in typed]
-    names = [row.name for row in rows]
-    if twice := [name for name in names if [*names, *TRIVIAL].count(name) > 1]:
-        raise InputError(f"row {twice[0]} is there twice; give one of them another name")
-    if len(set(args.seeds)) < len(args.seeds):
-        raise InputError(f"--seeds {' '.join(map(str, args.seeds))}: each seed once")
-    for row in rows:
-        check_row(row)
-    if not rows and "reference" not in args.typed and not args.ablation:
-        return rows  # the trivial rows alone
-    if args.reference in TRIVIAL and not args.ablation:
-        return rows
-    if args.reference not in names:
-        raise InputError(f"--reference {args.reference}: no such row; the rows are {', '.join(names) or 'none'}")
-    reference = rows[names.index(args.reference)]
-    if args.ablation and reference.method != "MMRA":
-        raise InputError(f"--ablation: takes MMRA apart; the reference row {reference.name} is {reference.method}")
-    if args.ablation and reference.settings["no_retrieval"]:
-        raise InputError(
-            f"--ablation: the reference row {reference.name} is without retrieval already; take another --reference"
-        )
-    return [reference, *(row for row in rows if row is not reference)]
-
-
-def split_row(flag: str, text: str, mark: str) -> tuple[str, list[str]]:
-    name, found, rest = text.partition(mark)
-    try:
-        words = shlex.split(rest)
-    except ValueError as error:
-        raise InputError(f"{flag} {text!r}: {error}") from None
-    if not found or not name.strip() or not words:
-        expected = '"NAME=METHOD FLAGS"' if flag == "--row" else '"METHOD: FLAGS"'
-        raise InputError(f"{flag} {text!r}: expected {expected}")
-    return name.strip(), words
-
-
-def check_row(row: Row) -> None:
-    if row.method not in METHODS:
-        raise InputError(f"row {row.name}: unknown method {row.method}; known: {', '.join(METHODS)}")
-    if "|" in row.name or not row.name.isprintable():
-        raise InputError(f"row {row.name!r}: a name without | and in printable letters is needed, for the tables")
-    groups = grouped(row.flags)
-    if "" in groups:
-        raise InputError(f"row {row.name}: {groups[''][0]!r} is no flag of train.py; flags begin with --")
-    if given := [flag for flag in groups if flag.lstrip("-") in OURS]:
-        raise InputError(
-            f"row {row.name}: {given[0]} is set by compare.py itself, the same for every row; leave it out"
-        )
-    try:
-        parse_flags(row.method, row.flags)
-    except InputError as error:
-        raise InputError(f"row {row.name}: {error}") from None
+# ---- what the files say ------------------------------------------------------------------------
 
 
 def keep_larger_table(place: Path, rows: list[Row]) -> None:
@@ -337,6 +272,8 @@ class Comparison:
         for note in (note for part in self.parts for note in notes(part.setting, rows, self.seeds)):
             print(note)
         trivial = trivial_results(self.parts)
+        if self.reference in TRIVIAL and self.reference not in [result.name for result in trivial]:
+            raise InputError(f"--reference {self.reference}: the data set has not what this row takes")
         write_trivial_predictions(self.place, self.parts, trivial)
         results = self.results(rows, locked)
         # The reference comes first; where it is a row of --methods or --row it does already.

@@ -166,34 +166,6 @@ def creators(user: np.ndarray) -> np.ndarray:
     return np.unique(number, return_inverse=True)[1]
 
 
-def creators_and_times(items: Items) -> list[str]:
-    """How far the splits share creators, and the span of times of each; nothing where neither is known."""
-    lines, train = [], set(items.user[items.rows("train")]) - {""}
-    for split in SPLITS:
-        rows, said = items.rows(split), []
-        if len(rows) and "user" in items.origin:
-            known = items.user[rows] != ""
-            here = set(items.user[rows][known])
-            said.append(f"{len(here)} creators of {known.sum()} of {len(rows)} videos")
-            if split != "train":
-                shared = pd.Series(items.user[rows]).isin(train).to_numpy() & known
-                said[-1] += f", {len(here & train)} of them in train too, with {shared.sum()} videos here"
-        for name, what in (("time", "published"), ("label_time", "counted")):
-            times = getattr(items, name)[rows]
-            if len(rows) and name in items.origin:
-                known = times[~np.isnat(times)]
-                span = (
-                    f"{known.min().astype('M8[s]')} to {known.max().astype('M8[s]')}"
-                    if len(known)
-                    else "at no time known"
-                )
-                unknown = f" ({len(times) - len(known)} unknown)" if len(known) < len(times) else ""
-                said.append(f"{what} {span}{unknown}")
-        if said:
-            lines.append(f"{split}: {'; '.join(said)}")
-    return lines
-
-
 def _column(values: np.ndarray) -> pa.Array:
     """(N, L) -> a column of numbers (L = 1) or of fixed-size lists; NaN becomes null."""
     flat = pa.array(values.ravel(), pa.float64(), mask=np.isnan(values.ravel()))

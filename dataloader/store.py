@@ -19,7 +19,7 @@ from dataloader.arrays import blocks, digest, not_finite, reserve, scale_warning
 from dataloader.console import InputError, Parser, listed, run_script
 from dataloader.files import open_array, read_json, write_json, written_beside
 from dataloader.hints import ARRAYS, encoding_command, maker_command
-from dataloader.items import Items, creators_and_times
+from dataloader.items import Items
 from dataloader.names import DTYPES, FAMILIES, SPLITS
 
 FORMAT = 1
@@ -350,54 +350,9 @@ def _checked_info(path: Path) -> dict:
     return info
 
 
-def describe(store: FeatureStore) -> str:
-    """What `python -m dataloader.store` prints; reads every feature to count missing values."""
-    items, info = store.items, store.info
-    lines = [
-        f"{store.folder}: {len(store)} items, family {store.family}, fingerprint {store.fingerprint}",
-        "splits: " + ", ".join(f"{split} {len(items.rows(split))}" for split in SPLITS),
-    ]
-    transform = info["label"]["transform"]
-    made = f"log2(count + {info['label']['offset']:g})" if transform == "log2" else "as given"
-    for target, name in enumerate(info["label"]["names"]):
-        values = items.label[:, target][np.isfinite(items.label[:, target])]
-        spread = (
-            f"mean {values.mean():.3f}, std {values.std():.3f}, min {values.min():.3f}, "
-            f"median {np.median(values):.3f}, max {values.max():.3f}"
-            if len(values)
-            else "no values"
-        )
-        lines.append(f"label {name} ({made}): {spread}")
-    lines.append(
-        f"missing: {int((items.text == '').sum())} empty texts, "
-        f"{int(np.isnan(items.popularity).any(axis=1).sum())} unknown counts, "
-        f"{int(np.isnan(items.label).any(axis=1).sum())} items without a label"
-    )
-    lines += creators_and_times(items)
-    for name in ARRAYS:
-        if name not in store.arrays:
-            lines.append(f"{name}: none")
-            continue
-        array, source = store.arrays[name], info["arrays"][name]
-        bad, rms, zero = scan(array)
-        origin = {
-            key: value
-            for key, value in source.items()
-            if key not in ("shape", "dtype", "sha256", "statistics", UNSCALED)
-        }
-        lines.append(
-            f"{name}: {' x '.join(map(str, array.shape))} {array.dtype}, {array.nbytes / 1e6:,.1f} MB, "
-            f"root mean square {rms:.3g}, {int(zero.sum())} all-zero items, {int(bad.sum())} with NaN or infinity"
-            + ("; NOT the array that was written" if digest(array) != source["sha256"] else "")
-            + (f"; {json.dumps(origin, ensure_ascii=False)}" if origin else "")
-        )
-        if (warning := scale_warning(name, rms)) and not bad.any():
-            lines.append(f"  warning: {warning}")
-    lines.append(f"neighbours: {'neighbours.npz' if (store.folder / 'neighbours.npz').exists() else 'none'}")
-    return "\n".join(lines)
-
-
 if __name__ == "__main__":
+    from dataloader.describing import describe
+
     parser = Parser(prog="python -m dataloader.store", description="Print what a data set holds.")
     parser.add_argument("folder", help="the data set's folder: <dataset_path>/<dataset_id>")
     run_script(parser, lambda args: print(describe(FeatureStore.open(args.folder))))

@@ -113,7 +113,7 @@ class TrainingSettings:
     )
     precision: str = setting("fp32", "of the matrix products", str, PRECISIONS)
     no_shuffle: bool = setting(False, "train in the order of the data set, as published")
-    seed: int = 2024  # a flag of DataSettings
+    seed: int = DataSettings.seed  # a flag there
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> TrainingSettings:

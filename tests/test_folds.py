@@ -341,6 +341,12 @@ def test_another_split_of_the_same_items_makes_the_fold_anew(store, tmp_path, ch
     assert (make().items.split == splits[1]).all() and (before == splits[0]).all()
 
 
+def test_a_trivial_reference_that_the_data_set_cannot_have(tmp_path, compare):
+    store = make_store(tmp_path / "data" / "tiny")  # no creators
+    found = compare(store, tmp_path / "save", "--methods", "--reference", "the creator's other videos")
+    assert found == "--reference the creator's other videos: the data set has not what this row takes"
+
+
 def test_a_row_that_retrieves_needs_neighbours_before_anything_is_trained(tmp_path, compare):
     store = with_creators(make_store(tmp_path / "data" / "tiny", k=None), 30)
     for folds in ((), ("--folds", 2)):
@@ -365,6 +371,7 @@ def test_one_creator_shows_nothing(tmp_path, compare):
         (("--folds_by", "time"), "--folds_by is for --folds, which is not given"),
         (("--folds", "90"), "creators are too few"),
         (("--methods", "--ablation"), "--reference MMRA: no such row"),
+        (("--ablation", "--reference", "mean of train"), "--reference mean of train: no such row; the rows are MMRA"),
     ],
 )
 def test_bad_flags(store, tmp_path, compare, flags, message):

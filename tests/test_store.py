@@ -13,8 +13,9 @@ from tiny import make_store as full_store
 
 from dataloader.arrays import Derived, blocks
 from dataloader.console import InputError
+from dataloader.describing import describe
 from dataloader.items import Items
-from dataloader.store import FeatureStore, describe
+from dataloader.store import FeatureStore
 
 LABEL = {"names": ["loops"], "transform": "log2", "offset": 1}
 

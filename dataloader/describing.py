@@ -1,0 +1,89 @@
+"""What a data set holds, in words: what `python -m dataloader.store <folder>` and every import print."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+
+from dataloader.arrays import digest, scale_warning, scan
+from dataloader.hints import ARRAYS
+from dataloader.items import Items
+from dataloader.names import SPLITS
+from dataloader.store import UNSCALED, FeatureStore
+
+
+def describe(store: FeatureStore) -> str:
+    """What `python -m dataloader.store` prints; reads every feature to count missing values."""
+    items, info = store.items, store.info
+    lines = [
+        f"{store.folder}: {len(store)} items, family {store.family}, fingerprint {store.fingerprint}",
+        "splits: " + ", ".join(f"{split} {len(items.rows(split))}" for split in SPLITS),
+    ]
+    transform = info["label"]["transform"]
+    made = f"log2(count + {info['label']['offset']:g})" if transform == "log2" else "as given"
+    for target, name in enumerate(info["label"]["names"]):
+        values = items.label[:, target][np.isfinite(items.label[:, target])]
+        spread = (
+            f"mean {values.mean():.3f}, std {values.std():.3f}, min {values.min():.3f}, "
+            f"median {np.median(values):.3f}, max {values.max():.3f}"
+            if len(values)
+            else "no values"
+        )
+        lines.append(f"label {name} ({made}): {spread}")
+    lines.append(
+        f"missing: {int((items.text == '').sum())} empty texts, "
+        f"{int(np.isnan(items.popularity).any(axis=1).sum())} unknown counts, "
+        f"{int(np.isnan(items.label).any(axis=1).sum())} items without a label"
+    )
+    lines += creators_and_times(items)
+    for name in ARRAYS:
+        if name not in store.arrays:
+            lines.append(f"{name}: none")
+            continue
+        array, source = store.arrays[name], info["arrays"][name]
+        bad, rms, zero = scan(array)
+        origin = {
+            key: value
+            for key, value in source.items()
+            if key not in ("shape", "dtype", "sha256", "statistics", UNSCALED)
+        }
+        lines.append(
+            f"{name}: {' x '.join(map(str, array.shape))} {array.dtype}, {array.nbytes / 1e6:,.1f} MB, "
+            f"root mean square {rms:.3g}, {int(zero.sum())} all-zero items, {int(bad.sum())} with NaN or infinity"
+            + ("; NOT the array that was written" if digest(array) != source["sha256"] else "")
+            + (f"; {json.dumps(origin, ensure_ascii=False)}" if origin else "")
+        )
+        if (warning := scale_warning(name, rms)) and not bad.any():
+            lines.append(f"  warning: {warning}")
+    lines.append(f"neighbours: {'neighbours.npz' if (store.folder / 'neighbours.npz').exists() else 'none'}")
+    return "\n".join(lines)
+
+
+def creators_and_times(items: Items) -> list[str]:
+    """How far the splits share creators, and the span of times of each; nothing where neither is known."""
+    lines, train = [], set(items.user[items.rows("train")]) - {""}
+    for split in SPLITS:
+        rows, said = items.rows(split), []
+        if len(rows) and "user" in items.origin:
+            known = items.user[rows] != ""
+            here = set(items.user[rows][known])
+            said.append(f"{len(here)} creators of {known.sum()} of {len(rows)} videos")
+            if split != "train":
+                shared = pd.Series(items.user[rows]).isin(train).to_numpy() & known
+                said[-1] += f", {len(here & train)} of them in train too, with {shared.sum()} videos here"
+        for name, what in (("time", "published"), ("label_time", "counted")):
+            times = getattr(items, name)[rows]
+            if len(rows) and name in items.origin:
+                known = times[~np.isnat(times)]
+                span = (
+                    f"{known.min().astype('M8[s]')} to {known.max().astype('M8[s]')}"
+                    if len(known)
+                    else "at no time known"
+                )
+                unknown = f" ({len(times) - len(known)} unknown)" if len(known) < len(times) else ""
+                said.append(f"{what} {span}{unknown}")
+        if said:
+            lines.append(f"{split}: {'; '.join(said)}")
+    return lines
