@@ -7,16 +7,20 @@ into <save>/<name of the run> instead.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from baselines import method_of, recipe
 from baselines.parser import MethodParser, preparse
-from dataloader.console import run_script, whole_number
+from dataloader.console import InputError, run_script, whole_number
 from dataloader.device import add_device_flag
 from dataloader.names import SPLITS
+from engine.config import check_config
 from engine.metrics import METRICS
 from engine.recipe import TRAINING
-from engine.run import Run
+from engine.run import BEST, LAST, Run
 from engine.settings import Flag
 
 
@@ -61,10 +65,9 @@ def named_method(words: list[str]) -> tuple[str, None]:
 
 def main(args) -> None:
     run = Run.open(args.model_path, "--model_path")
-    # torch takes seconds to import; a mistyped flag is told of before
-    from baselines.testing import check_flags, test
+    settings = check_flags(args.model_path, args.typed, run)
+    from baselines.testing import test  # torch takes seconds to import; what was mistyped is told of before
 
-    settings = check_flags(args.model_path, args.typed, flags_of_the_run(method_of(run)), run)
     test(
         run,
         settings,
@@ -78,6 +81,20 @@ def main(args) -> None:
         dataset_id=args.dataset_id,
         allow_other_data=args.allow_other_data,
     )
+
+
+def check_flags(path: str, typed: Mapping[str, Any], run: Run) -> dict:
+    """The run's settings; InputError where it is no run or a typed flag contradicts it."""
+    if Path(path).name == LAST:
+        raise InputError(f"--model_path {path}: {LAST} is for --resume; give the run's folder or its {BEST}")
+    model_id = method_of(run)
+    check_config(run, recipe(model_id))
+    settings, model = run.config["settings"], run.config["model"]
+    for flag in ("model_id", *flags_of_the_run(model_id)):
+        trained = model[flag] if flag in model else settings.get(flag)
+        if flag in typed and typed[flag] != trained:
+            raise InputError(f"--{flag} {typed[flag]} contradicts the run, which was trained with {trained}")
+    return settings
 
 
 if __name__ == "__main__":

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from baselines import build, method_of, recipe
+from baselines import build, recipe
 from dataloader.batches import open_split
 from dataloader.console import InputError
 from dataloader.device import pick_device
 from dataloader.files import require_writable, write_json
 from dataloader.neighbours import Neighbours
 from dataloader.store import FeatureStore
-from engine.config import check_config
 from engine.evaluation import draw, evaluate, print_report, write_predictions
 from engine.recipe import RETRIEVAL, dimensions
-from engine.run import BEST, LAST, Run
+from engine.run import Run
 from engine.seeding import seed_everything
 from engine.settings import TrainingSettings
 
@@ -67,20 +66,6 @@ def test(
         draw(out / "figures", run, items, prediction, split)
         print_report(report, metrics, run, store)
     print(f"{len(items)} predictions in {out / 'predictions.csv'}")
-
-
-def check_flags(path: str, typed: Mapping[str, Any], trained_flags: Iterable[str], run: Run) -> dict:
-    """The run's settings; InputError where it is no run or a typed flag of `trained_flags` contradicts it."""
-    if Path(path).name == LAST:
-        raise InputError(f"--model_path {path}: {LAST} is for --resume; give the run's folder or its {BEST}")
-    model_id = method_of(run)
-    check_config(run, recipe(model_id))
-    settings, model = run.config["settings"], run.config["model"]
-    for flag in ("model_id", *trained_flags):
-        trained = model[flag] if flag in model else settings.get(flag)
-        if flag in typed and typed[flag] != trained:
-            raise InputError(f"--{flag} {typed[flag]} contradicts the run, which was trained with {trained}")
-    return settings
 
 
 def check_data(run: Run, store: FeatureStore, neighbours: Neighbours | None) -> None:

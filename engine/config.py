@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataloader.console import InputError
+from dataloader.names import FAMILIES
 from engine.recipe import Recipe
 from engine.run import Run
 from engine.settings import flags_of
@@ -20,6 +21,8 @@ def check_config(run: Run, recipe: Recipe) -> None:
     for part, kinds in {"model": recipe.argument_types(), "data": DATA}.items():
         values = _part(run, part)
         wrong = [name for name, kind in kinds.items() if name not in values or not isinstance(values[name], kind)]
+        if part == "data" and "family" not in wrong and values["family"] not in FAMILIES:
+            wrong.append("family")
         if part == "model":
             wrong += [
                 n

@@ -206,6 +206,7 @@ def test_checkpoints_that_are_none(evaluated, fresh, tmp_path, test_script):
         ("model", "frame_num", "x"),
         ("model", "feature_dim", 0),
         ("data", "family", 3),
+        ("data", "family", "Vine"),
     ):
         damaged = config | {part: config[part] | {name: value}}
         (fresh / "config.json").write_text(json.dumps(damaged))
