@@ -20,6 +20,7 @@ from tiny import make_store, with_creators
 
 from baselines.children import Children, sole_user
 from baselines.folds import check_folds, make_folds
+from baselines.trivial import trivial_rows
 from dataloader.console import InputError
 from dataloader.items import Items
 from dataloader.names import FOLDS_BY
@@ -167,25 +168,35 @@ def test_a_fold_is_what_an_import_with_that_split_gives(store, folds, tmp_path, 
 
 
 def test_a_tested_item_is_nowhere_in_what_is_fitted(store, folds, tmp_path, children_here):
-    """Other labels, other features and another title of a tested item change nothing of the others' features."""
-    (fold, _), *_ = folds[1]
+    """Another label, other features and another title of a tested item change nothing of the others.
+
+    Neither their features, nor their neighbours, nor what the trivial rows, which are fitted on all of it, predict.
+    """
+    (fold, neighbours), *_ = folds[1]
     row = fold.rows("test")[0]
     arrays = {name: np.array(store.unscaled(name)) for name in ("visual", "textual")}
-    text = store.items.text.copy()
-    text[row] = "words that nobody else has"
+    text, label = store.items.text.copy(), store.items.label.copy()
+    text[row], label[row] = "words that nobody else has", 1000
     for array in arrays.values():
         array[row] = 1000
-    items = replace(store.items, text=text)
+    items = replace(store.items, text=text, label=label)
     changed = FeatureStore.create(tmp_path / "tiny", items, family="MicroLens", label=store.info["label"])
     add_normalised(changed, "visual", arrays["visual"], "standard")
     add_normalised(changed, "textual", arrays["textual"], "standard+l2", dtype="float16", source="t.npy")
     vectors_of_features(children_here, tmp_path / "tiny")
-    (other, _), *_ = make_folds(
-        FeatureStore.open(tmp_path / "tiny"), None, tmp_path / "folds", 3, "creator", "cpu", children_here
-    )
+    changed = FeatureStore.open(tmp_path / "tiny")
+    found = search(changed.retrieval, changed.rows("train"), 6)  # of its own split: only K and bank are taken from it
+    own = Neighbours(*found, 6, "train", "tests", changed.fingerprint)
+    (other, its_neighbours), *_ = make_folds(changed, own, tmp_path / "folds", 3, "creator", "cpu", children_here)
     others = np.arange(len(store)) != row
     for name in ("visual", "textual", "retrieval"):
         np.testing.assert_array_equal(other.arrays[name][others], fold.arrays[name][others])
+    np.testing.assert_array_equal(its_neighbours.ids[others], neighbours.ids[others])
+    before, after = trivial_rows(fold, neighbours), trivial_rows(other, its_neighbours)
+    assert list(before) == list(after) and len(before) == 6
+    for name in before:
+        np.testing.assert_array_equal(before[name].prediction[1:], after[name].prediction[1:])  # the first is `row`
+        np.testing.assert_equal(before[name].valid, after[name].valid)
 
 
 def test_a_second_start_makes_what_is_missing_alone(store, folds, children_here):
@@ -214,7 +225,7 @@ def test_a_kill_while_a_file_is_shared_costs_nothing(tmp_path, children_here):
     assert contents(store.folder) == before
 
 
-@pytest.mark.parametrize("step", ["adopt", "run", "note"])
+@pytest.mark.parametrize("step", ["create", "run", "note"])
 def test_a_fold_killed_at_any_step_is_made_anew(store, tmp_path, children_here, monkeypatch, step):
     class Killed(BaseException):
         pass
@@ -226,8 +237,7 @@ def test_a_fold_killed_at_any_step_is_made_anew(store, tmp_path, children_here, 
         return make_folds(store, Neighbours.read(store), tmp_path, 2, "creator", "cpu", children_here)
 
     with monkeypatch.context() as patch:
-        target = children_here if step == "run" else FeatureStore
-        patch.setattr(target, {"adopt": "create"}.get(step, step), kill)
+        patch.setattr(children_here if step == "run" else FeatureStore, step, kill)
         with pytest.raises(Killed):
             make()
     children_here.stopped = False
