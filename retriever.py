@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dataloader.console import InputError, Parser, add_dataset_flags, dataset_folder, run_script, whole_number
-from dataloader.device import add_device_flag, pick_device
-from dataloader.hints import place
+from common.console import InputError, Parser, run_script, whole_number
+from common.devices import add_device_flag, pick_device
 from dataloader.names import BANKS
+from dataloader.place import add_dataset_flags, dataset_folder, place
 
 
 def build_parser() -> Parser:

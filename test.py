@@ -14,14 +14,14 @@ from typing import Any
 
 from baselines import method_of, recipe
 from baselines.parser import MethodParser, preparse
-from dataloader.console import InputError, run_script, whole_number
-from dataloader.device import add_device_flag
+from common.console import InputError, run_script, whole_number
+from common.devices import add_device_flag
+from common.settings import Flag
 from dataloader.names import SPLITS
 from engine.config import check_config
 from engine.metrics import METRICS
 from engine.recipe import TRAINING
 from engine.run import BEST, LAST, Run
-from engine.settings import Flag
 
 
 def build_parser(model_id: str = "MMRA", preset: None = None) -> MethodParser:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from baselines import METHODS, method_of, recipe
 from baselines.parser import MethodParser, preparse
-from dataloader.console import InputError, add_dataset_flags, run_script
-from dataloader.device import add_device_flag
+from common.console import InputError, run_script
+from common.devices import add_device_flag
+from dataloader.place import add_dataset_flags
 from engine.config import check_config
 from engine.run import Run
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dataloader.console import InputError, number, whole_number
+from common.console import InputError, number, whole_number
+from common.settings import setting
 from engine.recipe import Recipe
-from engine.settings import setting
 
 
 @dataclass(frozen=True)

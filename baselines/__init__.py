@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from dataloader.console import InputError
+from common.console import InputError
 from engine.recipe import Recipe
 
 if TYPE_CHECKING:  # torch takes seconds to import, and a command line is to answer at once

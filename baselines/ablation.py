@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from baselines.cells import Row, changed
-from dataloader.console import InputError
-from dataloader.files import read_json
+from common.console import InputError
+from common.files import read_json
 from dataloader.store import FeatureStore
 
 # What does nothing with --no_retrieval, and is refused beside it.

@@ -21,8 +21,8 @@ from tqdm import tqdm
 
 from baselines.children import Children, Failed
 from baselines.parser import parse_flags
-from dataloader.console import InputError
-from dataloader.files import read_json, write_json
+from common.console import InputError
+from common.files import read_json, write_json
 from engine.run import LAST, Run
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from dataloader.console import InputError
+from common.console import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 20  # seconds that children have to end by themselves

@@ -35,20 +35,13 @@ from baselines.results import (
 from baselines.rows import plan_rows
 from baselines.tables import Origin
 from baselines.trivial import TRIVIAL
-from dataloader.console import (
-    InputError,
-    Parser,
-    add_dataset_flags,
-    dataset_folder,
-    listed,
-    run_script,
-    whole_number,
-)
-from dataloader.device import add_device_flag, pick_device
-from dataloader.files import require_writable
-from dataloader.hints import place as dataset_place
+from common.console import InputError, Parser, listed, run_script, whole_number
+from common.devices import add_device_flag, pick_device
+from common.files import require_writable
 from dataloader.names import FOLDS_BY
 from dataloader.neighbours import Neighbours
+from dataloader.place import add_dataset_flags, dataset_folder
+from dataloader.place import place as dataset_place
 from dataloader.store import FeatureStore
 from engine.run import environment
 

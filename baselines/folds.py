@@ -10,10 +10,10 @@ import numpy as np
 from tqdm import tqdm
 
 from baselines.children import Children
-from dataloader.console import InputError
-from dataloader.files import read_json
-from dataloader.hints import encoding_command
+from common.console import InputError
+from common.files import read_json
 from dataloader.neighbours import Neighbours
+from dataloader.place import encoding_command
 from dataloader.scaling import add_normalised
 from dataloader.splits import fold_splits
 from dataloader.store import FeatureStore

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from baselines import METHODS, recipe
-from dataloader.console import InputError, Parser
+from common.console import InputError, Parser
 
 UNKNOWN = "unrecognized arguments: "
 

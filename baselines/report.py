@@ -13,7 +13,7 @@ from baselines.cells import Row
 from baselines.results import Result, cells_table
 from baselines.tables import Origin, frame, markdown, plain, tex, valid_markdown
 from baselines.verdicts import TESTED, judge, verdicts_markdown, verdicts_table
-from dataloader.files import written_beside
+from common.files import written_beside
 from dataloader.items import creators
 from engine.bootstrap import Resampled, resample
 from engine.figures import draw_rows, draw_sweeps

@@ -10,8 +10,8 @@ import pandas as pd
 
 from baselines.cells import Outcome, Row, Setting, recorded
 from baselines.trivial import trivial_rows
-from dataloader.console import InputError
-from dataloader.files import written_beside
+from common.console import InputError
+from common.files import written_beside
 from dataloader.neighbours import Neighbours
 from dataloader.store import FeatureStore
 from engine.estimator import VALID

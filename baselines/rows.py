@@ -9,7 +9,7 @@ from baselines import METHODS
 from baselines.cells import Row, grouped
 from baselines.parser import parse_flags
 from baselines.trivial import TRIVIAL
-from dataloader.console import InputError
+from common.console import InputError
 
 OURS = ("model_id", "dataset_path", "dataset_id", "seed", "save", "device", "resume")  # flags that the cells are given
 DEFAULT_REFERENCE = "MMRA"

@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 
 from baselines import build, recipe
+from common.console import InputError
+from common.devices import pick_device
+from common.files import require_writable, write_json
+from common.seeding import seed_everything
+from common.settings import made
 from dataloader.batches import open_split
-from dataloader.console import InputError
-from dataloader.device import pick_device
-from dataloader.files import require_writable, write_json
 from dataloader.neighbours import Neighbours
 from dataloader.store import FeatureStore
 from engine.evaluation import draw, evaluate, print_report, write_predictions
 from engine.recipe import RETRIEVAL, dimensions
 from engine.run import Run
-from engine.seeding import seed_everything
 from engine.settings import TrainingSettings
 
 
@@ -48,7 +49,7 @@ def test(
     out = output_folder(run, store, split, save)
     require_writable(out)
     # A network takes batch_size items at a time here too.
-    training = TrainingSettings.of(settings | {"batch_size": batch_size})
+    training = made(TrainingSettings, settings | {"batch_size": batch_size})
     method = build(settings["model_id"], run.config["data"]["family"], run.config["model"], training, where)
     method.load(run.folder)
     store.check_features("visual", "textual")

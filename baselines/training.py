@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 
 from baselines import build, class_of, recipe
+from common.console import InputError
+from common.devices import pick_device
+from common.files import require_writable
+from common.seeding import seed_everything
+from common.settings import made
 from dataloader.batches import Split, open_split
-from dataloader.console import InputError, folder_of
-from dataloader.device import pick_device
-from dataloader.files import require_writable
 from dataloader.neighbours import Neighbours
+from dataloader.place import folder_of
 from dataloader.store import FeatureStore
 from engine.recipe import RETRIEVAL, dimensions
 from engine.run import Run
-from engine.seeding import seed_everything
 from engine.settings import TrainingSettings
 
 
@@ -52,7 +54,7 @@ def train(settings: dict[str, Any], typed: Mapping[str, Any], run: Run | None, c
         run = Run.create(settings["save"], f"{settings['model_id']}_{settings['dataset_id']}", config)
 
     seed_everything(settings["seed"])
-    method = build(settings["model_id"], store.family, arguments, TrainingSettings.of(settings), device, run)
+    method = build(settings["model_id"], store.family, arguments, made(TrainingSettings, settings), device, run)
     run.log(
         f"{'resuming' if resumed else 'run'} {run.folder}: {settings['model_id']} ({store.family}) on {store.folder}, "
         f"{len(known)} train and {len(valid)} valid videos, {method.device}"

@@ -19,8 +19,8 @@ import torch
 
 from baselines import METHODS, build
 from benchmarks.synthetic import random_store, report
+from common.console import InputError, Parser, run_script, whole_number
 from dataloader.batches import open_split
-from dataloader.console import InputError, Parser, run_script, whole_number
 from engine.recipe import dimensions
 from engine.run import Run
 from engine.settings import TrainingSettings

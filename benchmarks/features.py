@@ -26,8 +26,8 @@ import torch
 from transformers import ViTConfig, ViTImageProcessorPil, ViTModel
 
 from benchmarks.synthetic import report
-from dataloader.console import InputError, Parser, run_script, whole_number
-from dataloader.device import add_device_flag
+from common.console import InputError, Parser, run_script, whole_number
+from common.devices import add_device_flag
 from dataloader.items import Items
 from dataloader.store import FeatureStore
 from feature_engineering.encoders import PRECISIONS

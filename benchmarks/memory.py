@@ -11,7 +11,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from benchmarks.synthetic import random_store, report
-from dataloader.console import InputError, Parser, run_script, whole_number
+from common.console import InputError, Parser, run_script, whole_number
 from dataloader.names import DTYPES
 from dataloader.store import FeatureStore
 from model.MicroLens.MMRA import MMRA

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from benchmarks.synthetic import report
-from dataloader.console import InputError, Parser, run_script, whole_number
-from dataloader.device import add_device_flag, pick_device
+from common.console import InputError, Parser, run_script, whole_number
+from common.devices import add_device_flag, pick_device
 from dataloader.search.exact import search
 
 BLOCK = 1024

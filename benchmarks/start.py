@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from dataloader.console import InputError, Parser, run_script, whole_number
+from common.console import InputError, Parser, run_script, whole_number
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS, WORDS = ("train.py", "test.py", "retriever.py"), ("--help", "--no_such_flag")

@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 
 from benchmarks.synthetic import copy_rate, matmul_rate, random_store, report, timings
+from common.console import Parser, run_script, whole_number
+from common.devices import add_device_flag, pick_device
+from common.seeding import seed_everything
 from dataloader.batches import open_split
-from dataloader.console import Parser, run_script, whole_number
-from dataloader.device import add_device_flag, pick_device
 from dataloader.neighbours import Neighbours
 from engine.network import Network
-from engine.seeding import seed_everything
 from engine.settings import TrainingSettings
 from model.MicroLens.MMRA import MMRA
 

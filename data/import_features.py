@@ -17,10 +17,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dataloader.console import InputError, Parser, add_dataset_flags, dataset_folder, listed, number, run_script
+from common.console import InputError, Parser, listed, number, run_script
 from dataloader.feature_files import load_features
 from dataloader.items import Items
 from dataloader.names import DTYPES, FAMILIES, SPLITS
+from dataloader.place import add_dataset_flags, dataset_folder
 from dataloader.scaling import add_normalise_flag, add_normalised, check_normalised, modes_by_array
 from dataloader.splits import FEWEST, published_split
 from dataloader.store import FeatureStore, refuse_to_overwrite

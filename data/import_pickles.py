@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from dataloader.console import InputError, Parser, add_dataset_flags, dataset_folder, listed, run_script
+from common.console import InputError, Parser, listed, run_script
 from dataloader.describing import describe
 from dataloader.items import Items
 from dataloader.names import DTYPES, FAMILIES, SPLITS
 from dataloader.neighbours import Neighbours
+from dataloader.place import add_dataset_flags, dataset_folder
 from dataloader.safe_pickle import plain, read_columns
 from dataloader.store import (
     FeatureStore,

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dataloader.console import InputError
+from common.console import InputError
 from dataloader.neighbours import Neighbours, Retrieved, aggregate
 from dataloader.store import FeatureStore
 

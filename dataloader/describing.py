@@ -7,10 +7,11 @@ import json
 import numpy as np
 import pandas as pd
 
-from dataloader.arrays import digest, scale_warning, scan
-from dataloader.hints import ARRAYS
+from common.arrays import digest, scan
+from dataloader.checks import scale_warning
 from dataloader.items import Items
 from dataloader.names import SPLITS
+from dataloader.place import ARRAYS
 from dataloader.store import UNSCALED, FeatureStore
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dataloader.arrays import not_finite, scan
-from dataloader.console import InputError, listed
-from dataloader.files import open_array
+from common.arrays import scan
+from common.console import InputError, listed
+from common.files import open_array
+from dataloader.checks import not_finite
 from dataloader.store import ARRAYS
 
 ID_KEYS = ("item_id", "item_ids", "ids")

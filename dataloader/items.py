@@ -11,8 +11,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dataloader.console import InputError, listed
-from dataloader.files import written_beside
+from common.console import InputError, listed
+from common.files import written_beside
 from dataloader.names import SPLITS
 
 ORIGIN = ("user", "time", "label_time")  # columns that may be there: who made an item, when, and when it was counted

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from dataloader.console import InputError, listed
-from dataloader.files import written_beside
+from common.console import InputError, listed
+from common.files import written_beside
 from dataloader.names import BANKS
 from dataloader.store import FeatureStore
 

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from dataloader.console import InputError, listed
+from common.console import InputError, listed
 
 # Everything that a file may name -> what it stands for.
 ALLOWED = {

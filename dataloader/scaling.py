@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from dataloader.arrays import blocks, digest, not_finite, reserve
-from dataloader.console import InputError
-from dataloader.files import written_beside
+from common.arrays import blocks, digest, reserve
+from common.console import InputError
+from common.files import written_beside
+from dataloader.checks import not_finite
 from dataloader.items import Items
 from dataloader.store import ARRAYS, UNSCALED, FeatureStore
 

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 from sklearn.model_selection import GroupKFold, GroupShuffleSplit, KFold, train_test_split
 
-from dataloader.console import InputError
+from common.console import InputError
 from dataloader.items import Items, creators
 
 # The published protocol: a fifth is held out, and half of that is test, the other half valid.

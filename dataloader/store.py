@@ -15,12 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from dataloader.arrays import blocks, digest, not_finite, reserve, scale_warning, scan
-from dataloader.console import InputError, Parser, listed, run_script
-from dataloader.files import open_array, read_json, write_json, written_beside
-from dataloader.hints import ARRAYS, encoding_command, maker_command
+from common.arrays import blocks, digest, reserve, scan
+from common.console import InputError, Parser, listed, run_script
+from common.files import open_array, read_json, write_json, written_beside
+from dataloader.checks import not_finite, scale_warning
 from dataloader.items import Items
 from dataloader.names import DTYPES, FAMILIES, SPLITS
+from dataloader.place import ARRAYS, encoding_command, maker_command
 
 FORMAT = 1
 UNSCALED = "unscaled"  # <name>.unscaled.npy: features before statistics of split train scaled them

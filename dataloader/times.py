@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dataloader.console import listed
+from common.console import listed
 
 
 def as_times(values: list, column: str, ids: np.ndarray, problems: list[str]) -> np.ndarray:

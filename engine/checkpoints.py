@@ -9,8 +9,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from dataloader.console import InputError
-from dataloader.files import written_beside
+from common.console import InputError
+from common.files import written_beside
 
 
 def save_weights(path: Path, module: torch.nn.Module) -> None:

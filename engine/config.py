@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataloader.console import InputError
+from common.console import InputError
+from common.settings import flags_of
 from dataloader.names import FAMILIES
 from engine.recipe import Recipe
 from engine.run import Run
-from engine.settings import flags_of
 
 DATA = {"family": str, "fingerprint": str}
 PLACE = {"model_id": str, "dataset_path": str, "dataset_id": str}

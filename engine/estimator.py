@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from common.console import InputError
+from common.files import write_json
 from dataloader.batches import Split, Unlabelled
-from dataloader.console import InputError
-from dataloader.files import write_json
 from engine.method import History
 from engine.metrics import measure
 from engine.run import Run

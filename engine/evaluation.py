@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from common.files import written_beside
 from dataloader.batches import Split
-from dataloader.files import written_beside
 from dataloader.items import creators
 from dataloader.neighbours import Neighbours
 from dataloader.store import FeatureStore

@@ -10,7 +10,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from dataloader.files import written_beside
+from common.files import written_beside
 from engine.bootstrap import Interval
 from engine.metrics import METRICS
 

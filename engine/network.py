@@ -14,8 +14,8 @@ import torch.utils.tensorboard  # a run writes its events with it: where it is b
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from common.console import InputError
 from dataloader.batches import Batch, Split, Unlabelled
-from dataloader.console import InputError
 from engine.checkpoints import load_state, load_weights, save_state, save_weights
 from engine.method import History
 from engine.metrics import measure, selection_score

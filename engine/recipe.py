@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, get_type_hints
 
-from engine.settings import DataSettings, Flag, RetrievalSettings, TrainingSettings, flags_of
+from common.settings import Flag, flags_of
+from engine.settings import DataSettings, RetrievalSettings, TrainingSettings
 
 DIMENSIONS = ("visual_dim", "textual_dim", "frame_num", "label_dim")  # arguments of every method, from the data set
 RETRIEVAL, TRAINING = flags_of(RetrievalSettings), flags_of(TrainingSettings)

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dataloader.console import InputError
-from dataloader.files import read_json, without_nan, write_json, written_beside
+from common.console import InputError
+from common.files import read_json, without_nan, write_json, written_beside
 
 if TYPE_CHECKING:  # it takes seconds to import, and reading what a run was trained with does not need it
     from torch.utils.tensorboard import SummaryWriter

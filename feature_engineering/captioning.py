@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from transformers import AutoImageProcessor, AutoTokenizer, BlipForConditionalGeneration
 
-from dataloader.console import InputError, Parser, dataset_folder, run_script, whole_number
-from dataloader.device import pick_device
-from dataloader.files import require_writable
-from dataloader.hints import encoding_command
+from common.console import InputError, Parser, run_script, whole_number
+from common.devices import pick_device
+from common.files import require_writable
+from dataloader.place import dataset_folder, encoding_command
 from dataloader.store import FeatureStore
 from feature_engineering.captions import CAPTIONS, write_captions
 from feature_engineering.encoders import (

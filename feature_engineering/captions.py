@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from dataloader.console import InputError
-from dataloader.files import written_beside
+from common.console import InputError
+from common.files import written_beside
 
 CAPTIONS = "captions.jsonl"
 

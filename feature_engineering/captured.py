@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from dataloader.console import InputError
-from dataloader.files import whole_lines, written_beside
+from common.console import InputError
+from common.files import whole_lines, written_beside
 
 CAPTURED = "captured.jsonl"
 

@@ -15,12 +15,12 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 
-from dataloader.arrays import Derived, Rows
-from dataloader.console import InputError, add_dataset_flags, listed, whole_number
-from dataloader.device import add_device_flag
-from dataloader.files import require_writable
-from dataloader.hints import next_steps
+from common.arrays import Derived, Rows
+from common.console import InputError, listed, whole_number
+from common.devices import add_device_flag
+from common.files import require_writable
 from dataloader.names import DTYPES
+from dataloader.place import add_dataset_flags, next_steps
 from dataloader.scaling import MODES, add_normalised
 from dataloader.store import FeatureStore
 

@@ -12,8 +12,8 @@ from PIL import Image
 from tqdm import tqdm
 from transformers.image_processing_utils import BaseImageProcessor
 
-from dataloader.console import PROGRESS_BAR, InputError, dataset_folder, listed, whole_number
-from dataloader.hints import place
+from common.console import PROGRESS_BAR, InputError, listed, whole_number
+from dataloader.place import dataset_folder, place
 from dataloader.store import FeatureStore
 from feature_engineering import pixels
 from feature_engineering.naming import IMAGE_SUFFIXES, find_images, refuse_hostile_ids

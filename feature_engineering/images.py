@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from transformers import AutoImageProcessor, AutoModel
 
-from dataloader.console import InputError
-from dataloader.device import pick_device
+from common.console import InputError
+from common.devices import pick_device
 from dataloader.store import FeatureStore
 from feature_engineering.encoders import (
     Source,

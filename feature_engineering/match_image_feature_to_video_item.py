@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from dataloader.console import InputError, Parser, add_dataset_flags, dataset_folder, listed, run_script, whole_number
+from common.console import InputError, Parser, listed, run_script, whole_number
+from dataloader.place import add_dataset_flags, dataset_folder
 from dataloader.store import FeatureStore
 from feature_engineering.encoders import add_storage_flags, check_before_encoding, write_features
 from feature_engineering.naming import item_and_number

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from dataloader.console import InputError, listed
+from common.console import InputError, listed
 from dataloader.store import FeatureStore
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")

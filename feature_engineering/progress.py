@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dataloader.arrays import reserve
-from dataloader.console import InputError
-from dataloader.files import open_array, read_json, whole_lines, write_json, written_beside
+from common.arrays import reserve
+from common.console import InputError
+from common.files import open_array, read_json, whole_lines, write_json, written_beside
 
 
 class Progress:

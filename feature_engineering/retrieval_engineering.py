@@ -8,6 +8,7 @@
 --source features  no encoder: side by side the data set's textual features, the mean of its frames' visual ones times
                    --visual_weight, both of length 1, and TF-IDF of the title's words times --lexical_weight; a
                    cosine is then of what was shown, of what was meant and of the very words
+
 Vectors that were made elsewhere come in by data/import_features.py --retrieval.
 """
 
@@ -19,9 +20,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dataloader.arrays import Derived, Rows, blocks
-from dataloader.console import InputError, Parser, dataset_folder, listed, number, run_script
-from dataloader.hints import encoding_command, place
+from common.arrays import Derived, Rows, blocks
+from common.console import InputError, Parser, listed, number, run_script
+from dataloader.place import dataset_folder, encoding_command, place
 from dataloader.store import FeatureStore
 from feature_engineering.captions import CAPTIONS, read_captions
 from feature_engineering.encoders import (

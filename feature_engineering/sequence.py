@@ -10,10 +10,10 @@ import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from dataloader.console import InputError, whole_number
+from common.console import InputError, whole_number
+from common.devices import add_device_flag
 from dataloader.describing import describe
-from dataloader.device import add_device_flag
-from dataloader.hints import next_steps
+from dataloader.place import next_steps
 from dataloader.store import FeatureStore
 from feature_engineering.captions import CAPTIONS, captioner
 from feature_engineering.skipped import add_on_error_flag, read_skipped, warn_of_losses

@@ -11,8 +11,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
 
-from dataloader.console import InputError
-from dataloader.files import written_beside
+from common.console import InputError
+from common.files import written_beside
 from dataloader.neighbours import Neighbours
 from dataloader.store import FeatureStore
 from feature_engineering.naming import find_images, refuse_hostile_ids

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dataloader.console import InputError, listed
-from dataloader.files import written_beside
+from common.console import InputError, listed
+from common.files import written_beside
 from dataloader.store import FeatureStore
 from feature_engineering.progress import Progress
 

@@ -11,9 +11,9 @@ import torch
 from tqdm import tqdm
 from transformers import AutoModel, AutoTokenizer
 
-from dataloader.arrays import Rows
-from dataloader.console import PROGRESS_BAR, InputError, whole_number
-from dataloader.device import pick_device
+from common.arrays import Rows
+from common.console import PROGRESS_BAR, InputError, whole_number
+from common.devices import pick_device
 from feature_engineering.encoders import fetch, load_encoder, load_pretrained, provenance, revision_of
 from feature_engineering.progress import Progress
 

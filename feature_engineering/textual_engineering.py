@@ -7,7 +7,8 @@ run goes on where it was when the same command is typed again.
 
 from __future__ import annotations
 
-from dataloader.console import Parser, dataset_folder, run_script
+from common.console import Parser, run_script
+from dataloader.place import dataset_folder
 from dataloader.store import FeatureStore
 from feature_engineering.encoders import (
     add_encoder_flags,

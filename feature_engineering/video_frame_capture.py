@@ -13,18 +13,9 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from dataloader.console import (
-    PROGRESS_BAR,
-    InputError,
-    Parser,
-    add_dataset_flags,
-    dataset_folder,
-    listed,
-    run_script,
-    whole_number,
-)
-from dataloader.files import require_writable
-from dataloader.hints import encoding_command
+from common.console import PROGRESS_BAR, InputError, Parser, listed, run_script, whole_number
+from common.files import require_writable
+from dataloader.place import add_dataset_flags, dataset_folder, encoding_command
 from dataloader.store import FeatureStore
 from feature_engineering.captured import CAPTURED, captured_line, read_captured, write_captured
 from feature_engineering.naming import find_images, frame_name, refuse_hostile_ids

@@ -14,7 +14,7 @@ from typing import Any
 import av
 import numpy as np
 
-from dataloader.console import InputError
+from common.console import InputError
 
 # A folder of videos often holds .json, .jpg and .vtt files of the same names.
 VIDEO_SUFFIXES = (

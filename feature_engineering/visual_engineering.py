@@ -7,8 +7,9 @@ video_frame_capture.py writes them. A killed or stopped run goes on where it was
 
 from __future__ import annotations
 
-from dataloader.arrays import Rows
-from dataloader.console import Parser, dataset_folder, run_script
+from common.arrays import Rows
+from common.console import Parser, run_script
+from dataloader.place import dataset_folder
 from dataloader.store import FeatureStore
 from feature_engineering.captured import CAPTURED, read_captured, write_captured
 from feature_engineering.encoders import (

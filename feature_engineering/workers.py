@@ -18,7 +18,7 @@ from typing import Any
 import av
 import pebble
 
-from dataloader.console import number, whole_number
+from common.console import number, whole_number
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import baselines.testing
 import engine.bootstrap
 import engine.significance
 from baselines import children
-from dataloader.console import InputError
+from common.console import InputError
 
 SMALL = "--feature_dim 8 --lr 1e-3 --epochs 2 --num_of_retrieved_items 5"
 

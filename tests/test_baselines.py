@@ -14,12 +14,12 @@ from tiny import make_store
 from baselines import METHODS, build, recipe
 from baselines.SVR.estimator import kernel_mb
 from baselines.TMALL.network import similarity_graph
+from common.console import InputError
+from common.seeding import seed_everything
 from dataloader.batches import Unlabelled, open_split
-from dataloader.console import InputError
 from engine.metrics import measure
 from engine.recipe import dimensions
 from engine.run import Run
-from engine.seeding import seed_everything
 from engine.settings import TrainingSettings
 from model.variational import kl_to_normal
 

@@ -15,7 +15,7 @@ from test_train import trained
 from tiny import make_store
 
 import train
-from dataloader.console import InputError
+from common.console import InputError
 from engine.metrics import measure
 
 

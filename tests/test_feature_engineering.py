@@ -13,7 +13,7 @@ from bare import bare_store, call
 from PIL import Image
 from tiny_encoders import WIDTH
 
-from dataloader.console import InputError
+from common.console import InputError
 from dataloader.store import FeatureStore
 from feature_engineering import textual_engineering, visual_engineering
 from feature_engineering.skipped import read_skipped

@@ -21,7 +21,7 @@ from tiny import make_store, with_creators
 from baselines.children import Children, sole_user
 from baselines.folds import check_folds, make_folds
 from baselines.trivial import trivial_rows
-from dataloader.console import InputError
+from common.console import InputError
 from dataloader.items import Items
 from dataloader.names import FOLDS_BY
 from dataloader.neighbours import Neighbours

@@ -10,7 +10,7 @@ import pytest
 from bare import bare_store, call
 from PIL import Image
 
-from dataloader.console import InputError
+from common.console import InputError
 from feature_engineering import video_frame_capture as frame_capture
 from feature_engineering import visual_engineering
 from feature_engineering.captured import read_captured

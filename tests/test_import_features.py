@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from dataloader.console import InputError
+from common.console import InputError
 from dataloader.splits import published_split
 from dataloader.store import FeatureStore
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from dataloader.console import InputError
+from common.console import InputError
 from dataloader.neighbours import Neighbours
 from dataloader.safe_pickle import plain, read_columns
 from dataloader.store import FeatureStore

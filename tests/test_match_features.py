@@ -11,7 +11,7 @@ from bare import bare_store, call
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dataloader.console import InputError
+from common.console import InputError
 from dataloader.store import FeatureStore
 from feature_engineering import match_image_feature_to_video_item as script
 from feature_engineering.naming import frame_name, item_and_number

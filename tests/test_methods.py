@@ -25,12 +25,12 @@ import engine.network
 import engine.settings
 import train
 from baselines import METHODS, build, recipe
+from common.console import InputError
+from common.seeding import seed_everything
 from dataloader.batches import open_split
-from dataloader.console import InputError
 from dataloader.neighbours import Neighbours
 from engine.recipe import argument, dimensions
 from engine.run import Run
-from engine.seeding import seed_everything
 from engine.settings import TrainingSettings
 
 CPU = torch.device("cpu")

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
-from dataloader.console import InputError
+from common.console import InputError
 from dataloader.MicroLens.dataset import COUNT_FILES, LIKES, TITLES, VIDEOS, read_raw
 from dataloader.store import FeatureStore
 

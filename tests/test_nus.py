@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.model_selection import train_test_split
 
-from dataloader.console import InputError
+from common.console import InputError
 from dataloader.splits import published_split, time_split, user_split
 from dataloader.store import FeatureStore
 

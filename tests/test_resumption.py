@@ -19,7 +19,7 @@ from test_hostile_videos import ENCODE, finish, gone, start, wait_for
 from test_videos import write
 from tiny import make_store
 
-from dataloader.console import InputError
+from common.console import InputError
 from dataloader.store import FeatureStore
 from feature_engineering import frames, images, visual_engineering
 from feature_engineering.naming import find_images

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tiny import make_store
 
 import retriever
-from dataloader.console import InputError
+from common.console import InputError
 from dataloader.neighbours import Neighbours
 from dataloader.search.exact import search
 from dataloader.store import FeatureStore

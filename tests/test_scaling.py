@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny import make_store
 
-from dataloader.console import InputError
+from common.console import InputError
 from dataloader.scaling import MODES, add_normalised
 from dataloader.store import FeatureStore
 

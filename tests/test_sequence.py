@@ -13,7 +13,7 @@ from PIL import Image
 from tiny import make_store
 
 import retriever
-from dataloader.console import InputError
+from common.console import InputError
 from dataloader.neighbours import Neighbours
 from dataloader.store import FeatureStore
 from feature_engineering import sequence

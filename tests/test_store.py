@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from tiny import make_store as full_store
 
-from dataloader.arrays import Derived, blocks
-from dataloader.console import InputError
+from common.arrays import Derived, blocks
+from common.console import InputError
 from dataloader.describing import describe
 from dataloader.items import Items
 from dataloader.store import FeatureStore
@@ -374,7 +374,7 @@ def test_derived_rows_are_read_in_blocks_that_count_what_they_are_made_of(monkey
         read.append(frames[rows].nbytes)
         return frames[rows].mean(axis=1)
 
-    monkeypatch.setattr("dataloader.arrays.BLOCK_BYTES", 8 * 64 * 100 * 7)  # 7 videos at a time
+    monkeypatch.setattr("common.arrays.BLOCK_BYTES", 8 * 64 * 100 * 7)  # 7 videos at a time
     made = Derived((50, 64), 100 * 64, mean)
     found = np.concatenate([made[rows] for rows in blocks(made)])
     np.testing.assert_array_equal(found, frames.mean(axis=1))

@@ -13,7 +13,7 @@ from bare import TEXTS, bare_store, call
 from PIL import Image
 
 import retriever
-from dataloader.console import InputError
+from common.console import InputError
 from dataloader.store import FeatureStore
 from feature_engineering import captioning, progress, retrieval_engineering, textual_engineering
 from feature_engineering.captions import read_captions

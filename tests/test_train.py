@@ -17,8 +17,8 @@ from tiny import SIZES, make_store
 
 import engine.network
 import train
+from common.console import InputError
 from dataloader.batches import open_split
-from dataloader.console import InputError
 from dataloader.neighbours import Neighbours
 from engine.run import Run
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dataloader.console import number, whole_number
+from common.console import number, whole_number
+from common.settings import setting
 from engine.recipe import Recipe
-from engine.settings import setting
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from common.console import InputError
+from common.files import written_beside
 from dataloader.batches import Split
-from dataloader.console import InputError
-from dataloader.files import written_beside
 from engine.estimator import Estimator, boosting_history, unreadable
 from engine.method import History
 

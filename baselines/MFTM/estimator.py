@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from baselines.MFTM import forest
 from baselines.MFTM.tabnet import Progress, TabNet
+from common.console import InputError
+from common.files import written_beside
 from dataloader.batches import Split
-from dataloader.console import InputError
-from dataloader.files import written_beside
 from engine.estimator import Estimator, boosting_history, unreadable
 from engine.method import History
 

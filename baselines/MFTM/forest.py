@@ -8,8 +8,8 @@ import lightgbm
 import numpy as np
 from tqdm import tqdm
 
-from dataloader.console import InputError
-from dataloader.files import written_beside
+from common.console import InputError
+from common.files import written_beside
 from engine.estimator import unreadable
 
 LAST_LINE = "pandas_categorical:null"  # of a saved forest

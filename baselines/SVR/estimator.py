@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from common.console import InputError
+from common.files import written_beside
 from dataloader.batches import Split
-from dataloader.console import InputError
-from dataloader.files import written_beside
 from engine.estimator import Estimator, unreadable
 from engine.method import History
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from dataloader.console import Parser, add_dataset_flags, dataset_folder, number, run_script
+from common.console import Parser, number, run_script
 from dataloader.MicroLens.dataset import COUNT_FILES, LABELS, TITLES, VIDEOS, make_items, read_raw
+from dataloader.place import add_dataset_flags, dataset_folder
 from dataloader.store import FeatureStore
 from feature_engineering.sequence import add_sequence_flags, check_sequence_flags, run_sequence
 from feature_engineering.skipped import warn_of_losses, write_skipped

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from dataloader.console import InputError, Parser, add_dataset_flags, dataset_folder, listed, run_script
+from common.console import InputError, Parser, listed, run_script
 from dataloader.feature_files import has_ids, load_features
-from dataloader.hints import encoding_command
 from dataloader.items import Items
 from dataloader.NUS.dataset import FEATURE_FILES, LABELS, read_raw
 from dataloader.NUS.orders import TEXT, TRUTH, parse_orders
+from dataloader.place import add_dataset_flags, dataset_folder, encoding_command
 from dataloader.scaling import add_normalise_flag, add_normalised, modes_by_array
 from dataloader.splits import published_split, time_split, user_split
 from dataloader.store import FeatureStore, refuse_to_overwrite

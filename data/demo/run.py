@@ -19,7 +19,7 @@ import clips
 import numpy as np
 from tqdm import tqdm
 
-from dataloader.console import Parser, run_script
+from common.console import Parser, run_script
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = "data/demo"

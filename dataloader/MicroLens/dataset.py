@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dataloader.console import MAX_LISTED, InputError, listed
+from common.console import MAX_LISTED, InputError, listed
 from dataloader.items import Items
 from dataloader.splits import FEWEST, published_split
 

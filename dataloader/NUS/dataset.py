@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dataloader.console import InputError, listed
+from common.console import InputError, listed
 from dataloader.NUS.orders import LISTS, TEXT, TRUTH, Order, agreement, order_of_truth, typed_order
 
 FRAME_NUM = 4  # frames captured of each video

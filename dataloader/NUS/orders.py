@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dataloader.console import InputError
+from common.console import InputError
 
 LISTS = {"video_id": "video_id.txt", "video_user": "video_user.txt"}  # a name for --order -> where its ids stand
 TRUTH, TEXT = "ground_truth.txt", "video_text.txt"

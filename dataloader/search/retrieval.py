@@ -8,11 +8,11 @@ import time
 import numpy as np
 import torch
 
-from dataloader.console import InputError
-from dataloader.files import require_writable
-from dataloader.hints import encoding_command
+from common.console import InputError
+from common.files import require_writable
 from dataloader.names import BANKS
 from dataloader.neighbours import Neighbours
+from dataloader.place import encoding_command
 from dataloader.search.exact import search
 from dataloader.store import FeatureStore
 

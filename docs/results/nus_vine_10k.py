@@ -20,8 +20,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from dataloader.console import InputError, Parser, run_script, whole_number
-from dataloader.files import read_json
+from common.console import InputError, Parser, run_script, whole_number
+from common.files import read_json
 
 ROOT = Path(__file__).resolve().parents[2]
 APART = ("--folds", "5", "--folds_by", "creator")

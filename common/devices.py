@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from dataloader.console import InputError
+from common.console import InputError
 
 if TYPE_CHECKING:
     import torch

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
+import textwrap
 from collections.abc import Callable
-from pathlib import Path
 
 MAX_LISTED = 5
 PROGRESS_BAR = {"disable": None, "dynamic_ncols": True}  # no bar where stderr is not a terminal
@@ -20,20 +21,48 @@ class _Unset(list):
     """Stands for a flag that was not typed; a list, as repeatable flags append to what is there."""
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Defaults behind every flag; paragraphs of a description stay apart, and so do the lines of a list of flags.
+
+    Such a line begins with -- and has two blanks between the flag and what it does.
+    """
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        filled = []
+        for paragraph in text.strip().split("\n\n"):
+            for part in re.split(r"\n(?=--.+  )", paragraph):
+                words = " ".join(re.sub(r"^(--.+?)  +", r"\1: ", part).split())
+                hanging = indent + "    " * part.startswith("--")
+                filled.append(textwrap.fill(words, width, initial_indent=indent, subsequent_indent=hanging))
+            filled.append("")
+        return "\n".join(filled[:-1])
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        if action.required:
+            return f"{action.help or ''} (required)"
+        if isinstance(action.default, list | tuple):
+            words = " ".join(map(str, action.default)).replace("%", "%%")
+            return f"{action.help or ''} (default: {words or 'none'})"
+        return super()._get_help_string(action)
+
+
 class Parser(argparse.ArgumentParser):
     """argparse with defaults in `--help`, no abbreviated flags, and one line on stderr for a bad flag."""
 
     help_flags = "--help"
 
     def __init__(self, **kwargs):
-        super().__init__(formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False, **kwargs)
+        super().__init__(formatter_class=_Help, allow_abbrev=False, **kwargs)
 
     def parse_args(self, args=None, namespace=None):
         """As ever, and `typed`: the flags that stood on the command line, without the defaults."""
-        parsed = super().parse_args(args, namespace)
-        unset = _Unset()
-        bare = super().parse_args(args, argparse.Namespace(**dict.fromkeys(vars(parsed), unset)))
-        parsed.typed = {flag: value for flag, value in vars(bare).items() if value is not unset}
+        unset, actions = _Unset(), [action for action in self._actions if action.dest != "help"]
+        parsed = super().parse_args(args, argparse.Namespace(**{action.dest: unset for action in actions}))
+        parsed.typed = {flag: value for flag, value in vars(parsed).items() if value is not unset}
+        for action in actions:
+            if getattr(parsed, action.dest) is unset:
+                default = action.default
+                setattr(parsed, action.dest, self._get_value(action, default) if isinstance(default, str) else default)
         return parsed
 
     def error(self, message: str):
@@ -70,26 +99,6 @@ def listed(values) -> str:
     values = [str(v) for v in values]
     more = len(values) - MAX_LISTED
     return ", ".join(values[:MAX_LISTED]) + (f" and {more} more" if more > 0 else "")
-
-
-def add_dataset_flags(parser: argparse.ArgumentParser, default_id: str | None = "MicroLens-100k") -> None:
-    """`--dataset_path` and `--dataset_id`, the published names; `default_id` None makes the id required."""
-    parser.add_argument("--dataset_path", default="data", help="folder that holds the data sets")
-    required = {"required": True} if default_id is None else {"default": default_id}
-    parser.add_argument("--dataset_id", help="name of the data set: a folder in --dataset_path", **required)
-
-
-def dataset_folder(args: argparse.Namespace) -> Path:
-    return folder_of(args.dataset_path, args.dataset_id)
-
-
-def folder_of(dataset_path: str, dataset_id: str) -> Path:
-    """`--dataset_path` and `--dataset_id` -> the data set's folder."""
-    if dataset_id in ("", ".", "..") or Path(dataset_id).name != dataset_id:
-        raise InputError(
-            f"--dataset_id {dataset_id!r}: the name of a folder in --dataset_path is expected, without slashes"
-        )
-    return Path(dataset_path) / dataset_id
 
 
 def whole_number(least: int, most: int = 2**63 - 1) -> Callable[[str], int]:

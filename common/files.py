@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dataloader.console import InputError
+from common.console import InputError
 
 
 @contextlib.contextmanager

@@ -1,9 +1,12 @@
-"""What to type next: the command that makes what is missing."""
+"""A data set's place on the command line, and the command that makes what is missing there."""
 
 from __future__ import annotations
 
+import argparse
 import shlex
 from pathlib import Path
+
+from common.console import InputError
 
 ARRAYS = {"visual": 3, "textual": 2, "retrieval": 2}  # name -> axes: (N, F, Dv), (N, Dt), (N, R)
 MAKERS = {
@@ -20,6 +23,26 @@ ENCODERS = {
     "textual": "textual_engineering.py",
     "retrieval": "retrieval_engineering.py",
 }
+
+
+def add_dataset_flags(parser: argparse.ArgumentParser, default_id: str | None = "MicroLens-100k") -> None:
+    """`--dataset_path` and `--dataset_id`, the published names; `default_id` None makes the id required."""
+    parser.add_argument("--dataset_path", default="data", help="folder that holds the data sets")
+    required = {"required": True} if default_id is None else {"default": default_id}
+    parser.add_argument("--dataset_id", help="name of the data set: a folder in --dataset_path", **required)
+
+
+def dataset_folder(args: argparse.Namespace) -> Path:
+    return folder_of(args.dataset_path, args.dataset_id)
+
+
+def folder_of(dataset_path: str, dataset_id: str) -> Path:
+    """`--dataset_path` and `--dataset_id` -> the data set's folder."""
+    if dataset_id in ("", ".", "..") or Path(dataset_id).name != dataset_id:
+        raise InputError(
+            f"--dataset_id {dataset_id!r}: the name of a folder in --dataset_path is expected, without slashes"
+        )
+    return Path(dataset_path) / dataset_id
 
 
 def place(folder: Path) -> str:

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dataloader.console import InputError, listed
+from common.console import InputError
 
-SATURATING_RMS = 10.0  # a linear layer's output then has a standard deviation near 6: tanh is +-1
 BLOCK_BYTES = 16 << 20  # how much of an array a pass holds at a time
 
 
@@ -66,19 +65,6 @@ def scan(array: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
         with np.errstate(over="ignore"):  # infinite for values beyond 1e19, which is warning enough
             squares += float(np.dot(block.ravel(), block.ravel()))
     return bad, float(np.sqrt(squares / max(1, array.size))), zero
-
-
-def not_finite(bad: np.ndarray, item_ids: np.ndarray) -> str:
-    return f"{int(bad.sum())} of {len(bad)} items have NaN or infinite values (item ids {listed(item_ids[bad])})"
-
-
-def scale_warning(name: str, rms: float) -> str | None:
-    if rms <= SATURATING_RMS:
-        return None
-    return (
-        f"the {name} values have a root mean square of {rms:,.0f}; above {SATURATING_RMS:g} they saturate the "
-        f"networks: import them with --normalise {name}=standard (or {name}=l2)"
-    )
 
 
 def reserve(path: Path) -> None:
