@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import commands
 from common.console import InputError, Parser, run_script, whole_number
 from common.devices import add_device_flag, pick_device
 from dataloader.names import BANKS
-from dataloader.place import add_dataset_flags, dataset_folder, place
+from dataloader.place import add_dataset_flags, dataset_folder
 
 
 def build_parser() -> Parser:
@@ -58,8 +59,8 @@ def main(args) -> None:
         from feature_engineering.showcase import show_neighbours
 
         print(f"{show_neighbours(store, neighbours, args.show, args.videos, args.frames)}: queries and neighbours")
-    print(f"next: python train.py {place(store.folder)}")
+    print(f"next: {commands.training_command(store)}")
 
 
 if __name__ == "__main__":
-    run_script(build_parser(), main)
+    run_script(build_parser(), main, commands.remedy)

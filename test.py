@@ -12,13 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import commands
 from baselines import method_of, recipe
 from baselines.parser import MethodParser, preparse
 from common.console import InputError, run_script, whole_number
 from common.devices import add_device_flag
 from common.settings import Flag
 from dataloader.names import SPLITS
-from engine.config import check_config
+from engine.config import check_config, trained_with
 from engine.metrics import METRICS
 from engine.recipe import TRAINING
 from engine.run import BEST, LAST, Run
@@ -89,13 +90,12 @@ def check_flags(path: str, typed: Mapping[str, Any], run: Run) -> dict:
         raise InputError(f"--model_path {path}: {LAST} is for --resume; give the run's folder or its {BEST}")
     model_id = method_of(run)
     check_config(run, recipe(model_id))
-    settings, model = run.config["settings"], run.config["model"]
+    trained = trained_with(run) | run.config["model"]
     for flag in ("model_id", *flags_of_the_run(model_id)):
-        trained = model[flag] if flag in model else settings.get(flag)
-        if flag in typed and typed[flag] != trained:
-            raise InputError(f"--{flag} {typed[flag]} contradicts the run, which was trained with {trained}")
-    return settings
+        if flag in typed and typed[flag] != trained.get(flag):
+            raise InputError(f"--{flag} {typed[flag]} contradicts the run, which was trained with {trained.get(flag)}")
+    return run.config["settings"]
 
 
 if __name__ == "__main__":
-    run_script(build_parser(), main)
+    run_script(build_parser(), main, commands.remedy)

@@ -11,12 +11,13 @@ import argparse
 import sys
 from pathlib import Path
 
+import commands
 from baselines import METHODS, method_of, recipe
 from baselines.parser import MethodParser, preparse
 from common.console import InputError, run_script
 from common.devices import add_device_flag
 from dataloader.place import add_dataset_flags
-from engine.config import check_config
+from engine.config import check_config, trained_with
 from engine.run import Run
 
 EPILOG = "Another method's flags and published defaults: python train.py --model_id NAME --help"
@@ -75,14 +76,15 @@ def resumed_settings(args: argparse.Namespace, run: Run) -> argparse.Namespace:
     if set(settings) != set(vars(args)) - {"typed", "resume"}:
         raise InputError(f"--resume {run.folder}: its config.json has other settings than this version; train anew")
     settings["metric"] = tuple(settings["metric"])
+    trained = trained_with(run) | {"metric": settings["metric"]}
     for flag, value in args.typed.items():
-        if flag not in RESUMABLE and value != settings[flag]:
+        if flag not in RESUMABLE and value != trained[flag]:
             raise InputError(
-                f"--{flag} {value} contradicts the run {run.folder}, which has {settings[flag]}; leave it out"
+                f"--{flag} {value} contradicts the run {run.folder}, which has {trained[flag]}; leave it out"
             )
     typed = {flag: args.typed[flag] for flag in RESUMABLE[1:] if flag in args.typed}
     return argparse.Namespace(**settings | typed, resume=args.resume)
 
 
 if __name__ == "__main__":
-    run_script(build_parser(), main)
+    run_script(build_parser(), main, commands.remedy)

@@ -44,4 +44,4 @@ def check(settings: Mapping[str, Any], typed: Mapping[str, Any]) -> None:
         raise InputError("--no_visual and --no_textual together leave nothing to predict from; leave one of them out")
 
 
-RECIPE = Recipe("model.{family}.MMRA:MMRA", MMRASettings, presets=PRESETS, uses_retrieval=True, check=check)
+RECIPE = Recipe("model.{family}.MMRA:MMRA", MMRASettings, presets=PRESETS, neighbours="aggregated", check=check)

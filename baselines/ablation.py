@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from baselines import recipe
 from baselines.cells import Row, changed
 from common.console import InputError
 from common.files import read_json
@@ -22,7 +23,9 @@ PARTS = {
     "without visual": "no_visual",
     "without textual": "no_textual",
 }
-LAST_LEFT = {"no_visual": "no_textual", "no_textual": "no_visual"}  # without the one, the other has to stay
+
+
+MMRA = recipe("MMRA")
 
 
 @dataclass(frozen=True)
@@ -57,18 +60,22 @@ def plan(reference: Row, run: Path, store: FeatureStore, stored_neighbours: int)
 
     A sweep holds the reference itself, with its own flags, at the value that it has.
     """
-    kept = settings(run)
+    kept, chosen = settings(run), MMRA.chosen(reference.settings, store.modalities)
     variants, left_out = [Variant("parts", None, reference)], []
     for name, flag in PARTS.items():
-        if reference.settings[flag]:
+        side = flag.removeprefix("no_")
+        if side in MMRA.modalities and side not in chosen:
+            left_out.append(f"{name}: the reference has no {side} features")
+        elif reference.settings[flag]:
             left_out.append(f"{name}: that is the reference itself")
-        elif flag in LAST_LEFT and reference.settings[LAST_LEFT[flag]]:
-            left_out.append(f"{name}: the reference has --{LAST_LEFT[flag]}, so nothing would be left")
+        elif MMRA.used(reference.settings, chosen) == (side,):
+            left_out.append(f"{name}: the reference has {side} features alone, so nothing would be left")
         else:
             without = RETRIEVAL_FLAGS if flag == "no_retrieval" else ()
             flags = changed(reference.flags, {f"--{flag}": None}, without)
             variants.append(Variant("parts", None, _varied(reference, f" {name}", flags)))
-    most = {"K": (stored_neighbours, "stored neighbours"), "frames": (store.visual.shape[1], "stored frames")}
+    frames = store.features["visual"].shape[1] if "visual" in chosen else 1
+    most = {"K": (stored_neighbours, "stored neighbours"), "frames": (frames, "stored frames")}
     for sweep in SWEEPS:
         limit, what = most.get(sweep.key, (float("inf"), ""))
         if beyond := [f"{value:g}" for value in sweep.values if value > limit]:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from common.console import InputError
+from dataloader.checks import checked
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 20  # seconds that children have to end by themselves
@@ -50,7 +51,7 @@ class Children:
     def _wait(self, words: list[str], file) -> int:
         names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
         threads = {} if self.threads is None else dict.fromkeys(names, str(self.threads))
-        options = {"stdout": file, "stderr": file, "stdin": subprocess.DEVNULL, "env": os.environ | threads}
+        options = {"stdout": file, "stderr": file, "stdin": subprocess.DEVNULL, "env": os.environ | threads | checked()}
         if self.locked is not None:  # as long as a child lives, nobody else works in this place
             options["pass_fds"] = (self.locked,)
         with self.guard:

@@ -8,7 +8,6 @@ significance.csv, cells.csv.
 
 from __future__ import annotations
 
-import argparse
 import os
 import shlex
 import signal
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
+import commands
 from baselines import METHODS, ablation, recipe
 from baselines.cells import Cell, Row, Setting, notes, run_cells
 from baselines.children import Children, Failed, sole_user
@@ -34,14 +34,14 @@ from baselines.results import (
 )
 from baselines.rows import plan_rows
 from baselines.tables import Origin
+from baselines.training import choose_modalities
 from baselines.trivial import TRIVIAL
 from common.console import InputError, Parser, listed, run_script, whole_number
 from common.devices import add_device_flag, pick_device
 from common.files import require_writable
 from dataloader.names import FOLDS_BY
 from dataloader.neighbours import Neighbours
-from dataloader.place import add_dataset_flags, dataset_folder
-from dataloader.place import place as dataset_place
+from dataloader.place import Lacks, add_dataset_flags, dataset_folder, folder_of
 from dataloader.store import FeatureStore
 from engine.run import environment
 
@@ -112,11 +112,15 @@ def main(args) -> None:
     typed = args.typed.get("reference")
     rows = plan_rows(args.methods, args.flags, args.row, args.seeds, typed, args.ablation)
     pick_device(args.device)
-    place = dataset_folder(argparse.Namespace(dataset_path=args.save, dataset_id=args.dataset_id))
+    place = folder_of(args.save, args.dataset_id)
     require_writable(place)
-    store = FeatureStore.open(dataset_folder(args), need=("visual", "textual"))
-    store.check_features("visual", "textual")
-    by = folds_by(args, store)
+    store = FeatureStore.open(dataset_folder(args))
+    rows, left_out = those_that_can(rows, store, typed, args.ablation)
+    reference = typed or (rows[0].name if rows else args.reference)
+    for warning in store.check_features(*store.modalities):
+        print(f"warning: {warning}", file=sys.stderr)
+    by = folds_by(args.folds, args.folds_by, store)
+    seeds = args.seeds if "seeds" in args.typed or not by else args.seeds[:1]  # one seed a fold is enough
     if by:
         place = place / f"{by}_{args.folds}"
     else:
@@ -127,20 +131,23 @@ def main(args) -> None:
     wanting = [row.name for row in rows if recipe(row.method).retrieves(row.settings)]
     if neighbours is None and wanting:
         raise InputError(
-            f"row {wanting[0]}: {store.folder} has no neighbours yet; make them with: python retriever.py "
-            f"{dataset_place(store.folder)}, or name --methods and --row that retrieve nothing"
+            f"row {wanting[0]}: {store.folder} has no neighbours yet (--methods and --row may name what retrieves "
+            "nothing)",
+            Lacks("neighbours", store.folder),
         )
     if by:
         check_folds(store, args.folds, by)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended from outside: the children end too
     try:
         with sole_user(place) as locked:
-            parts = parts_of(args, store, neighbours, place, by, locked)
+            device = str(pick_device(args.device))
+            parts = parts_of(store, neighbours, place, by, args.folds, args.jobs, device, locked)
             truth = truth_of(parts)
-            report = Report(place, truth, users_of(parts), origin_of(args, store, neighbours, len(truth), by))
-            failures = Comparison(place, parts, args.seeds, args.jobs, report, args.reference).run(
-                rows, args.ablation, locked
-            )
+            words = ["python", "baselines/compare.py", *getattr(args, "words", sys.argv[1:])]
+            origin = origin_of(store, neighbours, len(truth), by, args.folds, seeds, shlex.join(words))
+            report = Report(place, truth, store.label, users_of(parts), origin, left_out)
+            comparison = Comparison(place, parts, seeds, args.jobs, report, reference)
+            failures = comparison.run(rows, args.ablation, locked)
     except KeyboardInterrupt:
         print(f"\ninterrupted; what is finished is kept in {place}, and the same command continues", file=sys.stderr)
         sys.exit(130)
@@ -154,15 +161,42 @@ def main(args) -> None:
         sys.exit(1)
 
 
+def those_that_can(
+    rows: list[Row], store: FeatureStore, reference: str | None, ablate: bool
+) -> tuple[list[Row], dict[str, str]]:
+    """The rows that can do with what the data set has, and why the others cannot, by name.
+
+    InputError where the reference that was typed, or that is to be ablated, is among the others.
+    """
+    left_out = {}
+    for row in rows:
+        try:
+            choose_modalities(recipe(row.method), row.settings | {"model_id": row.method}, {}, store)
+        except InputError as error:
+            if error.lacks or row.name == reference or (ablate and row is rows[0]):
+                raise InputError(f"row {row.name}: {error}", error.lacks) from None
+            left_out[row.name] = str(error)
+            print(f"left out: {row.name}: {error}")
+    return [row for row in rows if row.name not in left_out], left_out
+
+
 def parts_of(
-    args, store: FeatureStore, neighbours: Neighbours | None, place: Path, by: str | None, locked: int | None
+    store: FeatureStore,
+    neighbours: Neighbours | None,
+    place: Path,
+    by: str | None,
+    folds: int,
+    jobs: int,
+    device: str,
+    locked: int | None,
 ) -> list[Part]:
     """The data sets that every row is trained and tested on: the one that was named, or its folds in `place`."""
-    device = str(pick_device(args.device))
-    threads = None if args.jobs == 1 else max(1, available_threads() // args.jobs)
+    threads = None if jobs == 1 else max(1, available_threads() // jobs)
     found = [(store, neighbours)]
     if by:
-        found = make_folds(store, neighbours, place, args.folds, by, device, Children(None, locked))
+        found = make_folds(store, neighbours, place, folds, by, device, Children(None, locked))
+        for fold, _ in found:
+            fold.check_features(*fold.modalities)
     return [
         Part(
             one,
@@ -189,15 +223,13 @@ def check_splits(store: FeatureStore) -> None:
         raise InputError(f"{store.folder}: one item in split test; the tests between rows need at least 2")
 
 
-def folds_by(args, store: FeatureStore) -> str | None:
-    """What the folds are grouped by; None without --folds. One seed a fold is enough, so the others are left out."""
-    if not args.folds:
-        if args.folds_by:
+def folds_by(folds: int | None, by: str | None, store: FeatureStore) -> str | None:
+    """What the folds are grouped by; None without --folds."""
+    if not folds:
+        if by:
             raise InputError("--folds_by is for --folds, which is not given")
         return None
-    if "seeds" not in args.typed:
-        args.seeds = args.seeds[:1]
-    return args.folds_by or ("creator" if "user" in store.items.origin else "random")
+    return by or ("creator" if "user" in store.items.origin else "random")
 
 
 # ---- what the files say ------------------------------------------------------------------------
@@ -225,18 +257,24 @@ def available_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def origin_of(args, store: FeatureStore, neighbours: Neighbours | None, n: int, by: str | None) -> Origin:
-    label = store.info["label"]
-    transform = "as given" if label["transform"] == "none" else f"log2(count + {label['offset']:g})"
+def origin_of(
+    store: FeatureStore,
+    neighbours: Neighbours | None,
+    n: int,
+    by: str | None,
+    folds: int,
+    seeds: list[int],
+    command: str,
+) -> Origin:
     return Origin(
-        command=shlex.join(["python", "baselines/compare.py", *getattr(args, "words", sys.argv[1:])]),
-        dataset_id=args.dataset_id,
+        command=command,
+        dataset_id=store.dataset_id,
         fingerprint=store.fingerprint,
         neighbours=neighbours_in_words(neighbours, by),
-        label=f"{', '.join(label['names'])} ({transform})",
+        label=f"{', '.join(store.label.names)} ({store.label.in_words()})",
         n=n,
-        folds=folds_in_words(args.folds, by) if by else "",
-        seeds=args.seeds,
+        folds=folds_in_words(folds, by) if by else "",
+        seeds=seeds,
         environment=environment(),
     )
 
@@ -298,4 +336,4 @@ class Comparison:
 
 
 if __name__ == "__main__":
-    run_script(build_parser(), main)
+    run_script(build_parser(), main, commands.remedy)

@@ -11,33 +11,33 @@ from tqdm import tqdm
 
 from baselines.children import Children
 from common.console import InputError
-from common.files import read_json
+from dataloader.description import Feature
 from dataloader.neighbours import Neighbours
-from dataloader.place import encoding_command
+from dataloader.place import Lacks
 from dataloader.scaling import add_normalised
 from dataloader.splits import fold_splits
 from dataloader.store import FeatureStore
 
 OF = "fold_of"  # in dataset.json: what a fold was made of
 WEIGHTS = ("visual_weight", "lexical_weight")  # that retrieval_engineering.py --source features records
-FROM_FILE = ("shape", "dtype", "sha256", "statistics", "unscaled", "normalise")  # of an array, known when it is written
+BY_SCALING = ("statistics", "unscaled", "normalise")  # what is said of features when they are scaled anew
 
 
 def check_folds(store: FeatureStore, folds: int, by: str) -> None:
     """InputError where the folds cannot be made, before anything is written."""
     fold_splits(store.items, folds, by)
-    for name, described in store.info["arrays"].items():
-        if scaled_by_train(described):
+    for name, feature in store.description.features.items():
+        if scaled_by_train(feature):
             store.unscaled(name)
-        if described.get("source") == "features" and not all(weight in described for weight in WEIGHTS):
+        if feature.made.get("source") == "features" and not all(weight in feature.made for weight in WEIGHTS):
             raise InputError(
-                f"{store.folder}: an earlier version made its retrieval vectors and did not say of what; make them "
-                f"anew with: {encoding_command(name, store.folder)} --source features --overwrite"
+                f"{store.folder}: an earlier version made its retrieval vectors and did not say of what",
+                Lacks("features", store.folder, name, " --source features --overwrite"),
             )
 
 
-def scaled_by_train(described: dict) -> bool:
-    return "standard" in described.get("normalise", "")
+def scaled_by_train(feature: Feature) -> bool:
+    return "standard" in feature.made.get("normalise", "")
 
 
 def make_folds(
@@ -85,9 +85,10 @@ def folds_in_words(folds: int, by: str) -> str:
 def _is_made(folder: Path, origin: dict, with_neighbours: bool) -> bool:
     """Neighbours are written last, and a fold is made anew unless all of it is there."""
     try:
-        made = read_json(folder / "dataset.json").get(OF) == origin
+        fold = FeatureStore.open(folder)
+        made = fold.description.lineage.get(OF) == origin
         if made and with_neighbours:
-            Neighbours.read(FeatureStore.open(folder))
+            Neighbours.read(fold)
     except (InputError, FileNotFoundError):
         return False
     return made
@@ -102,23 +103,24 @@ def _make(
     device: str,
     children: Children,
 ) -> None:
-    label = store.info["label"] | {"split_by": f"{origin['by']}, fold {origin['fold']} of {origin['folds']}"}
+    label = replace(store.label, split_by=f"{origin['by']}, fold {origin['fold']} of {origin['folds']}")
     items = replace(store.items, split=split)
     fold = FeatureStore.create(folder, items, family=store.family, label=label, overwrite=True)
     output, where = folder / "output.txt", ["--dataset_path", str(folder.parent), "--dataset_id", folder.name]
     of_features = None
-    for name, described in store.info["arrays"].items():
-        if described.get("source") == "features":
-            of_features = described  # made below, of the fold's own features and words
-        elif scaled_by_train(described):
-            source = {key: value for key, value in described.items() if key not in FROM_FILE}
-            mode, dtype = described["normalise"], described["dtype"]
+    for name, feature in store.description.features.items():
+        if feature.made.get("source") == "features":
+            of_features = feature  # made below, of the fold's own features and words
+        elif scaled_by_train(feature):
+            source = {key: value for key, value in feature.made.items() if key not in BY_SCALING}
+            mode, dtype = feature.made["normalise"], feature.dtype
             add_normalised(fold, name, store.unscaled(name), mode, dtype=dtype, keep_unscaled=False, **source)
         else:
             fold.adopt(name, store)
     if of_features:
-        words = ["--source", "features", "--normalise", of_features["normalise"], "--dtype", of_features["dtype"]]
-        words += [word for weight in WEIGHTS for word in (f"--{weight}", str(of_features[weight]))]
+        made = of_features.made
+        words = ["--source", "features", "--normalise", made["normalise"], "--dtype", of_features.dtype]
+        words += [word for weight in WEIGHTS for word in (f"--{weight}", str(made[weight]))]
         children.run(["feature_engineering/retrieval_engineering.py", *where, *words], output)
     if neighbours is not None:
         words = ["--num_of_retrieved_items", str(neighbours.k), "--bank", neighbours.bank, "--device", device]

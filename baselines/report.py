@@ -14,6 +14,7 @@ from baselines.results import Result, cells_table
 from baselines.tables import Origin, frame, markdown, plain, tex, valid_markdown
 from baselines.verdicts import TESTED, judge, verdicts_markdown, verdicts_table
 from common.files import written_beside
+from dataloader.description import Label
 from dataloader.items import creators
 from engine.bootstrap import Resampled, resample
 from engine.figures import draw_rows, draw_sweeps
@@ -26,8 +27,10 @@ BOOTSTRAP_SEED = 2024
 class Report:
     place: Path
     truth: np.ndarray  # (n, label_dim) of all test items
+    target: Label  # what the labels are
     user: np.ndarray  # (n,) who made them, "" where unknown
     origin: Origin
+    left_out: dict[str, str]  # rows that the data set has not what they take for -> why
 
     @property
     def creators(self) -> np.ndarray | None:
@@ -41,6 +44,9 @@ class Report:
         table, resampled = markdown(results), self._resampled(results)
         shown, verdicts = self._judged(results, resampled)
         text = [f"# {self.origin.dataset_id}: the table", self._caption(), table, *failures(results)]
+        if self.left_out:
+            lines = [f"- {plain(name)}: {plain(reason)}" for name, reason in self.left_out.items()]
+            text.append("Left out:\n\n" + "\n".join(lines))
         text += [f"## What is shown about {plain(results[0].name)}", shown]
         per_cell = cells_table(results)
         text += ["## Split valid", self._valid_caption(), valid_markdown(results)]
@@ -88,7 +94,7 @@ class Report:
         """Of those that have a finished run; None where none has."""
         done = finished(results)
         predictions = [result.prediction for result in done]
-        return resample(predictions, self.truth, BOOTSTRAP_SEED, self.creators) if done else None
+        return resample(predictions, self.truth, BOOTSTRAP_SEED, self.creators, self.target) if done else None
 
     def _judged(self, results: list[Result], resampled: Resampled | None) -> tuple[str, pd.DataFrame]:
         """Paired tests of the first of `results` against the others, in words and as a table."""

@@ -113,7 +113,7 @@ def trained_result(parts: list[Part], row: Row, seeds: list[int], outcomes: dict
             if outcome.run is not None:
                 try:
                     prediction = read_predictions(outcome.run / "predictions.csv", part.store)
-                    measured = measure(prediction, part.store.items.label[part.test])
+                    measured = measure(prediction, part.store.items.label[part.test], part.store.label)
                     valid = _valid(outcome.run)
                     done.append(Done(seed, part.setting.fold, outcome.run, outcome.seconds, measured, valid))
                     found.append(prediction)
@@ -130,7 +130,7 @@ def trained_result(parts: list[Part], row: Row, seeds: list[int], outcomes: dict
         name=row.name,
         method=row.method,
         prediction=np.stack(list(predictions.values())) if predictions else np.empty((0, *truth.shape)),
-        measured=[measure(prediction, truth) for prediction in predictions.values()],
+        measured=[measure(prediction, truth, parts[0].store.label) for prediction in predictions.values()],
         valid=[_mean([one.valid for one in done if one.seed == seed]) for seed in predictions],
         seeds=list(predictions),
         cells=done,
@@ -158,7 +158,7 @@ def trivial_results(parts: list[Part]) -> list[Result]:
                 name=name,
                 method="",
                 prediction=prediction[None],
-                measured=[measure(prediction, truth)],
+                measured=[measure(prediction, truth, parts[0].store.label)],
                 valid=[_mean([row.valid for row in rows])],
                 seeds=[0],
                 chosen=chosen,
@@ -174,7 +174,7 @@ def _mean(measured: list[dict[str, float]]) -> dict[str, float]:
 
 def read_predictions(path: Path, store: FeatureStore) -> np.ndarray:
     """(n, label_dim) of a predictions.csv of split test; InputError where it is not of these items."""
-    rows, names = store.rows("test"), store.info["label"]["names"]
+    rows, names = store.rows("test"), store.label.names
     columns = ["prediction"] if len(names) == 1 else [f"prediction_{name}" for name in names]
     try:
         table = pd.read_csv(path, dtype={"item_id": str}, keep_default_na=False, usecols=["item_id", *columns])
@@ -190,7 +190,7 @@ def read_predictions(path: Path, store: FeatureStore) -> np.ndarray:
 
 def write_trivial_predictions(place: Path, parts: list[Part], results: list[Result]) -> None:
     """`trivial/<name>/predictions.csv`, columns as test.py writes them."""
-    names = parts[0].store.info["label"]["names"]
+    names = parts[0].store.label.names
     item_id = np.concatenate([part.store.items.item_id[part.test] for part in parts])
     fold = np.concatenate([np.full(len(part.test), part.setting.fold, object) for part in parts])
     truth = truth_of(parts)

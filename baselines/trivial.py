@@ -55,7 +55,7 @@ def trivial_rows(store: FeatureStore, neighbours: Neighbours | None) -> dict[str
         start = time.perf_counter()
         predict, chosen = TRIVIAL[name](store, neighbours)
         prediction, valid = predict(store.rows("test")), store.rows("valid")
-        measured = measure(predict(valid), store.items.label[valid])
+        measured = measure(predict(valid), store.items.label[valid], store.label)
         found[name] = Trivial(prediction, measured, chosen, time.perf_counter() - start)
     return found
 
@@ -94,7 +94,7 @@ def creator_means(store: FeatureStore) -> tuple[Predict, str]:
     errors = [squared_error(predict(valid, shrinkage), items.label[valid]) for shrinkage in SHRINKAGES]
     best = SHRINKAGES[int(np.argmin(errors))]
     if len(there):
-        known += f", with nMSE {measure(predict(there, best), items.label[there])['nMSE']:.3f} on these"
+        known += f", with nMSE {measure(predict(there, best), items.label[there], store.label)['nMSE']:.3f} on these"
     return lambda rows: predict(rows, best), f"shrinkage {best:g}; {known}"
 
 
@@ -140,7 +140,7 @@ def weighed_labels(
 
 
 def ridge(store: FeatureStore, neighbours: Neighbours | None) -> tuple[Predict, str]:
-    """Linear regression on [visual flattened, textual], standardised by split train.
+    """Linear regression on all features side by side, flattened, standardised by split train.
 
     With `neighbours` on their labels too, weighed as predicts split valid best.
     """
@@ -165,14 +165,15 @@ def ridge(store: FeatureStore, neighbours: Neighbours | None) -> tuple[Predict, 
 
 
 def features(store: FeatureStore, rows: np.ndarray, label: np.ndarray | None) -> np.ndarray:
-    """(n, F * Dv + Dt) float32, read in blocks, so held once; with neighbours' `label` (n, label_dim) beside them"""
-    width = store.visual[0].size
-    total = width + store.textual.shape[1]
+    """(n, D) float32, each modality flattened, read in blocks, so held once; beside them neighbours' `label`."""
+    widths = {name: int(np.prod(store.features[name].shape[1:])) for name in store.modalities}
+    total = sum(widths.values())
     out = np.empty((len(rows), total + (0 if label is None else label.shape[1])), np.float32)
     for start in range(0, len(rows), ROWS_AT_ONCE):
-        block, chosen = out[start : start + ROWS_AT_ONCE], rows[start : start + ROWS_AT_ONCE]
-        block[:, :width] = store.visual[chosen].reshape(len(chosen), width)
-        block[:, width:total] = store.textual[chosen]
+        block, chosen, column = out[start : start + ROWS_AT_ONCE], rows[start : start + ROWS_AT_ONCE], 0
+        for name, width in widths.items():
+            block[:, column : column + width] = store.features[name][chosen].reshape(len(chosen), width)
+            column += width
     if label is not None:
         out[:, total:] = label
     return out

@@ -8,13 +8,21 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable
+from typing import Any
 
 MAX_LISTED = 5
 PROGRESS_BAR = {"disable": None, "dynamic_ncols": True}  # no bar where stderr is not a terminal
 
 
 class InputError(ValueError):
-    """What the user gave (a file, a flag, a data set) cannot be used; the message is one sentence for that user."""
+    """What the user gave (a file, a flag, a data set) cannot be used; the message is one sentence for that user.
+
+    lacks: what is missing, for a command line to add the command that makes it: a floor below does not know it.
+    """
+
+    def __init__(self, message: str, lacks: Any = None):
+        super().__init__(message)
+        self.lacks = lacks
 
 
 class _Unset(list):
@@ -69,10 +77,15 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} {self.help_flags})\n")
 
 
-def run_script(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None]) -> None:
+def run_script(
+    parser: argparse.ArgumentParser,
+    main: Callable[[argparse.Namespace], None],
+    remedy: Callable[[Any], str] | None = None,
+) -> None:
     """Run `main` on the parsed flags; bad input ends in one line on stderr and exit code 2, Ctrl-C in 130.
 
-    Tracebacks are left to bugs: only InputError and the operating system's refusals are turned into a line.
+    remedy: what an InputError lacks -> what to type. Tracebacks are left to bugs: only InputError and the operating
+    system's refusals are turned into a line.
     """
     try:
         main(parser.parse_args())
@@ -80,16 +93,18 @@ def run_script(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespa
         if isinstance(error, BrokenPipeError):  # `script | head`: nobody reads on, which is no error
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(141)  # as a shell reports a program that a closed pipe ended
-        sys.exit(_fail(parser.prog, error))
+        sys.exit(_fail(parser.prog, error, remedy))
     except KeyboardInterrupt:
         print(f"\n{parser.prog}: interrupted", file=sys.stderr)
         sys.exit(130)
 
 
-def _fail(prog: str, error: Exception) -> int:
+def _fail(prog: str, error: Exception, remedy: Callable[[Any], str] | None) -> int:
     message = str(error)
     if isinstance(error, OSError) and error.filename is not None:
         message = f"{error.filename}: {error.strerror}; check the path, its permissions and the space left on its disk"
+    elif remedy and getattr(error, "lacks", None):
+        message += f"; {remedy(error.lacks)}"
     print(f"{prog}: error: {' '.join(message.split())}", file=sys.stderr)
     return 2
 

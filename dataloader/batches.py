@@ -1,31 +1,42 @@
 """Split: one split of a data set as a method sees it; Batch: a slice of it as tensors.
 
 Unlabelled: a split's features without its labels, for methods that learn from the items they will be tested on.
+Nothing that a method learns from reaches it but through these, and none of them knows a label of what is tested.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from common.console import InputError
-from dataloader.neighbours import Neighbours, Retrieved, aggregate
+from dataloader.aggregation import Aggregated, Each, aggregate, each
+from dataloader.description import Label
+from dataloader.names import NeighboursAs
+from dataloader.neighbours import Neighbours
 from dataloader.store import FeatureStore
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Float32 tensors of B items; what neighbours contribute is already aggregated."""
+class NeighbourBatch:
+    """What the neighbours of B items give: summed ("aggregated"), or of each of the K ("each"), pads being zeros."""
 
-    visual: Tensor  # (B, F, Dv)
-    textual: Tensor  # (B, Dt)
-    retrieved_visual: Tensor | None  # (B, F, Dv)
-    retrieved_textual: Tensor | None  # (B, Dt)
-    retrieved_label: Tensor | None  # (B, label_dim)
+    features: dict[str, Tensor]  # (B, F, Dv), (B, D); each: (B, K, F, Dv), (B, K, D)
+    label: Tensor  # (B, label_dim); each: (B, K, label_dim)
+    similarity: Tensor | None = None  # each: (B, K)
+    there: Tensor | None = None  # each: (B, K) bool, False for a pad
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Float32 tensors of B items; label is None where one of the split has none."""
+
+    features: dict[str, Tensor]  # by modality: visual (B, F, Dv), textual (B, Dt) ...
+    neighbours: NeighbourBatch | None
     label: Tensor | None  # (B, label_dim)
     rows: Tensor  # (B,) rows of the store
 
@@ -33,22 +44,24 @@ class Batch:
 class _Items:
     """What Split and Unlabelled share: n items' features by batches."""
 
-    visual: np.ndarray  # (N, frames stored, Dv)
-    textual: np.ndarray  # (N, Dt)
+    features: dict[str, np.ndarray]  # (N, ...) of all items of the store
     rows: np.ndarray  # (n,)
-    frames: np.ndarray  # (F,) of those stored
-    retrieved: Retrieved | None
+    frames: np.ndarray | None  # (F,) of those stored; None: there are no visual features
+    neighbours: Aggregated | Each | None
     label: np.ndarray | None  # (n, label_dim)
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def features(self, chosen: np.ndarray | slice) -> tuple[np.ndarray, np.ndarray]:
-        """Of the `chosen` of the n items, as stored: visual (B, F, Dv), textual (B, Dt)."""
-        rows = self.rows[chosen]
-        every_frame = len(self.frames) == self.visual.shape[1]
-        visual = self.visual[rows] if every_frame else self.visual[rows[:, None], self.frames]  # (B, F, Dv)
-        return visual, self.textual[rows]
+    def read(self, name: str, chosen: np.ndarray | slice) -> np.ndarray:
+        """The features `name` of the `chosen` of the n items, as stored: (B, F, Dv) or (B, D)."""
+        return self._pick(name, self.features[name], self.rows[chosen])
+
+    def _pick(self, name: str, array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """The `rows` (...) of an array (N, ...), and of visual features the frames that are used."""
+        if name != "visual" or len(self.frames) == array.shape[1]:
+            return array[rows]
+        return array[rows[..., None], self.frames]
 
     def batches(self, batch_size: int, device: torch.device, shuffle: torch.Generator | None = None) -> Iterator[Batch]:
         """All items once, in order, or in an order drawn from `shuffle`; the last batch may be smaller."""
@@ -57,70 +70,101 @@ class _Items:
         label = self.label if self.label is not None and np.isfinite(self.label).all() else None
         for start in range(0, n, batch_size):
             chosen = order[start : start + batch_size]
-            retrieved = [None] * 3
-            if self.retrieved is not None:
-                r = self.retrieved
-                retrieved = [_tensor(array[chosen], device) for array in (r.visual, r.textual, r.label)]
             yield Batch(
-                *(_tensor(array, device) for array in self.features(chosen)),
-                *retrieved,
+                {name: _tensor(self.read(name, chosen), device) for name in self.features},
+                self._neighbours(chosen, device),
                 label=None if label is None else _tensor(label[chosen], device),
                 rows=torch.from_numpy(self.rows[chosen]),
             )
+
+    def _neighbours(self, chosen: np.ndarray, device: torch.device) -> NeighbourBatch | None:
+        found = self.neighbours
+        if found is None:
+            return None
+        if isinstance(found, Aggregated):
+            features = {name: _tensor(array[chosen], device) for name, array in found.features.items()}
+            return NeighbourBatch(features, _tensor(found.label[chosen], device))
+        ids = found.ids[chosen]  # (B, K)
+        there = ids >= 0
+        ids = np.maximum(ids, 0)
+
+        def padded(values: np.ndarray) -> Tensor:  # (B, K, ...), zeros for pads
+            return _tensor(np.where(there.reshape(*there.shape, *[1] * (values.ndim - 2)), values, 0), device)
+
+        return NeighbourBatch(
+            {name: padded(self._pick(name, array, ids)) for name, array in found.bank.items()},
+            padded(found.label[ids]),
+            padded(found.similarity[chosen]),
+            torch.from_numpy(there).to(device),
+        )
 
 
 @dataclass(frozen=True)
 class Unlabelled(_Items):
     """n items' features and no way to their labels: neither the store nor its table is in reach."""
 
-    visual: np.ndarray
-    textual: np.ndarray
+    features: dict[str, np.ndarray]
     rows: np.ndarray
-    frames: np.ndarray
-    retrieved = label = None
+    frames: np.ndarray | None
+    neighbours = label = None
 
 
 @dataclass(frozen=True)
 class Split(_Items):
-    """n items of a store: `rows` (n,), the `frames` used of each, and what they retrieved, if anything."""
+    """n items, their features by modality, labels, creators, times and neighbours, if anything is known of these."""
 
-    store: FeatureStore
+    features: dict[str, np.ndarray]
     rows: np.ndarray
-    frames: np.ndarray
-    retrieved: Retrieved | None
-
-    @property
-    def visual(self) -> np.ndarray:
-        return self.store.visual
-
-    @property
-    def textual(self) -> np.ndarray:
-        return self.store.textual
-
-    @property
-    def label(self) -> np.ndarray:
-        """(n, label_dim) float64; NaN where an item has none."""
-        return self.store.items.label[self.rows]
+    frames: np.ndarray | None
+    neighbours: Aggregated | Each | None
+    label: np.ndarray  # (n, label_dim) float64; NaN where an item has none
+    target: Label  # what the label is
+    user: np.ndarray  # (n,) str, "" where unknown
+    time: np.ndarray  # (n,) datetime64[us], NaT where unknown
 
     def unlabelled(self) -> Unlabelled:
-        return Unlabelled(self.visual, self.textual, self.rows, self.frames)
+        return Unlabelled(self.features, self.rows, self.frames)
+
+    def sample(self, chosen: np.ndarray) -> Split:
+        """Of the `chosen` of the n items alone."""
+        found = self.neighbours
+        if found is not None:
+            names = ("ids", "similarity") if isinstance(found, Each) else ("label",)
+            taken = {name: getattr(found, name)[chosen] for name in names}
+            if isinstance(found, Aggregated):
+                taken["features"] = {name: array[chosen] for name, array in found.features.items()}
+            found = replace(found, **taken)
+        own = {name: getattr(self, name)[chosen] for name in ("rows", "label", "user", "time")}
+        return replace(self, neighbours=found, **own)
 
 
 def open_split(
     store: FeatureStore,
     split: str,
     *,
+    modalities: Sequence[str] | None = None,
     frame_num: int | None = None,
     neighbours: Neighbours | None = None,
+    neighbours_as: NeighboursAs = "aggregated",
     num_of_retrieved_items: int = 10,
     similarity_temperature: float = 1.0,
 ) -> Split:
-    """`split` of `store` with what it retrieved, aggregated from `neighbours`; with nothing where these are None."""
-    rows, frames = store.rows(split), choose_frames(store.visual.shape[1], frame_num)
-    retrieved = None
-    if neighbours is not None:
-        retrieved = aggregate(store, neighbours, rows, num_of_retrieved_items, similarity_temperature, frames)
-    return Split(store, rows, frames, retrieved)
+    """`split` of `store` with the features `modalities` (all, if not given), and what its items retrieved.
+
+    neighbours: whom they retrieve; nothing where it is None. neighbours_as: whether these are summed once, weighted by
+    softmax(similarity / similarity_temperature), or gathered in each batch.
+    """
+    modalities = store.modalities if modalities is None else tuple(modalities)
+    rows, items = store.rows(split), store.items
+    frames = choose_frames(store.features["visual"].shape[1], frame_num) if "visual" in modalities else None
+    found = None
+    if neighbours is not None and neighbours_as == "each":
+        found = each(store, neighbours, rows, num_of_retrieved_items, modalities)
+    elif neighbours is not None:
+        weighing = (num_of_retrieved_items, similarity_temperature)
+        found = aggregate(store, neighbours, rows, *weighing, frames, modalities)
+    features = {name: store.features[name] for name in modalities}
+    return Split(features, rows, frames, found, items.label[rows], store.label, items.user[rows], items.time[rows])
 
 
 def choose_frames(stored: int, frame_num: int | None) -> np.ndarray:

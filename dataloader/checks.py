@@ -1,10 +1,28 @@
-"""What is checked of a data set's features, and when."""
+"""What is checked of a data set's features, and when: their content, once a command.
+
+Opening a data set looks at shapes and at its description alone. A command that computes with features has their content
+read once, against NaN, infinity and the digest of what was written; the scripts that it starts on the same files know
+by CHECKED that this is done. Features are checked when they are written, too.
+"""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from common.console import listed
+from common.arrays import digest, scan
+from common.console import InputError, listed
+from dataloader.place import Lacks
+
+if TYPE_CHECKING:
+    from dataloader.store import FeatureStore
+
+
+CHECKED = "MMRA_CHECKED"  # environment variable: the files that the command that started this one has checked
+MOST_PASSED_ON = 200  # files; an environment variable has no room for thousands
 
 SATURATING_RMS = 10.0  # a linear layer's output then has a standard deviation near 6: tanh is +-1
 
@@ -20,3 +38,50 @@ def scale_warning(name: str, rms: float) -> str | None:
         f"the {name} values have a root mean square of {rms:,.0f}; above {SATURATING_RMS:g} they saturate the "
         f"networks: import them with --normalise {name}=standard (or {name}=l2)"
     )
+
+
+def check_content(store: FeatureStore, names, directions: bool = False) -> list[str]:
+    """Read the arrays; InputError on NaN, infinity or other content than was written; warnings about their scale.
+
+    directions: all-zero rows, which have none, are an error too, so the arrays are read whatever was checked before.
+    """
+    problems, warnings = [], []
+    for name in names:
+        path = store.folder / f"{name}.npy"
+        state = _state(path)
+        if not directions and state in _seen:
+            warnings += _seen[state]
+            continue
+        bad, rms, zero = scan(store.features[name])
+        found = [not_finite(bad, store.items.item_id)] if bad.any() else []
+        if directions and zero.any():
+            ids = listed(store.items.item_id[zero])
+            found.append(f"{int(zero.sum())} all-zero vectors, which are similar to nothing (item ids {ids})")
+        if not found and digest(store.features[name]) != store.description.features[name].sha256:
+            found.append("not the array that was written (changed by hand?)")
+        if found:
+            how = "make it anew with --overwrite and the settings that dataset.json has of it"
+            problems.append(f"{path}: {'; '.join(found)}; {how}")
+            lacks = Lacks("features", store.folder, name)
+            continue
+        warning = scale_warning(name, rms)
+        _seen[state] = [f"{path}: {warning}"] if warning else []
+        warnings += _seen[state]
+    if problems:
+        raise InputError("; ".join(problems), lacks)
+    return warnings
+
+
+def checked() -> dict[str, str]:
+    """Environment variables for a script that is started on the same files."""
+    return {CHECKED: "\n".join(list(_seen)[-MOST_PASSED_ON:])}
+
+
+# a file in its state -> the warnings about it
+_seen: dict[str, list[str]] = {state: [] for state in os.environ.get(CHECKED, "").split("\n")}
+
+
+def _state(path: Path) -> str:
+    """What changes with the file's content; the same for a hard link to it, as a fold has of its data set."""
+    stat = path.stat()
+    return f"{stat.st_dev} {stat.st_ino} {stat.st_size} {stat.st_mtime_ns}"

@@ -10,21 +10,19 @@ import pandas as pd
 from common.arrays import digest, scan
 from dataloader.checks import scale_warning
 from dataloader.items import Items
+from dataloader.modalities import in_order
 from dataloader.names import SPLITS
-from dataloader.place import ARRAYS
 from dataloader.store import UNSCALED, FeatureStore
 
 
 def describe(store: FeatureStore) -> str:
     """What `python -m dataloader.store` prints; reads every feature to count missing values."""
-    items, info = store.items, store.info
+    items, label = store.items, store.label
     lines = [
         f"{store.folder}: {len(store)} items, family {store.family}, fingerprint {store.fingerprint}",
         "splits: " + ", ".join(f"{split} {len(items.rows(split))}" for split in SPLITS),
     ]
-    transform = info["label"]["transform"]
-    made = f"log2(count + {info['label']['offset']:g})" if transform == "log2" else "as given"
-    for target, name in enumerate(info["label"]["names"]):
+    for target, name in enumerate(label.names):
         values = items.label[:, target][np.isfinite(items.label[:, target])]
         spread = (
             f"mean {values.mean():.3f}, std {values.std():.3f}, min {values.min():.3f}, "
@@ -32,32 +30,27 @@ def describe(store: FeatureStore) -> str:
             if len(values)
             else "no values"
         )
-        lines.append(f"label {name} ({made}): {spread}")
+        lines.append(f"label {name} ({label.in_words()}): {spread}")
     lines.append(
         f"missing: {int((items.text == '').sum())} empty texts, "
         f"{int(np.isnan(items.popularity).any(axis=1).sum())} unknown counts, "
         f"{int(np.isnan(items.label).any(axis=1).sum())} items without a label"
     )
     lines += creators_and_times(items)
-    for name in ARRAYS:
-        if name not in store.arrays:
-            lines.append(f"{name}: none")
-            continue
-        array, source = store.arrays[name], info["arrays"][name]
+    for name in in_order(store.features):
+        array, feature = store.features[name], store.description.features[name]
         bad, rms, zero = scan(array)
-        origin = {
-            key: value
-            for key, value in source.items()
-            if key not in ("shape", "dtype", "sha256", "statistics", UNSCALED)
-        }
+        origin = {key: value for key, value in feature.made.items() if key not in ("statistics", UNSCALED)}
         lines.append(
             f"{name}: {' x '.join(map(str, array.shape))} {array.dtype}, {array.nbytes / 1e6:,.1f} MB, "
             f"root mean square {rms:.3g}, {int(zero.sum())} all-zero items, {int(bad.sum())} with NaN or infinity"
-            + ("; NOT the array that was written" if digest(array) != source["sha256"] else "")
+            + ("; NOT the array that was written" if digest(array) != feature.sha256 else "")
             + (f"; {json.dumps(origin, ensure_ascii=False)}" if origin else "")
         )
         if (warning := scale_warning(name, rms)) and not bad.any():
             lines.append(f"  warning: {warning}")
+    if not store.features:
+        lines.append("features: none yet")
     lines.append(f"neighbours: {'neighbours.npz' if (store.folder / 'neighbours.npz').exists() else 'none'}")
     return "\n".join(lines)
 

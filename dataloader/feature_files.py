@@ -11,13 +11,13 @@ from common.arrays import scan
 from common.console import InputError, listed
 from common.files import open_array
 from dataloader.checks import not_finite
-from dataloader.store import ARRAYS
+from dataloader.modalities import axes, shape_in_words
 
 ID_KEYS = ("item_id", "item_ids", "ids")
 
 
 def load_features(path: Path, name: str, item_ids: np.ndarray, order: np.ndarray | None = None) -> np.ndarray:
-    """The array for `name`, row i belonging to `item_ids[i]`: (N, F, Dv) for visual, (N, D) for the others.
+    """The array for `name`, row i belonging to `item_ids[i]`, with the axes that dataloader/modalities.py says.
 
     (N, Dv) is taken for visual too, as one frame. An .npz may hold `item_id` beside its array; rows are then
     matched by id (more rows than items are allowed), else they must stand in the order of the items, or of the ids
@@ -32,9 +32,9 @@ def load_features(path: Path, name: str, item_ids: np.ndarray, order: np.ndarray
         raise InputError(f"{path}: {array.dtype} values, expected numbers")
     if name == "visual" and array.ndim == 2:
         array = array[:, None, :]  # (N, 1, Dv)
-    if array.ndim != ARRAYS[name] or 0 in array.shape[1:]:
-        expected = "(items, frames, dimension) or (items, dimension)" if name == "visual" else "(items, dimension)"
-        problems.append(f"shape {array.shape}, expected {expected}")
+    if array.ndim not in axes(name) or 0 in array.shape[1:]:
+        frame = " or (items, dimension)" if name == "visual" else ""
+        problems.append(f"shape {array.shape}, expected {shape_in_words(name)}{frame}")
     elif ids is not None and len(ids) != len(array):
         problems.append(f"{len(ids)} ids beside {len(array)} rows")
     elif ids is not None:

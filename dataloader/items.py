@@ -49,6 +49,10 @@ class Items:
     def label_dim(self) -> int:
         return self.label.shape[1]
 
+    @property
+    def has_text(self) -> bool:
+        return bool((self.text != "").any())
+
     def rows(self, split: str) -> np.ndarray:
         return np.flatnonzero(self.split == split)
 

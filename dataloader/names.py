@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 SPLITS = ("train", "valid", "test", "predict")
 FAMILIES = ("MicroLens", "NUS")
 DTYPES = ("float32", "float16")
 BANKS = {"train": ("train",), "train+valid": ("train", "valid")}  # which splits can be retrieved
 FOLDS_BY = ("creator", "time", "random")
+NeighboursAs = Literal["aggregated", "each"]  # summed once a run, or each of the K by itself in every batch

@@ -1,28 +1,23 @@
-"""A data set's place on the command line, and the command that makes what is missing there."""
+"""A data set's place on the command line, and what is missing there."""
 
 from __future__ import annotations
 
 import argparse
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
 
 from common.console import InputError
 
-ARRAYS = {"visual": 3, "textual": 2, "retrieval": 2}  # name -> axes: (N, F, Dv), (N, Dt), (N, R)
-MAKERS = {
-    "MicroLens-100k": "python data/MicroLens-100k/preprocess.py --raw <folder of the release> {place} "
-    "(or data/import_pickles.py for the published .pkl files)",
-    "NUS": "python data/NUS/preprocess.py --raw <folder of the release> {place}",
-    "demo": "python data/demo/run.py",
-}
-DEFAULT_MAKER = (
-    "python data/import_features.py --table <file> {place} (or data/import_pickles.py for the published .pkl files)"
-)
-ENCODERS = {
-    "visual": "visual_engineering.py",
-    "textual": "textual_engineering.py",
-    "retrieval": "retrieval_engineering.py",
-}
+
+@dataclass(frozen=True)
+class Lacks:
+    """What is missing: "data set", "features" (of that name) or "neighbours"; flags: what its command needs besides."""
+
+    what: str
+    folder: Path  # of the data set
+    name: str = ""
+    flags: str = ""
 
 
 def add_dataset_flags(parser: argparse.ArgumentParser, default_id: str | None = "MicroLens-100k") -> None:
@@ -48,19 +43,3 @@ def folder_of(dataset_path: str, dataset_id: str) -> Path:
 def place(folder: Path) -> str:
     """The two flags that name the data set in `folder`."""
     return f"--dataset_path {shlex.quote(str(folder.parent))} --dataset_id {shlex.quote(folder.name)}"
-
-
-def maker_command(folder: Path) -> str:
-    """What to type for a data set in `folder`."""
-    return MAKERS.get(folder.name, DEFAULT_MAKER).format(place=place(folder))
-
-
-def encoding_command(name: str, folder: Path) -> str:
-    """What to type for the features `name` of the data set in `folder`."""
-    return f"python feature_engineering/{ENCODERS[name]} {place(folder)}"
-
-
-def next_steps(store) -> str:
-    """What to type next: a line for each kind of features that `store` lacks, else the retriever."""
-    commands = [encoding_command(name, store.folder) for name in ARRAYS if name not in store.arrays]
-    return "\n".join(f"next: {command}" for command in commands or [f"python retriever.py {place(store.folder)}"])

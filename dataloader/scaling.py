@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+import collections
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -12,7 +13,8 @@ from common.console import InputError
 from common.files import written_beside
 from dataloader.checks import not_finite
 from dataloader.items import Items
-from dataloader.store import ARRAYS, UNSCALED, FeatureStore
+from dataloader.modalities import MODALITIES, RETRIEVAL, is_name
+from dataloader.store import UNSCALED, FeatureStore
 
 MODES = ("none", "l2", "standard", "standard+l2")
 
@@ -29,17 +31,20 @@ def add_normalise_flag(parser: argparse.ArgumentParser, default: list[str]) -> N
     )
 
 
-def modes_by_array(settings: list[str]) -> dict[str, str]:
-    """`["l2"]` or `["visual=standard", "textual=l2"]` -> the mode of each array."""
-    modes = dict.fromkeys(ARRAYS, "none")
+def modes_by_array(settings: Sequence[str]) -> dict[str, str]:
+    """`["l2"]` or `["visual=standard", "textual=l2"]` -> the mode of each array; "none" of those that are not named."""
+    modes: dict[str, str] = collections.defaultdict(lambda: "none")
     for setting in settings:
         name, _, mode = setting.rpartition("=")
-        if mode not in MODES or (name and name not in ARRAYS):
+        if mode not in MODES or (name and not is_name(name)):
             raise InputError(
-                f"--normalise {setting}: expected one of {', '.join(MODES)}, alone or after one of "
-                f"{', '.join(f'{array}=' for array in ARRAYS)}"
+                f"--normalise {setting}: expected one of {', '.join(MODES)}, alone or after the name of an array, as "
+                f"in {', '.join(f'{array}=' for array in (*MODALITIES, RETRIEVAL))}"
             )
-        modes.update({name: mode} if name else dict.fromkeys(ARRAYS, mode))
+        if name:
+            modes[name] = mode
+        else:
+            modes = collections.defaultdict(lambda mode=mode: mode)
     return modes
 
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.metrics import METRICS, measure_resampled
+from dataloader.description import Label
+from engine.metrics import AS_GIVEN, METRICS, measure_resampled
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
@@ -74,18 +75,22 @@ class Resampled:
 
 
 def resample(
-    predictions: list[np.ndarray], truth: np.ndarray, seed: int, creators: np.ndarray | None = None
+    predictions: list[np.ndarray],
+    truth: np.ndarray,
+    seed: int,
+    creators: np.ndarray | None = None,
+    target: Label = AS_GIVEN,
 ) -> Resampled:
     """Bootstrap with the same draws for all rows: predictions (seeds, n, label_dim) of each, truth (n, label_dim).
 
-    creators: (n,) whole numbers from 0, where they are known. With fewer than two of what is drawn its intervals are
-    NaN. Intervals hold the trained seeds fixed.
+    creators: (n,) whole numbers from 0, where they are known. target: what the labels are. With fewer than two of what
+    is drawn its intervals are NaN. Intervals hold the trained seeds fixed.
     """
     every, row = np.concatenate(predictions), np.repeat(np.arange(len(predictions)), [len(p) for p in predictions])
 
     def measured(weight: np.ndarray) -> np.ndarray:
         """(n, R) -> (rows, M, R), the mean over each row's seeds."""
-        found = np.stack(list(measure_resampled(every, truth, weight).values()), axis=1)  # (P, M, R)
+        found = np.stack(list(measure_resampled(every, truth, weight, target).values()), axis=1)  # (P, M, R)
         return np.array([found[row == i].mean(axis=0) for i in range(len(predictions))])
 
     value = measured(np.ones((len(truth), 1)))[:, :, 0]  # (rows, M)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,27 +25,27 @@ CPU = torch.device("cpu")
 class Estimator(ABC):
     """What SVR and the trees share. It is fitted in one go: no epochs to resume, nothing kept on Ctrl-C.
 
+    shapes: of an item's features, by modality: visual (F, Dv), textual (Dt,) ...
     seed: of all that is drawn at random. device: what was asked for; fitted on the CPU all the same, as CatBoost and
     TabNet's sparsemax do not repeat themselves on a GPU and libsvm does not know one.
     """
 
     device = CPU
-    uses_retrieval = transductive = False
+    transductive = False
     frames: int | None = None  # how many, from the first, go into the vector; all without it
 
     def __init__(
         self,
         *,
-        visual_dim: int,
-        textual_dim: int,
-        frame_num: int,
+        shapes: Mapping[str, Sequence[int]],
         label_dim: int,
         seed: int = 2024,
         device: torch.device = CPU,
         run: Run | None = None,
     ):
-        frames = frame_num if self.frames is None else min(self.frames, frame_num)
-        self.width = frames * visual_dim + textual_dim
+        # of each modality's part of the vector, in the order of `shapes`
+        self.widths = {name: int(np.prod(self._kept(name, shape))) for name, shape in shapes.items()}
+        self.width = sum(self.widths.values())
         self.label_dim, self.seed, self.asked, self.run = label_dim, seed, device, run
 
     def fit(self, train: Split, valid: Split, unlabelled: Unlabelled | None = None) -> History:
@@ -63,24 +62,30 @@ class Estimator(ABC):
         self.save(self.run.folder)
         if history.epochs:
             self.run.write_history(history.epochs)
-        measured = measure(predicted, valid.label)
+        measured = measure(predicted, valid.label, valid.target)
         write_json(self.run.folder / VALID, measured)
         said = "  ".join(f"{name} {value:.4f}" for name, value in measured.items())
         self.run.log(f"fitted in {time.perf_counter() - start:.1f} s: valid {said}")
         return history
 
     def inputs(self, split: Split, dtype: type = np.float32) -> np.ndarray:
-        """(n, F * Dv + Dt): the frames one after the other, then the text; read in blocks, so held once."""
-        if self.frames is not None:
-            split = replace(split, frames=split.frames[: self.frames])
+        """(n, width): each modality as one flat vector, one after the other; read in blocks, so held once."""
         out = np.empty((len(split), self.width), dtype)
         step = max(1, BLOCK_BYTES // (4 * self.width))
         for start in range(0, len(split), step):
-            block = out[start : start + step]
-            visual, textual = split.features(slice(start, start + step))  # (b, F, Dv), (b, Dt)
-            block[:, : -textual.shape[1]] = visual.reshape(len(visual), -1)
-            block[:, -textual.shape[1] :] = textual
+            block, column = out[start : start + step], 0
+            for name, width in self.widths.items():
+                part = split.read(name, slice(start, start + step))  # (b, F, Dv) or (b, D)
+                part = part[:, : self.frames] if name == "visual" else part
+                block[:, column : column + width] = part.reshape(len(part), width)
+                column += width
         return out
+
+    def _kept(self, name: str, shape: Sequence[int]) -> Sequence[int]:
+        """The shape of what goes into the vector."""
+        if name != "visual" or self.frames is None:
+            return shape
+        return (min(self.frames, shape[0]), *shape[1:])
 
     @abstractmethod
     def _fit(self, train: Split, valid: Split) -> History: ...

@@ -20,24 +20,24 @@ from engine.metrics import METRICS, batch_means, measure
 from engine.run import Run
 
 
-def evaluate(split: Split, prediction: np.ndarray, name: str, batch_size: int, seed: int) -> dict:
+def evaluate(store: FeatureStore, split: Split, prediction: np.ndarray, name: str, batch_size: int, seed: int) -> dict:
     """Metrics over the whole split with intervals, one by one where there are several targets, and the batch means."""
-    truth, names = split.label, split.store.info["label"]["names"]
-    user = split.store.items.user[split.rows]
+    truth, names, user = split.label, split.target.names, split.user
     group = creators(user) if (user != "").any() else None
     targets = {}
     for t, target in enumerate(names):
-        resampled = resample([prediction[None, :, [t]]], truth[:, [t]], seed, group)
+        resampled = resample([prediction[None, :, [t]]], truth[:, [t]], seed, group, split.target)
         targets[target] = {metric: interval_of(resampled.interval(0, metric)) for metric in METRICS}
-    whole = measure(prediction, truth)
-    data = {"dataset_id": split.store.dataset_id, "fingerprint": split.store.fingerprint}
+    whole = measure(prediction, truth, split.target)
+    data = {"dataset_id": store.dataset_id, "fingerprint": store.fingerprint}
     report = data | {"split": name, "n": len(split), "confidence": CONFIDENCE}
     report |= {"creators": len(set(user) - {""})}
     if len(names) == 1:
         report["metrics"] = targets[names[0]]
     else:
         report |= {"metrics": {m: {"value": value} for m, value in whole.items()}, "targets": targets}
-    return report | {"published_batch_means": {"batch_size": batch_size} | batch_means(prediction, truth, batch_size)}
+    means = batch_means(prediction, truth, batch_size, split.target)
+    return report | {"published_batch_means": {"batch_size": batch_size} | means}
 
 
 def interval_of(found: Interval) -> dict:
@@ -66,16 +66,17 @@ def print_report(report: dict, metrics: Sequence[str], run: Run, store: FeatureS
             print(f"mean {name}".ljust(10) + f"  {value:>11.4f}  {gap}  {batch:.4f}")
 
 
-def write_predictions(path: Path, split: Split, prediction: np.ndarray, neighbours: Neighbours | None, k: int) -> None:
+def write_predictions(
+    path: Path, store: FeatureStore, split: Split, prediction: np.ndarray, neighbours: Neighbours | None, k: int
+) -> None:
     """A row per item: id, prediction as label and as count, truth, and the ids of its neighbours as a JSON list."""
-    store, items = split.store, split.store.items
-    names = store.info["label"]["names"]
+    items, names = store.items, split.target.names
     columns = {"item_id": items.item_id[split.rows]}
-    counts = np.maximum(store.to_count(prediction.astype(np.float64)), 0)
+    counts = split.target.inverse(prediction)
     for t, name in enumerate(names):
         suffix = f"_{name}" if len(names) > 1 else ""
         columns[f"prediction{suffix}"] = prediction[:, t]
-        if store.info["label"]["transform"] != "none":
+        if split.target.of_counts:
             columns[f"prediction_count{suffix}"] = counts[:, t]
         columns[f"truth{suffix}"] = split.label[:, t]
         columns[f"truth_count{suffix}"] = items.popularity[split.rows, t]
@@ -85,15 +86,12 @@ def write_predictions(path: Path, split: Split, prediction: np.ndarray, neighbou
         pd.DataFrame(columns).to_csv(partial, index=False, float_format="%.12g")
 
 
-def draw(folder: Path, run: Run, split: Split, prediction: np.ndarray, name: str) -> None:
-    label = split.store.info["label"]
-    for t, target in enumerate(label["names"]):
-        axis = f"log2({target} + {label['offset']:g})" if label["transform"] == "log2" else target
-        suffix = f"_{target}" if len(label["names"]) > 1 else ""
-        title = f"{run.config['settings']['model_id']} on {split.store.dataset_id}, {name}"
-        draw_predictions(
-            folder / f"predicted_against_true{suffix}.png", prediction[:, t], split.label[:, t], axis, title
-        )
-        draw_errors(folder / f"error_over_popularity{suffix}.png", prediction[:, t], split.label[:, t], axis, title)
+def draw(folder: Path, run: Run, split: Split, prediction: np.ndarray, title: str) -> None:
+    for t, name in enumerate(split.target.names):
+        axis = f"log2({name} + {split.target.offset:g})" if split.target.of_counts else name
+        suffix = f"_{name}" if len(split.target.names) > 1 else ""
+        predicted, true = prediction[:, t], split.label[:, t]
+        draw_predictions(folder / f"predicted_against_true{suffix}.png", predicted, true, axis, title)
+        draw_errors(folder / f"error_over_popularity{suffix}.png", predicted, true, axis, title)
     if history := run.history():
         draw_training(folder / "training.png", history, "+".join(run.config["settings"].get("metric", ("RMSE",))))

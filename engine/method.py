@@ -31,7 +31,6 @@ class Method(Protocol):
     transductive: it learns from the features of the items it will be tested on too, `unlabelled`.
     """
 
-    uses_retrieval: bool
     transductive: bool
     device: torch.device  # what it runs on
 

@@ -1,8 +1,8 @@
-"""nMSE, SRC, MAE and RMSE over a whole split, and the published means over batches.
+"""nMSE, SRC, MAE, RMSE and others over a whole split, and the published means over batches.
 
 Every metric is a function of P predictions (P, n), truth (n,) and weights (n, R): how often each item is drawn in each
 of R resamples, so that one bootstrap (engine/bootstrap.py) takes any of them. With a column of ones it is the metric
-itself.
+itself. A new metric is a function and a line in METRICS.
 """
 
 from __future__ import annotations
@@ -11,6 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+
+from dataloader.description import Label
+
+AS_GIVEN = Label(("label",))  # labels that are no function of a count
 
 
 def nmse(prediction: np.ndarray, truth: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -51,6 +55,27 @@ def rmse(prediction: np.ndarray, truth: np.ndarray, weight: np.ndarray) -> np.nd
     return np.sqrt(_mean((prediction - truth) ** 2, weight))
 
 
+def pcc(prediction: np.ndarray, truth: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Pearson's r of labels; NaN where either side is constant."""
+    x = prediction - prediction.mean(axis=1, keepdims=True)  # so that equal values have a variance of exactly 0
+    y = truth - truth.mean()
+    mean_x, mean_y = _mean(x, weight), _mean(y, weight)  # (P, R), (R,)
+    square_x, square_y = _mean(x**2, weight), _mean(y**2, weight)
+    var_x, var_y = square_x - mean_x**2, square_y - mean_y**2
+    constant = (var_x <= 1e-12 * np.maximum(square_x, 1e-300)) | (var_y <= 1e-12 * np.maximum(square_y, 1e-300))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(constant, np.nan, (_mean(x * y, weight) - mean_x * mean_y) / np.sqrt(var_x * var_y))
+
+
+def within_factor_two(prediction: np.ndarray, truth: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Share of the predicted counts that are at least half and at most twice the true one; a count of 0 is met below
+    one half.
+    """
+    low, high = np.minimum(truth / 2, 2 * truth), np.maximum(truth / 2, 2 * truth)
+    met = (prediction >= low) & (prediction <= high) | (truth == 0) & (np.abs(prediction) < 0.5)
+    return _mean(met.astype(np.float64), weight)
+
+
 def _mean(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """(P, n), (n, R) -> (P, R)"""
     return values @ weight / weight.sum(axis=0)
@@ -74,6 +99,7 @@ class Metric:
     name: str
     function: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]  # (P, n), (n,), (n, R) -> (P, R)
     larger_is_better: bool = False
+    of_counts: bool = False  # it is given counts, not labels
 
 
 METRICS = {
@@ -83,30 +109,41 @@ METRICS = {
         Metric("SRC", src, larger_is_better=True),
         Metric("MAE", mae),
         Metric("RMSE", rmse),
+        Metric("PCC", pcc, larger_is_better=True),
+        Metric("within2", within_factor_two, larger_is_better=True, of_counts=True),
     )
 }
 
 
-def measure(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """Every metric over all n items: (n, label_dim) both; with several targets the mean over them."""
-    found = measure_resampled(prediction[None], truth, np.ones((len(truth), 1)))
+def measure(prediction: np.ndarray, truth: np.ndarray, target: Label = AS_GIVEN) -> dict[str, float]:
+    """Every metric over all n items: (n, label_dim) both; with several targets the mean over them.
+
+    target: what the labels are, for metrics of counts.
+    """
+    found = measure_resampled(prediction[None], truth, np.ones((len(truth), 1)), target)
     return {name: float(value[0, 0]) for name, value in found.items()}
 
 
-def measure_resampled(prediction: np.ndarray, truth: np.ndarray, weight: np.ndarray) -> dict[str, np.ndarray]:
+def measure_resampled(
+    prediction: np.ndarray, truth: np.ndarray, weight: np.ndarray, target: Label = AS_GIVEN
+) -> dict[str, np.ndarray]:
     """The same for P predictions (P, n, label_dim) and R resamples at once: weight (n, R) -> (P, R) each."""
-    prediction, truth = prediction.astype(np.float64), truth.astype(np.float64)
-    targets = range(truth.shape[1])
-    return {
-        name: np.mean([metric.function(prediction[:, :, t], truth[:, t], weight) for t in targets], axis=0)
-        for name, metric in METRICS.items()
-    }
+    labels = prediction.astype(np.float64), truth.astype(np.float64)
+    counts = target.inverse(labels[0]), target.inverse(labels[1])
+    found = {}
+    for name, metric in METRICS.items():
+        predicted, true = counts if metric.of_counts else labels
+        each = [metric.function(predicted[:, :, t], true[:, t], weight) for t in range(truth.shape[1])]
+        found[name] = np.mean(each, axis=0)
+    return found
 
 
-def batch_means(prediction: np.ndarray, truth: np.ndarray, batch_size: int) -> dict[str, float]:
+def batch_means(
+    prediction: np.ndarray, truth: np.ndarray, batch_size: int, target: Label = AS_GIVEN
+) -> dict[str, float]:
     """The published protocol: every metric by batch, then the mean of the batches. It moves with the batch size."""
     starts = range(0, len(truth), batch_size)
-    batches = [measure(prediction[s : s + batch_size], truth[s : s + batch_size]) for s in starts]
+    batches = [measure(prediction[s : s + batch_size], truth[s : s + batch_size], target) for s in starts]
     return {name: float(np.mean([batch[name] for batch in batches])) for name in METRICS}
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from common.console import InputError
+from common.devices import pick_precision
 from dataloader.batches import Batch, Split, Unlabelled
 from engine.checkpoints import load_state, load_weights, save_state, save_weights
 from engine.method import History
@@ -29,7 +30,6 @@ LOSSES = {
     "BCE": F.binary_cross_entropy_with_logits,  # the network's output is then a logit, its prediction the sigmoid
 }
 OPTIMISERS = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW, "SGD": torch.optim.SGD}
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class Network:
@@ -41,7 +41,7 @@ class Network:
 
     def __init__(self, module: nn.Module, training: TrainingSettings, device: torch.device, run: Run | None = None):
         self.module, self.training, self.device, self.run = module.to(device), training, device, run
-        self.uses_retrieval = getattr(module, "uses_retrieval", False)
+        self.precision = pick_precision(training.precision, device)
         self.transductive = getattr(module, "transductive", False)
 
     # ---- prediction ----------------------------------------------------------------------------
@@ -54,8 +54,7 @@ class Network:
         return (output.sigmoid() if self.training.loss == "BCE" else output).cpu().numpy()
 
     def _autocast(self) -> torch.autocast:
-        reduced = self.training.precision != "fp32"
-        return torch.autocast(self.device.type, PRECISIONS[self.training.precision], enabled=reduced)
+        return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
 
     def _forward(self, batch: Batch) -> Tensor:
         with self._autocast():
@@ -85,7 +84,7 @@ class Network:
                     break
                 start = time.perf_counter()
                 train_loss = self.train_epoch(train, optimiser, generator, epoch, unlabelled)
-                measured = measure(self.predict(valid), valid.label)
+                measured = measure(self.predict(valid), valid.label, valid.target)
                 score = selection_score(measured, settings.metric)
                 if score < best_score or (history.best_epoch == 0 and np.isfinite(score)):
                     best_score, history.best_epoch = score, epoch

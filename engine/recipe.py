@@ -8,14 +8,16 @@ imported when it is made.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, get_type_hints
 
+from common.console import InputError
 from common.settings import Flag, flags_of
+from dataloader.names import NeighboursAs
 from engine.settings import DataSettings, RetrievalSettings, TrainingSettings
 
-DIMENSIONS = ("visual_dim", "textual_dim", "frame_num", "label_dim")  # arguments of every method, from the data set
+PUBLISHED = ("visual", "textual")  # what the published methods take
 RETRIEVAL, TRAINING = flags_of(RetrievalSettings), flags_of(TrainingSettings)
 
 
@@ -23,11 +25,14 @@ RETRIEVAL, TRAINING = flags_of(RetrievalSettings), flags_of(TrainingSettings)
 class Recipe:
     """How to offer and make a method.
 
-    where: `module:Class`, whose keyword-only constructor takes DIMENSIONS, the own settings and, where it is no
-        network, seed, device and run; {family} in it stands for the data set's
+    where: `module:Class`, whose keyword-only constructor takes what `arguments` gives and, where it is no network,
+        seed, device and run; {family} in it stands for the data set's
     settings: the method's own flags; a switch `no_x` turns the argument `use_x` off
     defaults: of shared flags, where the published ones are others
     presets: name -> defaults, of which --preset takes one; the first is the default
+    modalities: the features it takes; any_modality: any others too, each as one flat vector
+    needs_all: it can do without none of them; else without all but one
+    neighbours: how it wants what an item retrieved, "aggregated" or "each"; None: not at all
     network: it is trained by the one loop, with the flags of training; else a library fits it
     own_loss: its loss is its own, so it has no use for --loss
     check: refuses, with an InputError, settings that contradict each other; given them and those that were typed
@@ -37,10 +42,13 @@ class Recipe:
     settings: type
     defaults: Mapping[str, Any] = field(default_factory=dict)
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    modalities: tuple[str, ...] = PUBLISHED
+    any_modality: bool = False
+    needs_all: bool = False
+    neighbours: NeighboursAs | None = None
     network: bool = True
     own_loss: bool = False
     transductive: bool = False
-    uses_retrieval: bool = False
     check: Callable[[Mapping[str, Any], Mapping[str, Any]], None] = lambda settings, typed: None
 
     def made(self, family: str = "MicroLens") -> type:
@@ -57,7 +65,7 @@ class Recipe:
             first = next(iter(self.presets))
             own["preset"] = Flag(f"defaults by name, typed flags go before ({said})", str, first, tuple(self.presets))
         groups = {"data": flags_of(DataSettings), "model": own}
-        if self.uses_retrieval:
+        if self.neighbours:
             groups["retrieval"] = RETRIEVAL
         if self.network:
             groups["training"] = {name: flag for name, flag in TRAINING.items() if name != "loss" or not self.own_loss}
@@ -71,27 +79,78 @@ class Recipe:
         return {name: flag for flags in self.groups().values() for name, flag in flags.items()}
 
     def retrieves(self, settings: Mapping[str, Any]) -> bool:
-        return self.uses_retrieval and not settings.get("no_retrieval", False)
+        return self.neighbours is not None and not settings.get("no_retrieval", False)
 
-    def arguments(self, settings: Mapping[str, Any], dimensions: Mapping[str, int]) -> dict[str, Any]:
-        """Flags and the data set's dimensions -> what the class is made with."""
-        return dict(dimensions) | dict(argument(name, settings[name]) for name in flags_of(self.settings))
+    # ---- which features it gets ----------------------------------------------------------------
+
+    def chosen(self, settings: Mapping[str, Any], there: Sequence[str]) -> tuple[str, ...]:
+        """The modalities that the method takes, of those that the data set has; InputError where it cannot be trained.
+
+        --modalities chooses; without it they are the published ones that are there, or whatever is there for a method
+        that takes anything.
+        """
+        method, typed = settings.get("model_id", "the method"), settings.get("modalities")
+        if typed:
+            if len(set(typed)) < len(typed):
+                raise InputError(f"--modalities {' '.join(typed)}: each once")
+            if absent := [name for name in typed if name not in there]:
+                raise InputError(f"--modalities {absent[0]}: the data set has {_listed(there)} features")
+            if foreign := [name for name in typed if name not in self.modalities and not self.any_modality]:
+                raise InputError(f"--modalities {foreign[0]}: {method} takes {_listed(self.modalities)} features")
+        usable = [name for name in self.modalities if name in (typed or there)]
+        if self.any_modality:
+            usable += [name for name in typed or (() if usable else there) if name not in usable]
+        if self.needs_all and len(usable) < len(self.modalities):
+            given = f"it is to take {_listed(typed)}" if typed else f"the data set has {_listed(there)}"
+            raise InputError(f"{method} needs {' and '.join(self.modalities)} features, and {given} alone")
+        if not self.used(settings, usable):
+            left_out = f" without {' and '.join(f'--no_{name}' for name in usable)}" if usable else ""
+            raise InputError(
+                f"{method} needs {' or '.join(self.modalities)} features{left_out}; the data set has {_listed(there)}"
+            )
+        return tuple(usable)
+
+    def used(self, settings: Mapping[str, Any], chosen: Sequence[str]) -> tuple[str, ...]:
+        """Of the `chosen` modalities those that no ablation leaves out, by a switch --no_<modality>."""
+        return tuple(name for name in chosen if not settings.get(f"no_{name}", False))
+
+    # ---- how its class is made -----------------------------------------------------------------
+
+    def arguments(
+        self,
+        settings: Mapping[str, Any],
+        shapes: Mapping[str, Sequence[int]],
+        modalities: Sequence[str],
+        label_dim: int,
+    ) -> dict[str, Any]:
+        """What the class is made with; `modalities` are those that are used.
+
+        shapes: of an item's features, by modality, as the method gets them: visual (F, Dv), textual (Dt,). A method
+        that takes anything is given those of `modalities`, any other the dimensions of what it knows, 1 for what the
+        data set has not, and `use_<modality>` where it can do without one.
+        """
+        own = dict(argument(name, settings[name]) for name in flags_of(self.settings))
+        if self.any_modality:
+            return {"shapes": {name: list(shapes[name]) for name in modalities}, "label_dim": label_dim} | own
+        dims = {f"{name}_dim": shapes[name][-1] if name in shapes else 1 for name in self.modalities}
+        frames = {"frame_num": shapes["visual"][0] if "visual" in shapes else 1} if "visual" in self.modalities else {}
+        use = {} if self.needs_all else {f"use_{name}": name in modalities for name in self.modalities}
+        return dims | frames | {"label_dim": label_dim} | own | use
 
     def argument_types(self) -> dict[str, Any]:
         """Argument of the class -> what config.json must hold for it."""
         hints = get_type_hints(self.settings)
         own = {argument(name, False)[0]: hints[name] for name in flags_of(self.settings)}
-        return dict.fromkeys(DIMENSIONS, int) | own
+        if self.any_modality:
+            return {"shapes": dict, "label_dim": int} | own
+        dims = dict.fromkeys([f"{name}_dim" for name in self.modalities], int)
+        frames = {"frame_num": int} if "visual" in self.modalities else {}
+        use = {} if self.needs_all else dict.fromkeys([f"use_{name}" for name in self.modalities], bool)
+        return dims | frames | {"label_dim": int} | own | use
 
 
-def dimensions(store, frame_num: int) -> dict[str, int]:
-    """DIMENSIONS of a data set (a FeatureStore) of which `frame_num` frames are used."""
-    return {
-        "visual_dim": store.visual.shape[2],
-        "textual_dim": store.textual.shape[1],
-        "frame_num": frame_num,
-        "label_dim": store.items.label_dim,
-    }
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) or "no"
 
 
 def argument(flag: str, value: Any) -> tuple[str, Any]:

@@ -6,12 +6,13 @@ import argparse
 from dataclasses import dataclass
 
 from common.console import number, whole_number
+from common.devices import PRECISIONS
 from common.settings import setting
+from dataloader.modalities import modality
 from engine.metrics import METRICS
 
 LOSSES = ("MSE", "MAE", "Huber", "BCE")
 OPTIMISERS = ("Adam", "AdamW", "SGD")
-PRECISIONS = ("fp32", "bf16")
 
 
 def metric_names(text: str) -> tuple[str, ...]:
@@ -23,7 +24,15 @@ def metric_names(text: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class DataSettings:
-    feature_num: int = setting(2, "kinds of features: 2, visual and textual", int)
+    modalities: tuple[str, ...] | None = setting(
+        None,
+        "features to take, of those that the data set has; the published ones that are there if not given",
+        modality,
+        kind=list,
+        nargs="+",
+        metavar="NAME",
+    )
+    feature_num: int = setting(2, "number of modalities; typed, it must be the number of those that are taken", int)
     label_dim: int | None = setting(None, "number of targets; must agree with the data set", whole_number(1))
     frame_num: int | None = setting(
         None, "frames used of each video; all the data set has if not given", whole_number(1)

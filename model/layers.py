@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+HEADS = 8  # of the attention over frames, as published
+
 
 class CrossModalBranch(nn.Module):
     """One side of MMRA: a video's frames and text, attended to each other, as two vectors.
@@ -42,11 +44,13 @@ class CrossModalBranch(nn.Module):
         self.uni_modal_linear_1 = nn.Linear(feature_dim, 1)
         self.uni_modal_linear_2 = nn.Linear(feature_dim, 1)  # published, but weighs a softmax of one row: never acts
 
-    def forward(self, visual: Tensor, textual: Tensor) -> tuple[Tensor, Tensor]:
-        nothing = visual.new_zeros(len(visual), self.feature_dim)  # (B, D)
+    def forward(self, visual: Tensor | None, textual: Tensor | None) -> tuple[Tensor, Tensor]:
+        """A side that is not used may be None."""
         if not self.use_textual:
-            return self._visual(visual, None), nothing
+            pooled = self._visual(visual, None)  # (B, D)
+            return pooled, torch.zeros_like(pooled)
         if not self.use_visual:
+            nothing = textual.new_zeros(len(textual), self.feature_dim)  # (B, D)
             return nothing, self._textual(textual, nothing)
         return self._visual(visual, textual), self._textual(textual, self._attended_visual(visual))
 
@@ -102,72 +106,6 @@ class CrossModalBranch(nn.Module):
         return positive - self.alpha * negative
 
 
-class MMRANetwork(nn.Module):
-    """MMRA: a video's own branch, the branch of what it retrieved, and the label that came with it.
-
-    Zhong et al., "Predicting Micro-video Popularity via Multi-modal Retrieval Augmentation", SIGIR 2024.
-    The data sets' models differ by activation and frames only (model/MicroLens/MMRA.py, model/NUS/MMRA.py).
-
-    frame_num: F, the family's published number without it. The ablations put zeros for what they leave out:
-    use_retrieval False for all that the retrieved branch, which does not run, and the retrieved label would give,
-    use_retrieved_label False for the label alone, use_visual or use_textual False for that side of both branches.
-    """
-
-    activation: Callable[[Tensor], Tensor]
-    published_frame_num: int
-
-    def __init__(
-        self,
-        *,
-        visual_dim: int = 768,
-        textual_dim: int = 768,
-        feature_dim: int = 768,
-        frame_num: int | None = None,
-        alpha: float = 0.6,
-        label_dim: int = 1,
-        use_retrieval: bool = True,
-        use_retrieved_label: bool = True,
-        use_visual: bool = True,
-        use_textual: bool = True,
-    ):
-        super().__init__()
-        self.frame_num = self.published_frame_num if frame_num is None else frame_num
-        self.uses_retrieval, self.uses_retrieved_label = use_retrieval, use_retrieved_label
-        arguments = {"visual_dim": visual_dim, "textual_dim": textual_dim, "feature_dim": feature_dim, "alpha": alpha}
-        arguments |= {"use_visual": use_visual, "use_textual": use_textual}
-        self.own = CrossModalBranch(self.activation, **arguments)
-        self.retrieved = CrossModalBranch(self.activation, **arguments)
-        self.label_embedding_linear = nn.Linear(label_dim, feature_dim)
-        self.prediction_module = nn.Sequential(
-            nn.Linear(10 * feature_dim, 800), nn.ReLU(), nn.Linear(800, 200), nn.ReLU(), nn.Linear(200, label_dim)
-        )
-
-    def forward(self, batch) -> Tensor:
-        """A Batch (dataloader/batches.py) with the aggregated neighbours -> (B, label_dim)."""
-        if batch.visual.shape[1] != self.frame_num:
-            raise ValueError(f"{batch.visual.shape[1]} frames given to a model of frame_num {self.frame_num}")
-        v, t = self.own(batch.visual, batch.textual)  # (B, D) each
-        r_v = r_t = label = torch.zeros_like(v)  # (B, D)
-        if self.uses_retrieval:
-            r_v, r_t = self.retrieved(batch.retrieved_visual, batch.retrieved_textual)  # (B, D) each
-        if self.uses_retrieval and self.uses_retrieved_label:
-            label = F.relu(self.label_embedding_linear(batch.retrieved_label))  # (B, D)
-        features = [t, v, r_t, r_v, v * r_v, v * r_t, t * r_v, t * r_t, v * label, t * label]
-        return self.prediction_module(torch.cat(features, dim=1))  # (B, label_dim)
-
-    def load_published(self, weights: Mapping[str, Tensor | np.ndarray]) -> None:
-        """Take the tensors of a published weight file, by its names; ValueError unless all fit exactly."""
-        load_strictly(self, {self.own_name(name): weights[name] for name in weights})
-
-    @staticmethod
-    def own_name(published: str) -> str:
-        """A published parameter name -> ours: `retrieval_x` is layer x of the retrieved branch."""
-        if published.startswith(("prediction_module.", "label_embedding_linear.")):
-            return published
-        rest = published.removeprefix("retrieval_")
-        return f"{'own' if rest == published else 'retrieved'}.{rest}"
-
-
 def load_strictly(module: nn.Module, weights: Mapping[str, Tensor | np.ndarray]) -> None:
     """Copy `weights` into `module`; ValueError that lists every missing, unknown or misshapen tensor."""
     expected = module.state_dict()
@@ -182,3 +120,99 @@ def load_strictly(module: nn.Module, weights: Mapping[str, Tensor | np.ndarray])
     if problems:
         raise ValueError("; ".join(sorted(problems)))
     module.load_state_dict(weights)
+
+
+# ---- what the two variational baselines share ---------------------------------------------------
+
+
+class FrameEncoder(nn.Module):
+    """Frames (B, F, Dv) attended to each other; what the last one became, (B, Dv).
+
+    The published code lets the items of a batch attend to each other instead, so that a prediction depends on its
+    batch mates. 8 heads, or the largest number below that divides Dv.
+    """
+
+    def __init__(self, visual_dim: int):
+        super().__init__()
+        heads = max(h for h in range(1, HEADS + 1) if visual_dim % h == 0)
+        layer = nn.TransformerEncoderLayer(visual_dim, heads, dim_feedforward=256, dropout=0.1, batch_first=True)
+        self.transformer_encoder = nn.TransformerEncoder(layer, num_layers=1, enable_nested_tensor=False)
+
+    def forward(self, visual: Tensor) -> Tensor:
+        return self.transformer_encoder(visual)[:, -1]
+
+
+class VariationalFusion(nn.Module):
+    """A Gaussian over a latent vector from each modality, their product, and a decoder on what is drawn from it.
+
+    Xie et al., "Micro-video Popularity Prediction via Multimodal Variational Information Bottleneck", 2021.
+    In training z is drawn from the product; in prediction it is the product's mean (the published code draws there
+    too, so that no prediction comes twice). Loss: (1 - kl_weight) MSE + kl_weight KL to N(0, I).
+
+    decoder: (B, latent_dim) -> (B, label_dim). use_visual, use_textual False: the other's Gaussian alone.
+    """
+
+    def __init__(
+        self,
+        decoder: nn.Module,
+        *,
+        visual_dim: int,
+        textual_dim: int,
+        latent_dim: int,
+        kl_weight: float,
+        use_visual: bool = True,
+        use_textual: bool = True,
+    ):
+        super().__init__()
+        self.kl_weight, self.use_visual, self.use_textual = kl_weight, use_visual, use_textual
+        if use_visual:
+            self.visual_dense_layer = FrameEncoder(visual_dim)
+            self.visual_encoder = _encoder(visual_dim)
+        if use_textual:
+            self.textual_encoder = _encoder(textual_dim)
+            self.textual_mu_layer = nn.Linear(256, latent_dim)
+        if use_visual:
+            self.visual_mu_layer = nn.Linear(256, latent_dim)
+        if use_textual:
+            self.textual_logvar_layer = nn.Linear(256, latent_dim)
+        if use_visual:
+            self.visual_logvar_layer = nn.Linear(256, latent_dim)
+        self.decoder = decoder
+
+    def posterior(self, batch) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of the product of both experts, (B, latent_dim) each: precisions add up."""
+        means, logvars = [], []
+        if self.use_visual:
+            visual = self.visual_encoder(self.visual_dense_layer(batch.features["visual"]))  # (B, 256)
+            means, logvars = [self.visual_mu_layer(visual)], [self.visual_logvar_layer(visual)]
+        if self.use_textual:
+            textual = self.textual_encoder(batch.features["textual"])  # (B, 256)
+            means, logvars = [*means, self.textual_mu_layer(textual)], [*logvars, self.textual_logvar_layer(textual)]
+        mean, logvar = torch.stack(means).float(), torch.stack(logvars).float()  # (experts, B, latent_dim) each
+        share = (-logvar).softmax(dim=0)  # of each expert in the summed precision
+        return (share * mean).sum(dim=0), -torch.logsumexp(-logvar, dim=0)
+
+    def forward(self, batch) -> Tensor:
+        return self._decoded(*self.posterior(batch))
+
+    def _decoded(self, mean: Tensor, logvar: Tensor) -> Tensor:
+        z = mean + torch.randn_like(mean) * (logvar / 2).exp() if self.training else mean  # (B, latent_dim)
+        return self.decoder(z)  # (B, label_dim)
+
+    def loss(self, batch) -> Tensor:
+        mean, logvar = self.posterior(batch)
+        error = F.mse_loss(self._decoded(mean, logvar).float(), batch.label)
+        return (1 - self.kl_weight) * error + self.kl_weight * kl_to_normal(mean, logvar)
+
+    def load_published(self, weights: Mapping[str, Tensor | np.ndarray]) -> None:
+        """Take the tensors of a published weight file, by its names; ValueError unless all fit exactly."""
+        load_strictly(self, weights)
+
+
+def kl_to_normal(mean: Tensor, logvar: Tensor) -> Tensor:
+    """KL of N(mean, exp(logvar)) to N(0, I), summed over dimensions, mean over the batch."""
+    return 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum(dim=1).mean()
+
+
+def _encoder(dim: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(dim, 512), nn.ReLU(), nn.Linear(512, 256), nn.ReLU())

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields, replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from tiny import make_store
+from tiny import batch_of, make_store
 
 from baselines import METHODS, build, recipe
 from baselines.SVR.estimator import kernel_mb
 from baselines.TMALL.network import similarity_graph
+from baselines.training import shapes_of
 from common.console import InputError
 from common.seeding import seed_everything
-from dataloader.batches import Unlabelled, open_split
+from dataloader.batches import Batch, Unlabelled, open_split
 from engine.metrics import measure
-from engine.recipe import dimensions
+from engine.recipe import PUBLISHED
 from engine.run import Run
 from engine.settings import TrainingSettings
-from model.variational import kl_to_normal
+from model.layers import kl_to_normal
 
 CPU = torch.device("cpu")
 NETWORKS = ("Contextual_LSTM", "TMALL", "MASSL", "CBAN", "HMMVED")
@@ -35,14 +35,14 @@ def store(tmp_path_factory):
 def estimator(name: str, store, folder, seed: int = 2024, **arguments):
     """An SVR, Hyfea or MFTM, made but not fitted."""
     run = Run.create(folder, name, {})
-    arguments |= dimensions(store, store.visual.shape[1])
+    arguments |= {"shapes": shapes_of(store, None), "label_dim": store.items.label_dim}
     return build(name, store.family, arguments, TrainingSettings(seed=seed), CPU, run)
 
 
 def flat(split, frames: int | None = None) -> np.ndarray:
     """[frames one after the other, text] in the plainest way."""
-    visual = split.store.visual[split.rows][:, :frames]
-    return np.concatenate([visual.reshape(len(split), -1), split.store.textual[split.rows]], axis=1)
+    visual = split.features["visual"][split.rows][:, :frames]
+    return np.concatenate([visual.reshape(len(split), -1), split.features["textual"][split.rows]], axis=1)
 
 
 # ---- reference vectors and published defaults --------------------------------------------------
@@ -54,7 +54,7 @@ def vectors(request, shared):
         return request.param, {name: file[name] for name in file.files}
 
 
-def published(name: str, v: dict) -> tuple[torch.nn.Module, SimpleNamespace, dict]:
+def published(name: str, v: dict) -> tuple[torch.nn.Module, Batch, dict]:
     visual = torch.from_numpy(v["visual"])
     visual = visual if visual.ndim == 3 else visual[:, None]  # TMALL's are of one vector: their own mean
     sizes = {"visual_dim": visual.shape[2], "textual_dim": v["textual"].shape[1], "frame_num": visual.shape[1]}
@@ -62,7 +62,7 @@ def published(name: str, v: dict) -> tuple[torch.nn.Module, SimpleNamespace, dic
     sizes |= {ours: int(v[theirs]) for theirs, ours in own.items() if theirs in v}
     sizes |= {"feature_dim": visual.shape[2]} if name == "CBAN" else {}
     weights = {n.removeprefix("weight."): a for n, a in v.items() if n.startswith("weight.")}
-    batch = SimpleNamespace(visual=visual, textual=torch.from_numpy(v["textual"]))
+    batch = batch_of(visual=visual, textual=torch.from_numpy(v["textual"]))
     return recipe(name).made()(**sizes).eval(), batch, weights
 
 
@@ -102,10 +102,10 @@ def test_published_defaults():
 # ---- the networks' deliberate differences ------------------------------------------------------
 
 
-def random_batch(n: int = 5, frames: int = 4, dim: int = 16) -> SimpleNamespace:
+def random_batch(n: int = 5, frames: int = 4, dim: int = 16) -> Batch:
     draw = torch.Generator().manual_seed(0)
     shapes = {"visual": (n, frames, dim), "textual": (n, dim), "label": (n, 1)}
-    return SimpleNamespace(**{name: torch.randn(shape, generator=draw) for name, shape in shapes.items()})
+    return batch_of(**{name: torch.randn(shape, generator=draw) for name, shape in shapes.items()})
 
 
 @pytest.mark.parametrize("name", ["HMMVED", "MASSL"])
@@ -113,9 +113,9 @@ def test_attention_is_over_frames_and_noise_for_training_alone(name):
     torch.manual_seed(0)
     network, batch = recipe(name).made()(visual_dim=16, textual_dim=16, frame_num=4), random_batch()
     dense = network.visual_dense_layer.eval()
-    changed = batch.visual.clone()
+    changed = batch.features["visual"].clone()
     changed[0, 1] += 1  # another frame of the same video: seen; another video: not
-    before, after = dense(batch.visual), dense(changed)
+    before, after = dense(batch.features["visual"]), dense(changed)
     assert not torch.allclose(before[0], after[0]) and torch.allclose(before[1:], after[1:], atol=1e-6)
     network.eval()
     assert torch.equal(network(batch), network(batch))
@@ -134,8 +134,8 @@ def test_the_variational_loss_is_the_published_one():
     network, batch = recipe("HMMVED").made()(visual_dim=16, textual_dim=16, kl_weight=0.2).eval(), random_batch()
     mean, logvar = network.posterior(batch)
     # Each expert's precision, summed: the product of Gaussians in the plainest way.
-    v = network.visual_encoder(network.visual_dense_layer(batch.visual))
-    t = network.textual_encoder(batch.textual)
+    v = network.visual_encoder(network.visual_dense_layer(batch.features["visual"]))
+    t = network.textual_encoder(batch.features["textual"])
     precision = (-network.visual_logvar_layer(v)).exp() + (-network.textual_logvar_layer(t)).exp()
     weighed = network.visual_mu_layer(v) * (-network.visual_logvar_layer(v)).exp()
     weighed = weighed + network.textual_mu_layer(t) * (-network.textual_logvar_layer(t)).exp()
@@ -170,10 +170,10 @@ def test_cban_has_a_row_for_each_frame_and_unused_layers():
 def test_tmall_penalty_trains_the_common_space():
     torch.manual_seed(0)
     network, batch = recipe("TMALL").made()(visual_dim=16, textual_dim=16, graph_weight=3.0), random_batch()
-    unlabelled = SimpleNamespace(visual=torch.randn(7, 4, 16), textual=torch.randn(7, 16))
+    unlabelled = batch_of(visual=torch.randn(7, 4, 16), textual=torch.randn(7, 16))
     penalty = network.loss(batch, unlabelled) - (network(batch) - batch.label).square().mean()
-    visual = torch.cat([batch.visual, unlabelled.visual]).mean(dim=1)
-    textual = torch.cat([batch.textual, unlabelled.textual])
+    visual = torch.cat([batch.features["visual"], unlabelled.features["visual"]]).mean(dim=1)
+    textual = torch.cat([batch.features["textual"], unlabelled.features["textual"]])
     common = torch.cat([visual, textual], dim=1) @ network.shared_space_matrix
     graphs = [torch.cosine_similarity(x[:, None], x[None], dim=-1) for x in (common, visual, textual)]
     expected = 3 * sum((graphs[0] - graph).square().mean() for graph in graphs[1:])
@@ -186,7 +186,9 @@ def test_tmall_penalty_trains_the_common_space():
 def test_tmall_learns_from_test_features_and_cannot_reach_test_labels(tmp_path):
     def trained(store):
         seed_everything(0)
-        arguments = recipe("TMALL").arguments({"common_dim": 4, "graph_weight": 1.0}, dimensions(store, 3))
+        arguments = recipe("TMALL").arguments(
+            {"common_dim": 4, "graph_weight": 1.0}, shapes_of(store, None), PUBLISHED, 1
+        )
         method = build(
             "TMALL", "MicroLens", arguments, TrainingSettings(epochs=2, lr=1e-2), CPU, Run.create(tmp_path, "x", {})
         )
@@ -200,7 +202,7 @@ def test_tmall_learns_from_test_features_and_cannot_reach_test_labels(tmp_path):
     relabelled = make_store(tmp_path / "b" / "tiny", label=shifted)
     assert torch.equal(trained(plain), trained(relabelled))
     other = make_store(tmp_path / "c" / "tiny")
-    features = np.array(other.visual)
+    features = np.array(other.features["visual"])
     features[other.items.split == "test"] *= -1
     features[other.items.split == "test", :, 0] += 2
     with other.add_array("visual", features.shape, "float32", overwrite=True) as out:
@@ -208,10 +210,9 @@ def test_tmall_learns_from_test_features_and_cannot_reach_test_labels(tmp_path):
     assert not torch.equal(trained(plain), trained(other))
     # By its structure: features, rows and frames, and batches without a label.
     unlabelled = open_split(plain, "test").unlabelled()
-    assert (
-        [field.name for field in fields(Unlabelled)] == ["visual", "textual", "rows", "frames"] == [*vars(unlabelled)]
-    )
-    assert all(type(value) in (np.ndarray, np.memmap) for value in vars(unlabelled).values())
+    assert [field.name for field in fields(Unlabelled)] == ["features", "rows", "frames"] == [*vars(unlabelled)]
+    arrays = [*unlabelled.features.values(), unlabelled.rows, unlabelled.frames]
+    assert all(type(value) in (np.ndarray, np.memmap) for value in arrays)
     assert unlabelled.label is None and next(unlabelled.batches(4, CPU)).label is None
 
 
@@ -260,7 +261,7 @@ def test_svr_announces_what_its_first_iterations_tell(store, tmp_path, monkeypat
 
 def test_svr_on_a_sample_and_on_constant_columns(tmp_path):
     store = make_store(tmp_path / "tiny", visual_dim=3)
-    features = np.array(store.visual)
+    features = np.array(store.features["visual"])
     features[:, :, 1] = 0.1
     with store.add_array("visual", features.shape, "float32", overwrite=True) as out:
         out[:] = features
@@ -282,7 +283,9 @@ def test_the_flat_input_is_every_frame_then_the_text_read_in_blocks(store, tmp_p
     np.testing.assert_array_equal(estimator("SVR", store, tmp_path).inputs(split), flat(split, 1))
     two = replace(split, frames=np.array([0, 2]))
     expected = np.delete(flat(split), np.arange(5, 10), axis=1)
-    method = build("Hyfea", "MicroLens", dimensions(store, 2), TrainingSettings(), CPU)
+    method = build(
+        "Hyfea", "MicroLens", {"shapes": {"visual": [2, 5], "textual": [7]}, "label_dim": 2}, TrainingSettings(), CPU
+    )
     np.testing.assert_array_equal(method.inputs(two), expected)
 
 
@@ -307,7 +310,7 @@ def test_mftm_is_the_mean_of_both(store, tmp_path):
     np.testing.assert_allclose(method.predict(test), (trees + network) / 2, rtol=1e-5)
     assert [record["epoch"] for record in method.run.history()] == [1, 2]
     kept = json.loads((method.run.folder / "valid.json").read_text())  # of both: history.jsonl is TabNet's
-    assert kept == pytest.approx(measure(method.predict(valid), valid.label))
+    assert kept == pytest.approx(measure(method.predict(valid), valid.label, valid.target))
 
 
 @pytest.mark.parametrize("predicted", [np.nan, np.inf])

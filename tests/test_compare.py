@@ -456,7 +456,9 @@ def test_items_without_neighbours_are_given_the_mean(store):
 @pytest.mark.parametrize("with_labels", [False, True])
 def test_ridge_by_hand(store, with_labels):
     """The closed form on standardised features, and on the neighbours' labels, the penalty chosen on valid."""
-    x = np.concatenate([store.visual.reshape(len(store), -1), store.textual], axis=1).astype(float)
+    x = np.concatenate([store.features["visual"].reshape(len(store), -1), store.features["textual"]], axis=1).astype(
+        float
+    )
     neighbours = Neighbours.read(store) if with_labels else None
     if with_labels:
         weighing = trivial.choose_weighing(store, neighbours, trivial.TEMPERATURES)

@@ -53,9 +53,11 @@ def test_visual_features_are_those_of_each_picture_alone(tmp_path, request, kind
     for row, item_id in enumerate(store.items.item_id):
         for k in range(12):  # the tenth comes after the second
             path = frames / f"{item_id}_{k}{suffix}"
-            np.testing.assert_allclose(store.visual[row, k], expected_visual(kind, encoder, path), atol=5e-6)
-    assert store.visual.shape[:2] == (3, 12) and store.visual.dtype == np.float32
-    assert store.info["arrays"]["visual"]["encoder"]["pooling"] == pooling
+            np.testing.assert_allclose(
+                store.features["visual"][row, k], expected_visual(kind, encoder, path), atol=5e-6
+            )
+    assert store.features["visual"].shape[:2] == (3, 12) and store.features["visual"].dtype == np.float32
+    assert store.description.features["visual"].made["encoder"]["pooling"] == pooling
 
 
 def test_one_picture_an_item_needs_no_folder(tmp_path, vit):
@@ -65,7 +67,7 @@ def test_one_picture_an_item_needs_no_folder(tmp_path, vit):
         Image.new("L", (20, 30), 40 * ord(item_id) % 256).save(tmp_path / f"covers/{item_id}.jpg")
     flags = ("--encoder", vit, "--frames", tmp_path / "covers", "--dtype", "float16")
     store = call(visual_engineering, tmp_path, *flags)
-    assert store.visual.shape == (3, 1, WIDTH) and store.visual.dtype == np.float16
+    assert store.features["visual"].shape == (3, 1, WIDTH) and store.features["visual"].dtype == np.float16
 
 
 def test_items_whose_pictures_cannot_be_used_are_left_out_and_listed(tmp_path, vit, capsys):
@@ -85,8 +87,10 @@ def test_items_whose_pictures_cannot_be_used_are_left_out_and_listed(tmp_path, v
             "f": "4 pictures, not 3",
         }
         assert store.items.item_id.tolist() == [item for item in "abcdefghijklmnopqrstuvwxyz" if item not in lost]
-        assert store.visual[store.items.item_id == "g"].any()
-        np.testing.assert_array_equal(*store.visual[store.items.item_id == "b", 1:][0])  # the last one repeats
+        assert store.features["visual"][store.items.item_id == "g"].any()
+        np.testing.assert_array_equal(
+            *store.features["visual"][store.items.item_id == "b", 1:][0]
+        )  # the last one repeats
         assert capsys.readouterr().err.splitlines()[-1].startswith("warning: 4 of 26 items (15%) could not be used")
     captured = [json.loads(line) for line in (tmp_path / "set/captured.jsonl").read_text().splitlines()]
     assert {"item_id": "b", "real": 2, "note": "2 of 3 frames"} in captured and len(captured) == 22

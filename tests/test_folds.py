@@ -127,14 +127,14 @@ def store(tmp_path_factory, children_here):
     folder = tmp_path_factory.mktemp("data") / "tiny"
     store = with_creators(make_store(folder, k=None, sizes={"train": 60, "valid": 20, "test": 20}), 30, times=True)
     words = np.array([f"{w} {v}" for w, v in np.random.default_rng(5).integers(0, 9, (len(store), 2))], object)
-    arrays = {name: np.array(array) * 3 + 1 for name, array in store.arrays.items()}
+    arrays = {name: np.array(array) * 3 + 1 for name, array in store.features.items()}
     items = replace(store.items, text=words)
-    new = FeatureStore.create(folder, items, family="MicroLens", label=store.info["label"], overwrite=True)
+    new = FeatureStore.create(folder, items, family="MicroLens", label=store.label, overwrite=True)
     add_normalised(new, "visual", arrays["visual"], "standard")
     add_normalised(new, "textual", arrays["textual"], "standard+l2", dtype="float16", source="t.npy")
     vectors_of_features(children_here, folder)
     new = FeatureStore.open(folder)
-    found = search(new.retrieval, new.rows("train"), 6)
+    found = search(new.features["retrieval"], new.rows("train"), 6)
     Neighbours(*found, 6, "train", "tests", new.fingerprint).write(new)
     return new
 
@@ -152,16 +152,16 @@ def test_a_fold_is_what_an_import_with_that_split_gives(store, folds, tmp_path, 
     for (fold, neighbours), split in zip(made, fold_splits(store.items, 3, "creator"), strict=True):
         folder = tmp_path / "own"
         items = replace(store.items, split=split)
-        own = FeatureStore.create(folder, items, family="MicroLens", label=store.info["label"], overwrite=True)
+        own = FeatureStore.create(folder, items, family="MicroLens", label=store.label, overwrite=True)
         for name, mode, dtype in (("visual", "standard", "float32"), ("textual", "standard+l2", "float16")):
             add_normalised(own, name, np.array(store.unscaled(name)), mode, dtype=dtype)
         vectors_of_features(children_here, folder)
         own = FeatureStore.open(folder)
         for name in ("visual", "textual", "retrieval"):
-            np.testing.assert_array_equal(fold.arrays[name], own.arrays[name])
-            assert not np.array_equal(fold.arrays[name], store.arrays[name])
+            np.testing.assert_array_equal(fold.features[name], own.features[name])
+            assert not np.array_equal(fold.features[name], store.features[name])
         bank = fold.rows("train")
-        ids, similarity = search(own.retrieval, bank, 6)
+        ids, similarity = search(own.features["retrieval"], bank, 6)
         np.testing.assert_array_equal(neighbours.ids, ids)
         np.testing.assert_allclose(neighbours.similarity, similarity, atol=1e-6)
         assert np.isin(neighbours.ids, bank).all()
@@ -180,17 +180,19 @@ def test_a_tested_item_is_nowhere_in_what_is_fitted(store, folds, tmp_path, chil
     for array in arrays.values():
         array[row] = 1000
     items = replace(store.items, text=text, label=label)
-    changed = FeatureStore.create(tmp_path / "tiny", items, family="MicroLens", label=store.info["label"])
+    changed = FeatureStore.create(tmp_path / "tiny", items, family="MicroLens", label=store.label)
     add_normalised(changed, "visual", arrays["visual"], "standard")
     add_normalised(changed, "textual", arrays["textual"], "standard+l2", dtype="float16", source="t.npy")
     vectors_of_features(children_here, tmp_path / "tiny")
     changed = FeatureStore.open(tmp_path / "tiny")
-    found = search(changed.retrieval, changed.rows("train"), 6)  # of its own split: only K and bank are taken from it
+    found = search(
+        changed.features["retrieval"], changed.rows("train"), 6
+    )  # of its own split: only K and bank are taken from it
     own = Neighbours(*found, 6, "train", "tests", changed.fingerprint)
     (other, its_neighbours), *_ = make_folds(changed, own, tmp_path / "folds", 3, "creator", "cpu", children_here)
     others = np.arange(len(store)) != row
     for name in ("visual", "textual", "retrieval"):
-        np.testing.assert_array_equal(other.arrays[name][others], fold.arrays[name][others])
+        np.testing.assert_array_equal(other.features[name][others], fold.features[name][others])
     np.testing.assert_array_equal(its_neighbours.ids[others], neighbours.ids[others])
     before, after = trivial_rows(fold, neighbours), trivial_rows(other, its_neighbours)
     assert list(before) == list(after) and len(before) == 6
@@ -220,7 +222,7 @@ def test_a_kill_while_a_file_is_shared_costs_nothing(tmp_path, children_here):
     ((made, _), *_) = make_folds(store, None, tmp_path / "folds", 2, "creator", "cpu", children_here)
     assert contents(store.folder) == before and not list(fold.glob("*.partial"))
     (fold / "textual.npy.partial").hardlink_to(store.folder / "textual.npy")
-    with made.add_array("textual", made.textual.shape, "float32", overwrite=True) as out:
+    with made.add_array("textual", made.features["textual"].shape, "float32", overwrite=True) as out:
         out[:] = 0
     assert contents(store.folder) == before
 
@@ -242,7 +244,7 @@ def test_a_fold_killed_at_any_step_is_made_anew(store, tmp_path, children_here, 
             make()
     children_here.stopped = False
     (fold, neighbours), _ = make()
-    assert fold.info["fold_of"]["fold"] == 1 and neighbours.k == 6
+    assert fold.description.lineage["fold_of"]["fold"] == 1 and neighbours.k == 6
 
 
 def test_vectors_of_an_older_version_are_not_taken_over(store, tmp_path):
@@ -273,7 +275,7 @@ def test_features_that_need_no_train_are_shared(tmp_path, children_here):
     store = with_creators(make_store(tmp_path / "tiny"), 30)
     ((fold, _), *_) = make_folds(store, None, tmp_path / "folds", 2, "creator", "cpu", children_here)
     assert (fold.folder / "visual.npy").samefile(store.folder / "visual.npy")
-    assert fold.info["label"]["split_by"] == "creator, fold 1 of 2"
+    assert fold.label.split_by == "creator, fold 1 of 2"
 
 
 # ---- the table -----------------------------------------------------------------------------------
@@ -361,7 +363,7 @@ def test_a_row_that_retrieves_needs_neighbours_before_anything_is_trained(tmp_pa
     store = with_creators(make_store(tmp_path / "data" / "tiny", k=None), 30)
     for folds in ((), ("--folds", 2)):
         found = compare(store, tmp_path / "save", "--methods", "SVR", "MMRA", *folds)
-        assert found.startswith(f"row MMRA: {store.folder} has no neighbours yet; make them with: python retriever.py ")
+        assert found.startswith(f"row MMRA: {store.folder} has no neighbours yet")
     assert not (tmp_path / "save").exists()
     assert compare(store, tmp_path / "save", "--methods", "SVR", "--reference", "SVR", "--seeds", 1) == 0
 

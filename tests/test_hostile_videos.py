@@ -212,15 +212,15 @@ def test_every_file_goes_into_the_encoder_or_has_a_reason(tmp_path, files, vit):
     bare_store(tmp_path, ids=few)
     out = finish(ENCODE, tmp_path, "--videos", videos, "--encoder", vit, "--frame_num", FRAME_NUM, "--workers", 2)
     store, reasons = FeatureStore.open(tmp_path / "set", need=("visual",)), skipped(tmp_path)
-    assert len(few) > 150 and store.visual.shape == (len(few) - len(reasons), FRAME_NUM, 16)
+    assert len(few) > 150 and store.features["visual"].shape == (len(few) - len(reasons), FRAME_NUM, 16)
     assert store.items.item_id.tolist() == [item_id for item_id in few if item_id not in reasons]
-    assert np.isfinite(store.visual).all() and store.visual.any(axis=(1, 2)).all()
+    assert np.isfinite(store.features["visual"]).all() and store.features["visual"].any(axis=(1, 2)).all()
     assert {item_id for item_id in few if kinds[item_id] == "no video"} <= reasons.keys()
     assert not {item_id for item_id in few if kinds[item_id] in ("whole", "odd name")} & reasons.keys()
     names = [item_id for item_id in few if kinds[item_id] == "odd name"]
     rows = [store.items.item_id.tolist().index(item_id) for item_id in names]
     for row in rows:  # copies of one clip, in other places of their batches
-        np.testing.assert_allclose(store.visual[row], store.visual[rows[0]], atol=1e-5)
+        np.testing.assert_allclose(store.features["visual"][row], store.features["visual"][rows[0]], atol=1e-5)
     assert re.search(f"{len(reasons)} of {len(few)} items left out", out)
 
 

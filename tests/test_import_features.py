@@ -82,7 +82,7 @@ def test_counts_texts_and_the_published_split(importing, tmp_path, suffix):
     assert store.items.popularity[:, 0].tolist() == columns["count"]
     assert np.allclose(store.items.label[:, 0], np.log2(np.arange(12) + 1))
     assert store.items.split.tolist() == published_split(12).tolist()
-    assert store.family == "MicroLens" and store.info["label"]["offset"] == 1
+    assert store.family == "MicroLens" and store.label.offset == 1
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -101,10 +101,10 @@ def test_labels_several_targets_and_given_splits(importing, tmp_path):
     table = write_table(tmp_path / "t.tsv", columns)
     store = importing(table, "--label_column", "y", "--split_column", "part")
     assert store.items.label[:3, 0].tolist() == [-0.5, 1.5, 2] and np.isnan(store.items.popularity).all()
-    assert store.items.split.tolist() == columns["part"] and store.info["label"]["transform"] == "none"
+    assert store.items.split.tolist() == columns["part"] and store.label.scale == "none"
     flags = ("--count_column", "count", "likes", "--split_column", "part", "--log_offset", "2", "--overwrite")
     store = importing(table, *flags)
-    assert store.info["label"]["names"] == ["count", "likes"] and store.items.label_dim == 2
+    assert list(store.label.names) == ["count", "likes"] and store.items.label_dim == 2
     assert np.allclose(store.items.label[:, 1], np.log2(np.array(columns["likes"]) + 2))
 
 
@@ -115,7 +115,7 @@ def test_the_published_label_takes_no_offset(importing, tmp_path):
     columns["count"][0] = 1
     store = importing(write_table(tmp_path / "t.csv", columns), "--count_column", "count", "--log_offset", "0")
     assert np.allclose(store.items.label[:, 0], np.log2(columns["count"]))
-    assert np.allclose(store.to_count(store.items.label[:, 0]), columns["count"])
+    assert np.allclose(store.label.inverse(store.items.label[:, 0]), columns["count"])
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -345,9 +345,9 @@ def test_arrays_are_taken_and_the_next_command_is_told(importing, table, tmp_pat
     visual, textual = generator.normal(size=(12, 3, 4)).astype("f4"), generator.normal(size=(12, 5)).astype("f4")
     flags = ("--count_column", "count", "--visual", save(tmp_path / "v.npy", visual))
     store = importing(table, *flags, "--textual", save(tmp_path / "t.npy", textual))
-    assert np.array_equal(store.visual, visual) and np.array_equal(store.textual, textual)
-    assert np.array_equal(store.retrieval, textual)
-    assert "no --retrieval was given" in store.info["arrays"]["retrieval"]["source"]
+    assert np.array_equal(store.features["visual"], visual) and np.array_equal(store.features["textual"], textual)
+    assert np.array_equal(store.features["retrieval"], textual)
+    assert "no --retrieval was given" in store.description.features["retrieval"].made["source"]
     out = capsys.readouterr().out
     assert "the textual features serve as retrieval vectors too" in out
     assert f"next: python retriever.py --dataset_path {tmp_path / 'data'} --dataset_id own" in out
@@ -363,10 +363,12 @@ def test_rows_are_matched_by_id_and_normalised_by_train_alone(importing, table, 
     flags = ("--count_column", "count", "--visual", f"{tmp_path}/f.npz:x", "--textual", save(tmp_path / "t.npy", array))
     store = importing(table, *flags, "--normalise", "visual=standard", "textual=l2", "--dtype", "float16")
     train = array[store.rows("train")]
-    assert np.allclose(store.visual[:, 0], (array - train.mean(axis=0)) / train.std(axis=0), atol=2e-3)
-    assert np.allclose(np.linalg.norm(store.textual, axis=1), 1, atol=2e-3)
-    assert np.allclose(store.retrieval, array, atol=1e-2) and store.retrieval.dtype == np.float16
-    assert np.allclose(store.info["arrays"]["visual"]["statistics"]["mean"], train.mean(axis=0), atol=1e-5)
+    assert np.allclose(store.features["visual"][:, 0], (array - train.mean(axis=0)) / train.std(axis=0), atol=2e-3)
+    assert np.allclose(np.linalg.norm(store.features["textual"], axis=1), 1, atol=2e-3)
+    assert (
+        np.allclose(store.features["retrieval"], array, atol=1e-2) and store.features["retrieval"].dtype == np.float16
+    )
+    assert np.allclose(store.description.features["visual"].made["statistics"]["mean"], train.mean(axis=0), atol=1e-5)
 
 
 def test_a_saturating_scale_is_warned_of_by_name(importing, table, tmp_path, capsys):

@@ -76,9 +76,9 @@ def check_against_pandas(store: FeatureStore, folder) -> None:
     assert store.items.text.tolist() == frame["text"].tolist()
     assert np.allclose(store.items.label[:, 0], frame["label"])
     assert np.array_equal(store.items.popularity[:, 0], np.round(2 ** frame["label"].to_numpy(float)))
-    assert np.allclose(store.visual, np.array(frame["visual_feature_embedding_cls"].tolist()), rtol=1e-6)
-    assert np.allclose(store.textual, np.array(frame["textual_feature_embedding"].tolist()), rtol=1e-6)
-    assert np.array_equal(store.retrieval, np.array(frame["retrieval_feature"].tolist()).astype("f4"))
+    assert np.allclose(store.features["visual"], np.array(frame["visual_feature_embedding_cls"].tolist()), rtol=1e-6)
+    assert np.allclose(store.features["textual"], np.array(frame["textual_feature_embedding"].tolist()), rtol=1e-6)
+    assert np.array_equal(store.features["retrieval"], np.array(frame["retrieval_feature"].tolist()).astype("f4"))
     neighbours = Neighbours.read(store)
     assert store.items.item_id[neighbours.ids].tolist() == frame["retrieved_item_id_list"].tolist()
     assert np.allclose(neighbours.similarity, np.array(frame["retrieved_item_similarity_list"].tolist()))
@@ -92,9 +92,7 @@ def test_the_published_files(shared, importing, capsys):
     neighbours = Neighbours.read(store)
     assert (neighbours.k, neighbours.bank, neighbours.backend) == (5, "train+valid", "published")
     assert "--num_of_retrieved_items 5" in capsys.readouterr().out
-    assert store.info["label"]["transform"] == "log2" and np.allclose(
-        store.to_count(store.items.label), store.items.popularity
-    )
+    assert store.label.scale == "log2" and np.allclose(store.label.inverse(store.items.label), store.items.popularity)
 
 
 @pytest.mark.parametrize("protocol", range(6))
@@ -114,9 +112,13 @@ def test_mean_frame_half_precision_and_other_kinds_of_list(importing, tmp_path):
     frames["train"].loc[1, "text"] = None
     write_frames(tmp_path / "raw", frames)
     store = importing("--visual", "mean", "--dtype", "float16", "--family", "NUS")
-    assert store.visual.shape == (12, 1, 4) and store.visual.dtype == np.float16 and store.family == "NUS"
+    assert (
+        store.features["visual"].shape == (12, 1, 4)
+        and store.features["visual"].dtype == np.float16
+        and store.family == "NUS"
+    )
     expected = [value for frame in frames.values() for value in frame["visual_feature_embedding_mean"]]
-    assert np.allclose(store.visual[:, 0], expected, atol=2e-3)
+    assert np.allclose(store.features["visual"][:, 0], expected, atol=2e-3)
     assert store.items.text[1] == "" and Neighbours.read(store).k == 3
 
 
@@ -129,7 +131,7 @@ def test_lists_of_frames_as_arrays_and_whole_number_ids(importing, tmp_path):
     write_frames(tmp_path / "raw", frames)
     store = importing()
     assert store.items.item_id.tolist() == [str(i) for i in range(12)]
-    assert np.allclose(store.visual[0], frames["train"]["visual_feature_embedding_cls"][0])
+    assert np.allclose(store.features["visual"][0], frames["train"]["visual_feature_embedding_cls"][0])
 
 
 def test_shorter_lists_are_padded_and_the_bank_is_named(importing, tmp_path):
@@ -226,7 +228,7 @@ def test_what_float16_cannot_hold_is_named(importing, tmp_path):
     write_frames(tmp_path / "raw", frames)
     with pytest.raises(InputError, match=r"test.pkl: textual_feature_embedding: 1 of 3 .*\(item ids 0010\) as float16"):
         importing("--dtype", "float16")
-    assert importing().textual[10, 0] == 1e5
+    assert importing().features["textual"][10, 0] == 1e5
 
 
 def test_files_that_are_no_tables(importing, tmp_path):

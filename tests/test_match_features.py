@@ -51,10 +51,12 @@ def test_every_format_gives_the_same_features(tmp_path, file, capsys):
     store = call(script, tmp_path, "--table", write(tmp_path / file, names, features))
     for row, item in enumerate(IDS):
         for k in range(FRAMES):
-            np.testing.assert_allclose(store.visual[row, k], features[names.index(f"{item}_{k}.jpg")], rtol=1e-6)
+            np.testing.assert_allclose(
+                store.features["visual"][row, k], features[names.index(f"{item}_{k}.jpg")], rtol=1e-6
+            )
     said = capsys.readouterr().out
     assert "9 frames of 3 items; 0 are missing (0 items lack some, 0 all); 3 rows are of no item" in said
-    assert store.info["arrays"]["visual"]["source"] == file
+    assert store.description.features["visual"].made["source"] == file
 
 
 @pytest.mark.parametrize(
@@ -72,11 +74,11 @@ def test_missing_frames_are_counted_and_handled_by_policy(tmp_path, policy, on_e
     assert store.items.item_id.tolist() == kept
     there, zero = features[names.index("a_1.jpg")], np.zeros(DIM)
     if policy == "repeat":
-        np.testing.assert_array_equal(store.visual[0], [there] * 3)
+        np.testing.assert_array_equal(store.features["visual"][0], [there] * 3)
     if policy == "zero":
-        np.testing.assert_array_equal(store.visual[0], [zero, there, zero])
+        np.testing.assert_array_equal(store.features["visual"][0], [zero, there, zero])
     if on_error == "zero":
-        assert not store.visual[2].any()
+        assert not store.features["visual"][2].any()
 
 
 @given(

@@ -10,26 +10,26 @@ import pickle
 import subprocess
 import sys
 import zipfile
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from conftest import ROOT
-from tiny import make_store
+from tiny import batch_of, make_store
 
 import engine.network
 import engine.settings
 import train
 from baselines import METHODS, build, recipe
+from baselines.training import shapes_of
 from common.console import InputError
 from common.seeding import seed_everything
-from dataloader.batches import open_split
+from dataloader.batches import Batch, open_split
 from dataloader.neighbours import Neighbours
-from engine.recipe import argument, dimensions
+from engine.recipe import PUBLISHED, argument
 from engine.run import Run
 from engine.settings import TrainingSettings
 
@@ -81,7 +81,7 @@ def splits(name: str, store, *names: str) -> list:
 
 def make(name: str, store, folder: Path | None = None, seed: int = 2024, batch_size: int = 16):
     seed_everything(seed)
-    arguments = recipe(name).arguments(settings(name), dimensions(store, store.visual.shape[1]))
+    arguments = recipe(name).arguments(settings(name), shapes_of(store, None), PUBLISHED, store.items.label_dim)
     run = None if folder is None else Run.create(folder, name, {})
     training = TrainingSettings(epochs=2, lr=1e-3, seed=seed, batch_size=batch_size)
     return build(name, store.family, arguments, training, CPU, run)
@@ -118,9 +118,7 @@ def test_shape_save_and_load_and_batch_mates(fitted, name, which):
     other = make(name, store, seed=1, batch_size=1)
     other.load(method.run.folder)
     np.testing.assert_allclose(other.predict(test), predicted, rtol=1e-5, atol=1e-6)
-    alone = replace(test, rows=test.rows[3:4], retrieved=None)
-    if test.retrieved is None:
-        np.testing.assert_allclose(method.predict(alone), predicted[3:4], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(method.predict(test.sample(np.array([3]))), predicted[3:4], rtol=1e-5, atol=1e-6)
     (unknown,) = splits(name, store, "predict")
     assert np.isfinite(method.predict(unknown)).all()
 
@@ -134,20 +132,21 @@ def test_same_seed_same_predictions(fitted, name, tmp_path):
         assert not np.array_equal(fit(name, store, tmp_path / "other", seed=7).predict(test), method.predict(test))
 
 
-def random_batch(frames: int, visual_dim: int, textual_dim: int, label_dim: int, n: int = 6) -> SimpleNamespace:
+def random_batch(frames: int, visual_dim: int, textual_dim: int, label_dim: int, n: int = 6) -> Batch:
     draw = torch.Generator().manual_seed(1)
     shapes = {"visual": (n, frames, visual_dim), "textual": (n, textual_dim), "label": (n, label_dim)}
     shapes |= {f"retrieved_{name}": shape for name, shape in shapes.items()}
-    return SimpleNamespace(**{name: torch.randn(shape, generator=draw) for name, shape in shapes.items()})
+    return batch_of(**{name: torch.randn(shape, generator=draw) for name, shape in shapes.items()})
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("sizes", [(3, 5, 7, 1), (1, 8, 4, 4)])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_networks_loss_is_finite_and_reaches_every_parameter(name, sizes, precision):
-    names = ("frame_num", "visual_dim", "textual_dim", "label_dim")
+    frames, visual_dim, textual_dim, label_dim = sizes
     torch.manual_seed(0)
-    arguments = recipe(name).arguments(settings(name), dict(zip(names, sizes, strict=True)))
+    shapes = {"visual": (frames, visual_dim), "textual": (textual_dim,)}
+    arguments = recipe(name).arguments(settings(name), shapes, PUBLISHED, label_dim)
     network = build(name, "MicroLens", arguments, TrainingSettings(precision=precision), CPU)
     batch = random_batch(*sizes)
     assert network.module(batch).shape == (6, sizes[-1])
@@ -291,7 +290,6 @@ def test_what_recipes_say_is_what_the_classes_are():
         assert how.transductive == getattr(made, "transductive", False)
     assert tuple(engine.network.LOSSES) == engine.settings.LOSSES
     assert tuple(engine.network.OPTIMISERS) == engine.settings.OPTIMISERS
-    assert tuple(engine.network.PRECISIONS) == engine.settings.PRECISIONS
 
 
 @pytest.mark.parametrize("script", ["train.py", "test.py", "retriever.py"])

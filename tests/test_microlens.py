@@ -197,7 +197,7 @@ def test_likes_and_views_are_kept_and_can_be_the_label(release, importing, separ
     assert store.items.extra["views"].tolist() == [1000 * i for i in range(1, 41)]
     assert store.items.extra["comments"].tolist() == release.comments.tolist()
     store = importing("--label", "views", "--log_offset", "1", "--overwrite")
-    assert store.info["label"] | {"split_by": None} == {
+    assert store.label | {"split_by": None} == {
         "names": ["views"], "transform": "log2", "offset": 1, "split_by": None,
     }  # fmt: skip
     assert np.allclose(store.items.label[:, 0], np.log2(1000 * np.arange(1, 41) + 1))

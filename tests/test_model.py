@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from tiny import batch_of
 
-from dataloader.neighbours import Neighbours, weighted_sum
+from dataloader.aggregation import weighted_sum
+from dataloader.batches import Batch
+from dataloader.neighbours import Neighbours
 
 FAMILIES = ("MicroLens", "NUS")
 
@@ -24,7 +26,7 @@ def vectors(request, shared):
         return request.param, {name: file[name] for name in file.files}
 
 
-def published(vectors) -> tuple[torch.nn.Module, SimpleNamespace]:
+def published(vectors) -> tuple[torch.nn.Module, Batch]:
     """The reference's network and its batch, neighbours aggregated by the published softmax."""
     family, v = vectors
     _, _, frames, dim = v["retrieved_visual"].shape
@@ -35,7 +37,7 @@ def published(vectors) -> tuple[torch.nn.Module, SimpleNamespace]:
     def summed(name: str) -> torch.Tensor:
         return torch.einsum("bk,bk...->b...", weight, torch.from_numpy(v[name]))
 
-    return model, SimpleNamespace(
+    return model, batch_of(
         visual=torch.from_numpy(v["visual"]),
         textual=torch.from_numpy(v["textual"])[:, 0],
         retrieved_visual=summed("retrieved_visual"),
@@ -53,11 +55,13 @@ def test_outputs_are_the_published_ones(vectors):
 def test_adam_losses_are_the_published_ones(vectors):
     model, batch = published(vectors)
     v = vectors[1]
+    tensors = batch.features | {"label": batch.label, "retrieved_label": batch.neighbours.label}
+    tensors |= {f"retrieved_{name}": tensor for name, tensor in batch.neighbours.features.items()}
     adam = torch.optim.Adam(model.parameters(), lr=float(v["adam_lr"]), fused=True)
     size, losses = int(v["adam_batch"]), []
     for _ in range(5):
         for start in range(0, len(v["label"]), size):
-            part = SimpleNamespace(**{n: t[start : start + size] for n, t in vars(batch).items()})
+            part = batch_of(**{n: t[start : start + size] for n, t in tensors.items()})
             loss = torch.nn.functional.mse_loss(model(part), part.label)
             adam.zero_grad()
             loss.backward()
@@ -76,9 +80,9 @@ def test_aggregated_once_is_aggregated_per_batch(vectors):
     rows, weight = neighbours.weights(np.arange(b), k, temperature=1.0)
     model, batch = published(vectors)
     once = weighted_sum(visual.reshape(b * k, *visual.shape[2:]), rows, weight)
-    np.testing.assert_allclose(once, batch.retrieved_visual, atol=1e-6)
+    np.testing.assert_allclose(once, batch.neighbours.features["visual"], atol=1e-6)
     output = model(batch)
-    batch.retrieved_visual = torch.from_numpy(once)
+    batch.neighbours.features["visual"] = torch.from_numpy(once)
     np.testing.assert_allclose(model(batch).detach(), output.detach(), atol=1e-6)
 
 
@@ -109,16 +113,16 @@ def test_the_savings_equal_the_formulas_written_out(family):
         v = ((own.uni_modal_linear_1(vf) / d).softmax(dim=1) * vf).sum(1)
         return v, ((own.uni_modal_linear_2(tf) / d).softmax(dim=1) * tf).sum(1)
 
-    batch = SimpleNamespace(
+    batch = batch_of(
         visual=torch.randn(3, frames, dv).double(),
         textual=torch.randn(3, dt).double(),
         retrieved_visual=torch.randn(3, frames, dv).double(),
         retrieved_textual=torch.randn(3, dt).double(),
         retrieved_label=torch.randn(3, 2).double(),
     )
-    v, t = branch(model.own, batch.visual, batch.textual[:, None])
-    rv, rt = branch(model.retrieved, batch.retrieved_visual, batch.retrieved_textual[:, None])
-    label = torch.relu(model.label_embedding_linear(batch.retrieved_label))
+    v, t = branch(model.own, batch.features["visual"], batch.features["textual"][:, None])
+    rv, rt = branch(model.retrieved, batch.neighbours.features["visual"], batch.neighbours.features["textual"][:, None])
+    label = torch.relu(model.label_embedding_linear(batch.neighbours.label))
     vectors = [t, v, rt, rv, v * rv, v * rt, t * rv, t * rt, v * label, t * label]
     expected = model.prediction_module(torch.cat(vectors, -1))
     torch.testing.assert_close(model(batch), expected, atol=1e-12, rtol=1e-10)
@@ -144,15 +148,15 @@ def test_load_published_is_strict():
 def test_a_wrong_number_of_frames_is_refused():
     model = mmra("NUS", visual_dim=3, textual_dim=3, feature_dim=3)
     with pytest.raises(ValueError, match="5 frames given to a model of frame_num 4"):
-        model(SimpleNamespace(visual=torch.zeros(2, 5, 3)))
+        model(batch_of(visual=torch.zeros(2, 5, 3)))
 
 
 def test_the_ablation_puts_zeros_for_all_that_is_retrieved():
     """Against the same network with its retrieved branch's results set to zero by hand."""
     torch.manual_seed(0)
     model = mmra("MicroLens", visual_dim=3, textual_dim=3, feature_dim=4, frame_num=2, use_retrieval=False)
-    batch = SimpleNamespace(visual=torch.randn(5, 2, 3), textual=torch.randn(5, 3), retrieved_visual=None)
-    v, t = model.own(batch.visual, batch.textual)
+    batch = batch_of(visual=torch.randn(5, 2, 3), textual=torch.randn(5, 3))
+    v, t = model.own(batch.features["visual"], batch.features["textual"])
     expected = model.prediction_module(torch.cat([t, v, torch.zeros(5, 8 * 4)], dim=1))
     torch.testing.assert_close(model(batch), expected)
 
@@ -165,7 +169,8 @@ def test_what_an_ablation_leaves_out_gives_zeros(left_out):
     model = mmra("MicroLens", **dims, **{f"use_{left_out}": False})
     shapes = {"visual": (6, 2, 3), "textual": (6, 5), "label": (6, 1)}
     shapes |= {f"retrieved_{name}": shape for name, shape in shapes.items()}
-    batch = SimpleNamespace(**{name: torch.randn(shape) for name, shape in shapes.items()})
+    tensors = {name: torch.randn(shape) for name, shape in shapes.items()}
+    batch = batch_of(**tensors)
 
     def branch(own, visual, textual):
         v, t = type(own).forward(own, visual, textual)
@@ -177,13 +182,15 @@ def test_what_an_ablation_leaves_out_gives_zeros(left_out):
             v, t = ((own.uni_modal_linear_1(fused) / 4).softmax(dim=1) * fused).sum(1), torch.zeros(6, 4)
         return v, t
 
-    v, t = branch(model.own, batch.visual, batch.textual)
-    rv, rt = branch(model.retrieved, batch.retrieved_visual, batch.retrieved_textual)
-    label = torch.relu(model.label_embedding_linear(batch.retrieved_label)) * (left_out != "retrieved_label")
+    v, t = branch(model.own, batch.features["visual"], batch.features["textual"])
+    rv, rt = branch(model.retrieved, batch.neighbours.features["visual"], batch.neighbours.features["textual"])
+    label = torch.relu(model.label_embedding_linear(batch.neighbours.label)) * (left_out != "retrieved_label")
     features = [t, v, rt, rv, v * rv, v * rt, t * rv, t * rt, v * label, t * label]
     torch.testing.assert_close(model(batch), model.prediction_module(torch.cat(features, dim=1)))
     before = model(batch)
-    for name in (left_out, f"retrieved_{left_out}"):
-        if hasattr(batch, name):
-            setattr(batch, name, torch.randn_like(getattr(batch, name)))
-    assert torch.equal(model(batch), before)
+    for name in {left_out, f"retrieved_{left_out}"} & set(tensors):
+        tensors[name] = torch.randn_like(tensors[name])
+    assert torch.equal(model(batch_of(**tensors)), before)
+    if left_out in batch.features:  # a data set without them has none to give
+        without = {name: tensor for name, tensor in tensors.items() if left_out not in name}
+        assert torch.equal(model(batch_of(**without)), before)

@@ -146,7 +146,7 @@ def two_orders(release):
 
 
 def features_by_id(store) -> dict[str, tuple[float, float]]:
-    visual, textual = store.visual[:, 0, 0], store.textual[:, 0]
+    visual, textual = store.features["visual"][:, 0, 0], store.features["textual"][:, 0]
     return {item: (float(v), float(t)) for item, v, t in zip(store.items.item_id, visual, textual, strict=True)}
 
 
@@ -159,7 +159,7 @@ def test_two_orders_are_told_by_the_times(two_orders, importing, capsys):
     assert "ground_truth.txt: the order of video_user.txt (of the 30 lines where" in out
     assert "video_text.txt: line by line as ground_truth.txt; nothing in the file says so" in out
     assert "histogram_feature.npz: the order of video_id.txt; nothing in the file says so" in out
-    assert store.info["arrays"]["visual"]["order"].startswith("the order of video_id.txt")
+    assert store.description.features["visual"].made["order"].startswith("the order of video_id.txt")
 
 
 def test_the_other_order_is_told_too(two_orders, importing):
@@ -296,7 +296,7 @@ def test_every_label(release, importing):
     release.write()
     for column, name in enumerate(("loops", "likes", "reposts", "comments")):
         store = importing("--label", name, "--overwrite")
-        assert store.info["label"]["names"] == [name]
+        assert list(store.label.names) == [name]
         assert np.array_equal(store.items.popularity[:, 0], release.counts[:, column])
     store = importing("--label", "all", "--overwrite")
     assert store.items.label_dim == 4 and np.allclose(store.items.label, np.log2(release.counts + 1))
@@ -330,14 +330,18 @@ def test_features_are_taken_along_and_normalised(release, importing):
     histogram = np.random.default_rng(0).integers(0, 172800, (40, 5)).astype("f4")
     np.savez(release.folder / "histogram_feature.npz", arr_0=histogram, other=np.zeros(3))
     np.savez(release.folder / "text_sentence2vec_feature.npz", arr_0=np.ones((40, 7), "f4"))
-    assert np.allclose(np.linalg.norm(importing().visual, axis=-1), 1, atol=1e-5)  # the default: standard+l2
+    assert np.allclose(
+        np.linalg.norm(importing().features["visual"], axis=-1), 1, atol=1e-5
+    )  # the default: standard+l2
     store = importing("--normalise", "visual=standard", "--overwrite")
-    train = store.visual[store.rows("train"), 0]  # (32, 5)
-    assert store.visual.shape == (40, 1, 5) and store.textual.shape == (40, 7)
+    train = store.features["visual"][store.rows("train"), 0]  # (32, 5)
+    assert store.features["visual"].shape == (40, 1, 5) and store.features["textual"].shape == (40, 7)
     assert np.allclose(train.mean(axis=0), 0, atol=1e-5) and np.allclose(train.std(axis=0), 1, atol=1e-4)
-    statistics = store.info["arrays"]["visual"]["statistics"]
-    assert np.allclose(np.array(store.visual[:, 0]) * statistics["std"] + statistics["mean"], histogram, rtol=1e-3)
-    assert np.array_equal(importing("--normalise", "none", "--overwrite").visual[:, 0], histogram)
+    statistics = store.description.features["visual"].made["statistics"]
+    assert np.allclose(
+        np.array(store.features["visual"][:, 0]) * statistics["std"] + statistics["mean"], histogram, rtol=1e-3
+    )
+    assert np.array_equal(importing("--normalise", "none", "--overwrite").features["visual"][:, 0], histogram)
 
 
 # ---- bad input ---------------------------------------------------------------------------------
@@ -462,7 +466,7 @@ def test_the_real_videos(shared, preprocess, tmp_path):
     store = FeatureStore.open(tmp_path / "NUS", need=("visual", "textual"))
     label, test = store.items.label[:, 0], store.rows("test")
     assert [len(store.rows(split)) for split in ("train", "valid", "test")] == [8000, 1000, 1000]
-    assert store.visual.shape == (10000, 1, 50) and store.textual.shape == (10000, 100)
+    assert store.features["visual"].shape == (10000, 1, 50) and store.features["textual"].shape == (10000, 100)
     assert label.std() == pytest.approx(2.783, abs=5e-4)
     mean = label[store.rows("train")].mean()  # the mean predictor of the release's README
     assert ((label[test] - mean) ** 2).mean() / label[test].var() == pytest.approx(1.003, abs=1e-3)

@@ -102,7 +102,7 @@ def test_killed_at_every_moment_of_writing_and_continued(pictures, tmp_path_fact
     shutil.copytree(pictures / "set", undisturbed / "set")
     store = call(visual_engineering, undisturbed, *flags)
     expected = content(undisturbed / "set")
-    assert len(store) == (8 if policy == "skip" else 11) and store.textual.shape == (len(store), 4)
+    assert len(store) == (8 if policy == "skip" else 11) and store.features["textual"].shape == (len(store), 4)
     assert [row["item_id"] for row in read(undisturbed / "set/skipped.csv")] == list(BROKEN)
 
     survived, moment = 0, 0
@@ -242,8 +242,8 @@ def test_another_policy_may_go_on_but_fails_on_what_failed(begun):
     with pytest.raises(InputError, match="item v0: no picture of it"):  # found by the run before
         call(visual_engineering, place, *flags, "--on_error", "fail")
     store = call(visual_engineering, place, *flags, "--on_error", "zero")
-    assert store.visual.shape[:2] == (11, 2)
-    assert [i for i, row in zip(IDS, store.visual, strict=True) if not row.any()] == list(BROKEN)
+    assert store.features["visual"].shape[:2] == (11, 2)
+    assert [i for i, row in zip(IDS, store.features["visual"], strict=True) if not row.any()] == list(BROKEN)
 
 
 # ---- leaving items out of a data set ---------------------------------------------------------------
@@ -256,9 +256,11 @@ def test_keep_killed_at_any_moment_leaves_the_old_or_the_new_data_set(tmp_path, 
     expected = FeatureStore.open(tmp_path / "new").keep(kept)
     assert expected.items.item_id.tolist() == original.items.item_id[kept].tolist()
     for name in ("visual", "textual", "retrieval"):
-        assert np.array_equal(expected.arrays[name], original.arrays[name][kept])
+        assert np.array_equal(expected.features[name], original.features[name][kept])
     assert not (tmp_path / "new/neighbours.npz").exists()
-    assert expected.fingerprint != original.fingerprint and expected.info["imported"] == original.info["imported"]
+    assert (
+        expected.fingerprint != original.fingerprint and expected.description.imported == original.description.imported
+    )
 
     outcomes, survived = [], False
     while not survived:

@@ -33,8 +33,8 @@ def test_modes_are_what_they_say(tmp_path, mode, dtype):
     array[np.setdiff1d(np.arange(len(store)), train)] *= 10  # the others must not move the statistics
     add_normalised(store, "visual", array, mode, dtype=dtype, overwrite=True)
     tolerance = 1e-5 if dtype == "float32" else 2e-3
-    np.testing.assert_allclose(store.visual, by_hand(array, mode, train), atol=tolerance, rtol=tolerance)
-    kept = store.info["arrays"]["visual"]
+    np.testing.assert_allclose(store.features["visual"], by_hand(array, mode, train), atol=tolerance, rtol=tolerance)
+    kept = store.description.features["visual"].made
     assert kept["normalise"] == mode and ("statistics" in kept) is ("standard" in mode)
     if "standard" in mode:
         np.testing.assert_allclose(kept["statistics"]["mean"], array[train].reshape(-1, 5).mean(axis=0), rtol=1e-4)
@@ -65,5 +65,5 @@ def test_a_mode_of_another_split_changes_nothing_in_train(tmp_path):
         array = np.random.default_rng(4).standard_normal((len(store), 7)).astype(np.float32)
         array[store.items.split != "train"] *= factor
         add_normalised(store, "textual", array, "standard", overwrite=True)
-        results.append(np.array(store.textual[train]))
+        results.append(np.array(store.features["textual"][train]))
     np.testing.assert_array_equal(*results)

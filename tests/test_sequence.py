@@ -71,7 +71,7 @@ def test_one_command_makes_all_features_and_goes_on_where_it_stopped(raw, tmp_pa
     assert "visual_engineering.py" not in result.stdout.split("$", 1)[1]  # what was done is not done again
     assert result.stderr.splitlines()[-1].startswith("warning: 2 of 12 items (17%) could not be used")
     store = FeatureStore.open(tmp_path / "set", need=("visual", "textual", "retrieval"))
-    assert store.visual.shape == (10, 2, 16)
+    assert store.features["visual"].shape == (10, 2, 16)
     assert store.items.item_id.tolist() == [item for item in IDS if item not in ("v3", "v7")]
     assert (tmp_path / "set/captions.jsonl").read_bytes() == captions
     rows = {row["item_id"]: (row["stage"], row["reason"]) for row in read_skipped(tmp_path / "set")}

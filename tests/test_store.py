@@ -14,10 +14,11 @@ from tiny import make_store as full_store
 from common.arrays import Derived, blocks
 from common.console import InputError
 from dataloader.describing import describe
+from dataloader.description import Label
 from dataloader.items import Items
 from dataloader.store import FeatureStore
 
-LABEL = {"names": ["loops"], "transform": "log2", "offset": 1}
+LABEL = Label(("loops",), "log2", 1)
 
 
 def make_items(n: int = 6, label_dim: int = 1, predict: int = 0) -> Items:
@@ -54,16 +55,16 @@ def test_what_is_written_is_what_is_read(folder):
     assert store.items.text.tolist() == items.text.tolist()
     assert store.items.split.tolist() == items.split.tolist()
     assert np.array_equal(store.items.label, items.label) and np.array_equal(store.items.popularity, items.popularity)
-    assert store.visual.shape == (6, 2, 3) and isinstance(store.visual, np.memmap)
-    assert np.allclose(store.to_count(items.label), items.popularity)
+    assert store.features["visual"].shape == (6, 2, 3) and isinstance(store.features["visual"], np.memmap)
+    assert np.allclose(store.label.inverse(items.label), items.popularity)
     assert set(content(folder)) == {"items.parquet", "visual.npy", "textual.npy", "retrieval.npy", "dataset.json"}
 
 
 def test_float16_two_targets_and_items_without_label(tmp_path):
     items = make_items(label_dim=2, predict=2)
-    make_store(tmp_path / "set", items, {**LABEL, "names": ["loops", "likes"]}, dtype="float16")
+    make_store(tmp_path / "set", items, replace(LABEL, names=("loops", "likes")), dtype="float16")
     store = FeatureStore.open(tmp_path / "set")
-    assert store.items.label_dim == 2 and store.visual.dtype == np.float16
+    assert store.items.label_dim == 2 and store.features["visual"].dtype == np.float16
     assert np.array_equal(store.items.label, items.label, equal_nan=True)
     assert store.rows("predict").tolist() == [4, 5]
     assert "label likes" in describe(store) and "2 items without a label" in describe(store)
@@ -286,7 +287,11 @@ def test_a_data_set_goes_on_with_the_items_it_was_made_of_alone(tmp_path, capsys
     start(make_items()).keep(np.arange(6) > 0)  # as a later step does with an item that it cannot use
     assert capsys.readouterr().out == ""
     assert len(start(make_items())) == 5 and "going on with it" in capsys.readouterr().out
-    others = [(make_items(7), {}), (make_items(), {"family": "NUS"}), (make_items(), {"label": LABEL | {"offset": 2}})]
+    others = [
+        (make_items(7), {}),
+        (make_items(), {"family": "NUS"}),
+        (make_items(), {"label": replace(LABEL, offset=2)}),
+    ]
     for items, change in others:
         with pytest.raises(InputError, match=r"other items or labels is here already; --overwrite replaces it"):
             start(items, **change)
@@ -326,7 +331,7 @@ def test_the_fingerprint_changes_with_the_content_and_only_with_it(tmp_path):
         "popularity": items.popularity + 1,
     }
     prints = {fingerprint(replace(items, **{name: value})) for name, value in changes.items()}
-    prints |= {fingerprint(seed=1), fingerprint(dtype="float16"), fingerprint(label={**LABEL, "offset": 0})}
+    prints |= {fingerprint(seed=1), fingerprint(dtype="float16"), fingerprint(label=replace(LABEL, offset=0))}
     assert len(prints | {same}) == 9
 
 
@@ -339,22 +344,22 @@ def test_shifting_a_character_between_texts_changes_the_digest():
 def test_two_scripts_that_add_features_at_once_keep_both(tmp_path):
     """Each opened the store before the other wrote: encoding images and texts side by side."""
     store = full_store(tmp_path / "tiny", k=None)
-    bare = FeatureStore.create(tmp_path / "bare", store.items, family="NUS", label=store.info["label"])
+    bare = FeatureStore.create(tmp_path / "bare", store.items, family="NUS", label=store.label)
     other = FeatureStore.open(bare.folder)
     for one, name in ((bare, "textual"), (other, "visual")):
-        array = store.arrays[name]
+        array = store.features[name]
         with one.add_array(name, array.shape, "float32") as out:
             out[:] = array
     both = FeatureStore.open(bare.folder, need=("visual", "textual"))
     both.check_features("visual", "textual")
     replaced = FeatureStore.open(bare.folder)
     others = replace(store.items, text=store.items.text + " and more")
-    FeatureStore.create(bare.folder, others, family="NUS", label=store.info["label"], overwrite=True)
+    FeatureStore.create(bare.folder, others, family="NUS", label=store.label, overwrite=True)
     with (
         pytest.raises(InputError, match="its items were replaced meanwhile; visual belongs to the old ones"),
-        replaced.add_array("visual", store.visual.shape, "float32", overwrite=True) as out,
+        replaced.add_array("visual", store.features["visual"].shape, "float32", overwrite=True) as out,
     ):
-        out[:] = store.visual
+        out[:] = store.features["visual"]
 
 
 def test_opening_reads_no_features(tmp_path, monkeypatch):
@@ -363,7 +368,7 @@ def test_opening_reads_no_features(tmp_path, monkeypatch):
     monkeypatch.setattr("dataloader.store.scan", None)
     monkeypatch.setattr("dataloader.store.digest", None)
     store = FeatureStore.open(folder)
-    assert all(isinstance(array, np.memmap) for array in store.arrays.values())
+    assert all(isinstance(array, np.memmap) for array in store.features.values())
 
 
 def test_derived_rows_are_read_in_blocks_that_count_what_they_are_made_of(monkeypatch):

@@ -35,22 +35,22 @@ def test_text_poolings(tmp_path, bert, pooling):
     bare_store(tmp_path)
     store = call(textual_engineering, tmp_path, "--encoder", bert, "--pooling", pooling, "--batch_size", 4)
     expected = np.stack([expected_text(bert, text, pooling) for text in TEXTS])
-    np.testing.assert_allclose(store.textual, expected, atol=2e-6)
-    assert store.info["arrays"]["textual"]["encoder"]["pooling"] == pooling
-    assert "retrieval" not in store.arrays
+    np.testing.assert_allclose(store.features["textual"], expected, atol=2e-6)
+    assert store.description.features["textual"].made["encoder"]["pooling"] == pooling
+    assert "retrieval" not in store.features
 
 
 def test_equal_texts_get_equal_vectors_and_both_outputs_are_the_same(tmp_path, bert):
     bare_store(tmp_path)
     store = call(textual_engineering, tmp_path, "--encoder", bert, "--output", "both", "--batch_size", 2)
-    assert np.array_equal(store.textual[0], store.textual[1])
-    assert np.array_equal(store.textual, store.retrieval)
+    assert np.array_equal(store.features["textual"][0], store.features["textual"][1])
+    assert np.array_equal(store.features["textual"], store.features["retrieval"])
 
 
 def test_prompt_is_what_is_encoded(tmp_path, bert):
     bare_store(tmp_path)
     store = call(textual_engineering, tmp_path, "--encoder", bert, "--prompt", "query : {text}")
-    np.testing.assert_allclose(store.textual[3], expected_text(bert, "query : dog", "mean"), atol=2e-6)
+    np.testing.assert_allclose(store.features["textual"][3], expected_text(bert, "query : dog", "mean"), atol=2e-6)
     with pytest.raises(InputError, match="no {text}"):
         call(textual_engineering, tmp_path, "--encoder", bert, "--prompt", "query:", "--overwrite")
 
@@ -61,7 +61,9 @@ def test_long_texts_are_cut_to_what_the_encoder_takes_and_counted(tmp_path, bert
     store = call(textual_engineering, tmp_path, "--encoder", bert, "--prompt", prompt)
     # 30 words, the text's own five at most, and the two special tokens
     assert "5 of 5 different texts are longer than 12 tokens (the longest: 37) and were cut" in capsys.readouterr().out
-    np.testing.assert_allclose(store.textual, np.repeat(store.textual[:1], len(store), axis=0), atol=1e-6)
+    np.testing.assert_allclose(
+        store.features["textual"], np.repeat(store.features["textual"][:1], len(store), axis=0), atol=1e-6
+    )
 
 
 def test_existing_features_are_not_replaced_unasked(tmp_path, bert):
@@ -70,7 +72,7 @@ def test_existing_features_are_not_replaced_unasked(tmp_path, bert):
     with pytest.raises(InputError, match="--overwrite"):
         call(textual_engineering, tmp_path, "--encoder", bert)
     store = call(textual_engineering, tmp_path, "--encoder", bert, "--overwrite", "--normalise", "l2")
-    np.testing.assert_allclose(np.linalg.norm(store.textual, axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(store.features["textual"], axis=1), 1, atol=1e-6)
 
 
 @torch.inference_mode()
@@ -81,8 +83,8 @@ def test_clip_gives_its_projected_text_embedding(tmp_path, clip):
     tokens = transformers.AutoTokenizer.from_pretrained(clip)(TEXTS[2], return_tensors="pt")
     states = model.text_model(**tokens).last_hidden_state[0]  # the last token is the end of the text
     expected = model.text_projection(states[-1])
-    np.testing.assert_allclose(store.textual[2], expected, atol=2e-6)
-    assert store.info["arrays"]["textual"]["encoder"]["pooling"] == "projected"
+    np.testing.assert_allclose(store.features["textual"][2], expected, atol=2e-6)
+    assert store.description.features["textual"].made["encoder"]["pooling"] == "projected"
 
 
 def test_clip_takes_77_tokens_or_whatever_it_has_positions_for(tmp_path, clip, capsys):
@@ -90,7 +92,7 @@ def test_clip_takes_77_tokens_or_whatever_it_has_positions_for(tmp_path, clip, c
     flags = ("--encoder", clip, "--prompt", "a red ball " * 20 + "{text}")
     store = call(textual_engineering, tmp_path, *flags)
     assert "are longer than 32 tokens" in capsys.readouterr().out
-    assert store.info["arrays"]["textual"]["encoder"]["max_length"] == 32
+    assert store.description.features["textual"].made["encoder"]["max_length"] == 32
 
 
 def test_published_encoders_get_their_own_pooling_and_prompt(tmp_path, bert):
@@ -102,9 +104,9 @@ def test_published_encoders_get_their_own_pooling_and_prompt(tmp_path, bert):
         for file in bert.iterdir():
             (tmp_path / "models" / name / file.name).write_bytes(file.read_bytes())
         store = call(textual_engineering, tmp_path, "--encoder", tmp_path / "models" / name)
-        assert store.info["arrays"]["textual"]["encoder"]["pooling"] == pooling
+        assert store.description.features["textual"].made["encoder"]["pooling"] == pooling
         store = call(retrieval_engineering, tmp_path, "--encoder", tmp_path / "models" / name, "--source", "text")
-        prompt = store.info["arrays"]["retrieval"]["encoder"]["prompt"]
+        prompt = store.description.features["retrieval"].made["encoder"]["prompt"]
         assert prompt.startswith("Represent this sentence") == (name == "UAE-Large-V1")
 
 
@@ -113,7 +115,7 @@ def test_a_killed_job_goes_on_to_the_same_bits(tmp_path, bert, monkeypatch):
     flags = ("--encoder", bert, "--batch_size", 1)
     monkeypatch.setattr("feature_engineering.texts.SHARD_BATCHES", 2)
     bare_store(tmp_path, ids)
-    whole = np.array(call(textual_engineering, tmp_path, *flags).textual)
+    whole = np.array(call(textual_engineering, tmp_path, *flags).features["textual"])
     bare_store(tmp_path, ids)
     commit, done = progress.Progress.commit, []
 
@@ -132,7 +134,7 @@ def test_a_killed_job_goes_on_to_the_same_bits(tmp_path, bert, monkeypatch):
         call(textual_engineering, tmp_path, *flags, "--pooling", "cls")
     store = call(textual_engineering, tmp_path, *flags)
     assert done == [0, 1, 2]  # five different texts, two a shard; the first was not done again
-    assert store.textual.tobytes() == whole.tobytes()
+    assert store.features["textual"].tobytes() == whole.tobytes()
     assert not (tmp_path / "set/textual.progress").exists()
 
 
@@ -183,10 +185,10 @@ def test_code_beside_the_weights_is_not_trusted(tmp_path, bert):
 
 def test_bfloat16_is_close_and_recorded(tmp_path, bert):
     bare_store(tmp_path)
-    exact = np.array(call(textual_engineering, tmp_path, "--encoder", bert).textual)
+    exact = np.array(call(textual_engineering, tmp_path, "--encoder", bert).features["textual"])
     store = call(textual_engineering, tmp_path, "--encoder", bert, "--precision", "bf16", "--overwrite")
-    assert store.info["arrays"]["textual"]["encoder"]["dtype"] == "bfloat16"
-    assert 0 < np.abs(store.textual - exact).max() < 0.1
+    assert store.description.features["textual"].made["encoder"]["dtype"] == "bfloat16"
+    assert 0 < np.abs(store.features["textual"] - exact).max() < 0.1
 
 
 # ---- captions and retrieval vectors -------------------------------------------------------------------------------
@@ -233,7 +235,7 @@ def test_retrieval_vectors_of_title_and_captions(tmp_path, bert):
     (tmp_path / "set/captions.jsonl").write_text("\n".join(lines))
     store = call(retrieval_engineering, tmp_path, "--encoder", bert)
     np.testing.assert_allclose(
-        store.retrieval[3], expected_text(bert, "dog [SEP] red ball [SEP] dog", "mean"), atol=2e-6
+        store.features["retrieval"][3], expected_text(bert, "dog [SEP] red ball [SEP] dog", "mean"), atol=2e-6
     )
     (tmp_path / "set/captions.jsonl").write_text(lines[0] + "\n{broken")
     with pytest.raises(InputError, match=r"captions.jsonl line 2: expected"):
@@ -245,7 +247,7 @@ def test_retrieval_vectors_of_clip(tmp_path, clip, vit):
     bare_store(tmp_path)
     folder = draw(tmp_path, IDS, 2)
     store = call(retrieval_engineering, tmp_path, "--encoder", clip, "--source", "frames")
-    frames = np.array(store.retrieval)
+    frames = np.array(store.features["retrieval"])
     store = call(retrieval_engineering, tmp_path, "--encoder", clip, "--source", "fused", "--overwrite")
     model = transformers.CLIPModel.from_pretrained(clip).eval()
     processor = transformers.AutoImageProcessor.from_pretrained(clip, backend="pil")
@@ -259,8 +261,8 @@ def test_retrieval_vectors_of_clip(tmp_path, clip, vit):
         tokens = tokenizer(TEXTS[row], return_tensors="pt")
         text = torch.nn.functional.normalize(model.get_text_features(**tokens).pooler_output[0], dim=0)
         np.testing.assert_allclose(frames[row], mean, atol=5e-6)
-        np.testing.assert_allclose(store.retrieval[row], mean + text, atol=5e-6)
-    assert store.info["arrays"]["retrieval"]["source"] == "fused"
+        np.testing.assert_allclose(store.features["retrieval"][row], mean + text, atol=5e-6)
+    assert store.description.features["retrieval"].made["source"] == "fused"
     with pytest.raises(InputError, match="takes CLIP or its kin"):
         call(retrieval_engineering, tmp_path, "--encoder", vit, "--source", "fused", "--overwrite")
 
@@ -281,11 +283,11 @@ def test_retrieval_vectors_of_the_features_compare_both_modalities_and_words(tmp
         call(retrieval_engineering, tmp_path, *weights, 0, "--normalise", "standard")
     store = call(retrieval_engineering, tmp_path, *weights, 0)
     expected = (cosines(textual) + 0.25 * cosines(visual.mean(1))) / 1.25
-    np.testing.assert_allclose(cosines(np.array(store.retrieval)), expected, atol=1e-6)
-    assert store.info["arrays"]["retrieval"]["visual_weight"] == 0.5
+    np.testing.assert_allclose(cosines(np.array(store.features["retrieval"])), expected, atol=1e-6)
+    assert store.description.features["retrieval"].made["visual_weight"] == 0.5
     store = call(retrieval_engineering, tmp_path, *weights, 2, "--overwrite")
-    assert store.info["arrays"]["retrieval"]["lexical_weight"] == 2
-    words = store.retrieval[:, 7:]
+    assert store.description.features["retrieval"].made["lexical_weight"] == 2
+    words = store.features["retrieval"][:, 7:]
     np.testing.assert_allclose(words, 2 * lexical_vectors(titles, store.items.split == "train"), atol=1e-6)
     assert np.linalg.norm(words, axis=1).max() == pytest.approx(2)
 
@@ -293,7 +295,7 @@ def test_retrieval_vectors_of_the_features_compare_both_modalities_and_words(tmp
 def test_items_whose_features_are_all_zero_are_named(tmp_path):
     store = with_ones(tmp_path)
     for name in ("visual", "textual"):
-        with store.add_array(name, store.arrays[name].shape, "float32", overwrite=True) as out:
+        with store.add_array(name, store.features[name].shape, "float32", overwrite=True) as out:
             out[1:] = 1
     with pytest.raises(InputError, match=r"1 of 6 items have nothing to compare, .* \(item ids a\)"):
         call(retrieval_engineering, tmp_path, "--source", "features", "--lexical_weight", 0)
@@ -306,7 +308,7 @@ def test_retrieval_vectors_of_features_that_were_replaced_are_told_apart(tmp_pat
     store = call(retrieval_engineering, tmp_path, "--source", "features")
     call(retriever, tmp_path, *where)
     assert "warning" not in capsys.readouterr().err
-    with store.add_array("textual", store.textual.shape, "float32", overwrite=True) as out:
+    with store.add_array("textual", store.features["textual"].shape, "float32", overwrite=True) as out:
         out[:] = 2
     call(retriever, tmp_path, *where)
     assert "the retrieval vectors were made of other textual features than those here now" in capsys.readouterr().err
@@ -328,7 +330,7 @@ def test_the_unfinished_work_of_an_encoder_is_not_replaced_unasked(tmp_path):
 def test_titles_without_a_common_word_leave_the_features(tmp_path, capsys):
     with_ones(tmp_path)
     store = call(retrieval_engineering, tmp_path, "--source", "features")
-    assert store.retrieval.shape == (len(IDS), 7)
+    assert store.features["retrieval"].shape == (len(IDS), 7)
     assert "no word stands in two titles of split train" in capsys.readouterr().out
 
 
@@ -381,7 +383,10 @@ def test_a_run_killed_right_after_writing_goes_on(tmp_path, bert, monkeypatch):
         call(textual_engineering, tmp_path, *flags)
     assert list(FeatureStore.open(tmp_path / "set").arrays) == ["textual"]
     store = call(textual_engineering, tmp_path, *flags)
-    assert np.array_equal(store.textual, store.retrieval) and not (tmp_path / "set/textual.progress").exists()
+    assert (
+        np.array_equal(store.features["textual"], store.features["retrieval"])
+        and not (tmp_path / "set/textual.progress").exists()
+    )
 
 
 def test_the_hash_of_the_weights_does_not_depend_on_the_precision(tmp_path, bert):
@@ -389,7 +394,7 @@ def test_the_hash_of_the_weights_does_not_depend_on_the_precision(tmp_path, bert
     for precision in ("fp32", "bf16"):
         bare_store(tmp_path)
         store = call(textual_engineering, tmp_path, "--encoder", bert, "--precision", precision)
-        revisions.add(store.info["arrays"]["textual"]["encoder"]["revision"])
+        revisions.add(store.description.features["textual"].made["encoder"]["revision"])
     assert len(revisions) == 1
 
 

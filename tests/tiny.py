@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
+import torch
 
+import commands
+from common.console import InputError
+from dataloader.batches import Batch, NeighbourBatch
+from dataloader.description import Label
 from dataloader.items import Items
 from dataloader.neighbours import Neighbours
 from dataloader.search.exact import search
@@ -22,15 +30,15 @@ def with_creators(store: FeatureStore, number: int, times: bool = False) -> Feat
     if times:
         made["time"] = np.datetime64("2020-01-01") + rng.permutation(len(store)) * np.timedelta64(1, "h")
     k = Neighbours.read(store).k if (store.folder / "neighbours.npz").exists() else None
-    arrays = {name: np.array(array) for name, array in store.arrays.items()}
+    arrays = {name: np.array(array) for name, array in store.features.items()}
     items = replace(store.items, **made)
-    label = store.info["label"]
+    label = store.label
     new = FeatureStore.create(store.folder, items, family=store.family, label=label, overwrite=True)
     for name, array in arrays.items():
         with new.add_array(name, array.shape, array.dtype.name) as out:
             out[:] = array
     if k is not None:
-        found = search(new.retrieval, new.rows("train"), k)
+        found = search(new.features["retrieval"], new.rows("train"), k)
         Neighbours(*found, k, "train", "tests", new.fingerprint).write(new)
     return new
 
@@ -63,13 +71,31 @@ def make_store(
     ids = np.array([f"v{i:03d}" for i in range(n)], object)
     items = Items(ids, ids + " a title", np.exp2(labels) - 1, labels, split)
     names = [f"target{t}" for t in range(label_dim)]
-    described = {"names": names, "transform": "log2", "offset": 1}
+    described = Label(tuple(names), "log2", 1)
     store = FeatureStore.create(folder, items, family=family, label=described)
     for name, array in (("visual", visual), ("textual", textual), ("retrieval", textual)):
         with store.add_array(name, array.shape, dtype) as out:
             out[:] = array
     if k is not None:
         rows = np.flatnonzero(np.isin(split, bank))
-        found = search(store.retrieval, rows, k)
+        found = search(store.features["retrieval"], rows, k)
         Neighbours(*found, k, "+".join(bank), "tests", store.fingerprint).write(store)
     return store
+
+
+def batch_of(label=None, **arrays) -> Batch:
+    """A Batch of these arrays, by modality; retrieved_<modality> and retrieved_label are its neighbours'."""
+    own = {name: array for name, array in arrays.items() if not name.startswith("retrieved_")}
+    theirs = {name.removeprefix("retrieved_"): array for name, array in arrays.items() if name not in own}
+    neighbours = NeighbourBatch(theirs, theirs.pop("label", None)) if theirs else None
+    return Batch(own, neighbours, label, torch.arange(len(next(iter(own.values())))))
+
+
+@contextlib.contextmanager
+def refused(pattern: str):
+    """The block ends in an InputError; `pattern` is searched in what a command line would say of it."""
+    with pytest.raises(InputError) as caught:
+        yield
+    error = caught.value
+    said = str(error) + (f"; {commands.remedy(error.lacks)}" if error.lacks else "")
+    assert re.search(pattern, said), said

@@ -14,6 +14,10 @@ class CBANSettings:
     feature_dim: int = setting(768, "D, width of the embeddings", whole_number(1))
 
 
+# It attends from each modality to the other, so it can do without neither.
 RECIPE = Recipe(
-    "baselines.CBAN.network:CBAN", CBANSettings, defaults={"lr": 1e-4, "epochs": 200, "early_stop_turns": 20}
+    "baselines.CBAN.network:CBAN",
+    CBANSettings,
+    defaults={"lr": 1e-4, "epochs": 200, "early_stop_turns": 20},
+    needs_all=True,
 )

@@ -37,7 +37,7 @@ class CBAN(CrossModalBranch):
         self.predict_linear = nn.Linear(2 * feature_dim, label_dim)
 
     def forward(self, batch) -> Tensor:
-        visual, textual = super().forward(batch.visual, batch.textual)  # (B, D) each
+        visual, textual = super().forward(batch.features["visual"], batch.features["textual"])  # (B, D) each
         weight = torch.tanh(self.add_attention_linear_3(textual + self.add_attention_matrix_2))  # (B, 1)
         return self.predict_linear(torch.cat([visual, weight * textual], dim=1))  # (B, label_dim)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from model.variational import VariationalFusion
+from model.layers import VariationalFusion
 
 
 class HMMVED(VariationalFusion):
@@ -19,7 +19,10 @@ class HMMVED(VariationalFusion):
         label_dim: int = 1,
         latent_dim: int = 50,
         kl_weight: float = 0.05,
+        use_visual: bool = True,
+        use_textual: bool = True,
     ):
         decoder = nn.Sequential(nn.Linear(latent_dim, 20), nn.ReLU(), nn.Linear(20, label_dim))
         sizes = {"visual_dim": visual_dim, "textual_dim": textual_dim, "latent_dim": latent_dim}
-        super().__init__(decoder, kl_weight=kl_weight, **sizes)
+        sides = {"use_visual": use_visual, "use_textual": use_textual}
+        super().__init__(decoder, kl_weight=kl_weight, **sizes, **sides)

@@ -19,8 +19,9 @@ FILE = "best.cbm"  # CatBoost's own format
 
 
 class Hyfea(Estimator):
-    """CatBoost on all frames one after the other, then the text. Several targets: one forest for all (MultiRMSE).
+    """CatBoost on all frames one after the other, then the text, or what else there is, flattened.
 
+    Several targets: one forest for all (MultiRMSE).
     border_count: CatBoost's own default on a GPU, where the published code ran; on a CPU it would be 254.
     """
 
@@ -62,7 +63,7 @@ class Hyfea(Estimator):
                     callbacks=[_Progress(bar, loss)],
                 )
             except catboost.CatBoostError as error:
-                raise InputError(f"{train.store.folder}: CatBoost cannot be fitted to it: {error}") from None
+                raise InputError(f"{self.run.folder}: CatBoost cannot be fitted: {error}") from None
         curves = self.forest.get_evals_result()
         return boosting_history(curves["learn"][loss], curves["validation"][loss], "tree")
 

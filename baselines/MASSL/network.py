@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.MASSL import LEAST_LATENT
-from model.variational import VariationalFusion
+from model.layers import VariationalFusion
 
 
 class MASSL(VariationalFusion):
@@ -25,10 +25,13 @@ class MASSL(VariationalFusion):
         label_dim: int = 1,
         latent_dim: int = 256,
         kl_weight: float = 0.05,
+        use_visual: bool = True,
+        use_textual: bool = True,
     ):
         decoder = Decoder(latent_dim, label_dim)
         sizes = {"visual_dim": visual_dim, "textual_dim": textual_dim, "latent_dim": latent_dim}
-        super().__init__(decoder, kl_weight=kl_weight, **sizes)
+        sides = {"use_visual": use_visual, "use_textual": use_textual}
+        super().__init__(decoder, kl_weight=kl_weight, **sizes, **sides)
 
 
 class Decoder(nn.Sequential):

@@ -24,7 +24,8 @@ TABNET = "tabnet.zip"  # pytorch-tabnet's own format: a JSON of settings and a s
 
 
 class MFTM(Estimator):
-    """tabnet_weight TabNet + (1 - tabnet_weight) LightGBM, on all frames one after the other, then the text.
+    """tabnet_weight TabNet + (1 - tabnet_weight) LightGBM, on all frames one after the other, then the text (or what
+    else there is, flattened).
 
     LightGBM has a forest for each target, TabNet one network for all. history.jsonl is TabNet's. Its batches are
     pytorch-tabnet's default of 1,024, or all of train where that is less, as a smaller last batch is dropped.

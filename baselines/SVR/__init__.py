@@ -18,4 +18,4 @@ class SVRSettings:
     )
 
 
-RECIPE = Recipe("baselines.SVR.estimator:SVR", SVRSettings, network=False)
+RECIPE = Recipe("baselines.SVR.estimator:SVR", SVRSettings, any_modality=True, network=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import warnings
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ PROBES = 5, 30  # iterations of two short fits, whose difference tells what an i
 
 
 class SVR(Estimator):
-    """RBF kernel on [first frame, text], standardised by train; one machine a target.
+    """RBF kernel on [first frame, text] and what else there is, standardised by train; one machine a target.
 
     The published code concatenates a 3-d array with a 2-d one and fails. gamma is scikit-learn's "scale".
     max_train_items: a seeded sample of train of this size instead of all of it, as the cost grows with its square.
@@ -62,7 +61,7 @@ class SVR(Estimator):
         if self.max_train_items is None or self.max_train_items >= len(train):
             return train
         chosen = np.random.default_rng(self.seed).choice(len(train), self.max_train_items, replace=False)
-        return replace(train, rows=train.rows[np.sort(chosen)])
+        return train.sample(np.sort(chosen))
 
     def _announce(self, machine, inputs: np.ndarray, label: np.ndarray) -> None:
         """Say what the fit costs before it starts, by the time of its first iterations on all videos.

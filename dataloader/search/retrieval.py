@@ -10,9 +10,9 @@ import torch
 
 from common.console import InputError
 from common.files import require_writable
+from dataloader.modalities import RETRIEVAL
 from dataloader.names import BANKS
 from dataloader.neighbours import Neighbours
-from dataloader.place import encoding_command
 from dataloader.search.exact import search
 from dataloader.store import FeatureStore
 
@@ -34,17 +34,17 @@ def retrieve(store: FeatureStore, k: int, bank: str, device: torch.device, batch
             f"--num_of_retrieved_items {k}: the bank ({bank}) has {len(rows)} items and an item never retrieves "
             f"itself, so at most {max(0, len(rows) - 1)} can be retrieved"
         )
-    store.check_features("retrieval", directions=True)
+    store.check_features(RETRIEVAL, directions=True)
     if changed := changed_since(store):
         print(
             f"warning: {store.folder}: the retrieval vectors were made of other {' and '.join(changed)} features than "
-            f"those here now; make them anew with: {encoding_command('retrieval', store.folder)} --source features "
-            "--overwrite and the weights that dataset.json has of them",
+            "those here now; make them anew, with --source features --overwrite and the weights that dataset.json has "
+            "of them",
             file=sys.stderr,
         )
     require_writable(store.folder)
     start = time.perf_counter()
-    ids, similarity = search(store.retrieval, rows, k, device=device, batch_size=batch_size, progress=True)
+    ids, similarity = search(store.features[RETRIEVAL], rows, k, device=device, batch_size=batch_size, progress=True)
     seconds = time.perf_counter() - start
     backend = f"exact cosine, torch {torch.__version__} on {device.type}"
     neighbours = Neighbours(ids, similarity, k, bank, backend, store.fingerprint)
@@ -56,5 +56,6 @@ def retrieve(store: FeatureStore, k: int, bank: str, device: torch.device, batch
 
 def changed_since(store: FeatureStore) -> list[str]:
     """The features that the retrieval vectors were made of, by --source features, and that are others now."""
-    made_of = store.info["arrays"]["retrieval"].get("made_of", {})
-    return [name for name, sha256 in made_of.items() if store.info["arrays"].get(name, {}).get("sha256") != sha256]
+    features = store.description.features
+    made_of = features[RETRIEVAL].made.get("made_of", {})
+    return [name for name, sha256 in made_of.items() if name not in features or features[name].sha256 != sha256]

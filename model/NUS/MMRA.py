@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from model.layers import MMRANetwork
+from model.network import MMRANetwork
 
 PREDICTION_LAYERS = {
     "predict_linear_1.": "prediction_module.0.",

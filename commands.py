@@ -1,0 +1,76 @@
+"""What to type next. The command lines know it and add it to what a floor below them says; nobody else imports this."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dataloader.modalities import RETRIEVAL
+from dataloader.place import Lacks, place
+
+MAKERS = {
+    "MicroLens-100k": "python data/MicroLens-100k/preprocess.py --raw <folder of the release> {place} "
+    "(or data/import_pickles.py for the published .pkl files)",
+    "NUS": "python data/NUS/preprocess.py --raw <folder of the release> {place}",
+    "demo": "python data/demo/run.py",
+}
+DEFAULT_MAKER = (
+    "python data/import_features.py --table <file> {place} (or data/import_pickles.py for the published .pkl files)"
+)
+ENCODERS = {
+    "visual": "visual_engineering.py",
+    "textual": "textual_engineering.py",
+    RETRIEVAL: "retrieval_engineering.py",
+}
+CAPTIONS = "captions.jsonl"
+
+
+def remedy(lacks: Lacks) -> str:
+    """What to type where something is missing."""
+    if lacks.what == "data set":
+        return f"make it with: {maker_command(lacks.folder)}"
+    if lacks.what == "neighbours":
+        return f"make them anew with: {retriever_command(lacks.folder)}{lacks.flags}"
+    return f"make them with: {encoding_command(lacks.name, lacks.folder)}{lacks.flags}"
+
+
+def maker_command(folder: Path) -> str:
+    """For a data set in `folder`."""
+    return MAKERS.get(folder.name, DEFAULT_MAKER).format(place=place(folder))
+
+
+def encoding_command(name: str, folder: Path) -> str:
+    """For the features `name` of the data set in `folder`; those that no script makes come in with its table."""
+    if name not in ENCODERS:
+        return f"python data/import_features.py --table <file> {place(folder)} --features {name}=<file>"
+    return f"python feature_engineering/{ENCODERS[name]} {place(folder)}"
+
+
+def retriever_command(folder: Path) -> str:
+    return f"python retriever.py {place(folder)}"
+
+
+def next_steps(store) -> str:
+    """A line for what `store` lacks before a method can be trained; what else could be made of it, in a line each."""
+    folder, has = store.folder, store.features
+    could = [name for name in ("textual", "visual") if name not in has and (name == "visual" or store.items.has_text)]
+    if not store.modalities:
+        first, *others = could
+        lines = [f"next: {encoding_command(first, folder)}{videos(first)}"]
+        return "\n".join(lines + [f"or, and: {encoding_command(name, folder)}{videos(name)}" for name in others])
+    if RETRIEVAL not in has:
+        source = "" if (folder / CAPTIONS).exists() else " --source features"
+        lines = [f"next: {encoding_command(RETRIEVAL, folder)}{source}"]
+    else:
+        lines = [f"next: {retriever_command(folder)}"]
+    lines += [f"before it, for {name} features too: {encoding_command(name, folder)}{videos(name)}" for name in could]
+    return "\n".join(lines)
+
+
+def videos(name: str) -> str:
+    return " --videos <folder>" if name == "visual" else ""
+
+
+def training_command(store) -> str:
+    """For a method that can take what the data set has."""
+    known = {"visual", "textual"} & set(store.modalities)
+    return f"python train.py {place(store.folder)}{'' if known else ' --model_id SVR'}"
