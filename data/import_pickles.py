@@ -14,7 +14,7 @@ from dataloader.describing import describe
 from dataloader.items import Items
 from dataloader.names import DTYPES, FAMILIES, SPLITS
 from dataloader.neighbours import Neighbours
-from dataloader.place import add_dataset_flags, dataset_folder
+from dataloader.place import add_dataset_flags, folder_of
 from dataloader.safe_pickle import plain, read_columns
 from dataloader.store import (
     FeatureStore,
@@ -57,7 +57,7 @@ def build_parser() -> Parser:
 
 
 def main(args) -> None:
-    folder = dataset_folder(args)
+    folder = folder_of(args.dataset_path, args.dataset_id)
     if not args.overwrite:
         refuse_to_overwrite(folder)
     paths = [args.raw / f"{split}.pkl" for split in SPLITS[:3]]
