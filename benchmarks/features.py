@@ -10,7 +10,6 @@ The clips, captions and the sentence encoder are those of the folder MMRA_SHARED
 
 from __future__ import annotations
 
-import argparse
 import os
 import resource
 import subprocess
@@ -30,9 +29,9 @@ from common.console import InputError, Parser, run_script, whole_number
 from common.devices import add_device_flag
 from dataloader.items import Items
 from dataloader.store import FeatureStore
-from feature_engineering.encoders import PRECISIONS
 from feature_engineering.frames import plan_videos
 from feature_engineering.images import ImageEncoder, encode_frames
+from feature_engineering.settings import PRECISIONS, DecodingSettings, EncoderSettings, TextSettings
 from feature_engineering.texts import TextEncoder, encode_texts
 from feature_engineering.videos import VIDEO_SUFFIXES, capture, frame_indices, unusable
 
@@ -61,11 +60,6 @@ def main(args) -> None:
             {"pipeline": pipeline, "capture": capture_part, "texts": texts, "memory": memory}[part](
                 args, shared, Path(folder)
             )
-
-
-def encoder_flags(args, encoder: Path, **more) -> argparse.Namespace:
-    flags = {"precision": args.precision, "device": args.device, "batch_size": args.batch_size, "overwrite": True}
-    return argparse.Namespace(encoder=str(encoder), **(flags | more))
 
 
 def store_of(folder: Path, ids: list[str], texts: list[str]) -> FeatureStore:
@@ -99,15 +93,14 @@ def pipeline(args, shared: Path, folder: Path) -> None:
     for item_id, path in videos.items():
         (source / f"{item_id}{path.suffix}").symlink_to(path.resolve())
     store = store_of(folder / "pipeline", list(videos), [""] * len(videos))
-    flags = encoder_flags(
-        args, write_vit(folder / "vit"), videos=source, workers=args.workers, timeout=120.0, on_error="fail"
-    )
-    encoder = ImageEncoder(flags)
+    vit = str(write_vit(folder / "vit"))
+    encoder = ImageEncoder(EncoderSettings(vit, args.batch_size, args.precision, args.device))
     plan = plan_videos(store, source, args.frame_num)
     frames = len(videos) * args.frame_num
     before = encoder_rate(encoder, args.batch_size)
     start = time.perf_counter()
-    encode_frames(store, plan, encoder, flags, "visual")
+    decoding = DecodingSettings(workers=args.workers, on_error="fail")
+    encode_frames(store.folder / "visual.progress", plan, encoder, decoding, overwrite=True)
     rate = frames / (time.perf_counter() - start)
     limit = (before + encoder_rate(encoder, args.batch_size)) / 2
     shape = {"videos": len(videos), "frames": frames, "batch_size": args.batch_size, "workers": args.workers}
@@ -177,16 +170,8 @@ def write_long_clip(path: Path, sources: list[Path]) -> None:
 
 def texts(args, shared: Path, folder: Path) -> None:
     captions = (shared / "data/nus_vine_10k/video_text.txt").read_text("utf-8").split("\n")[:10000]
-    flags = encoder_flags(
-        args,
-        shared / "models/all-MiniLM-L6-v2",
-        precision="fp32",
-        batch_size=64,
-        pooling=None,
-        prompt=None,
-        max_length=None,
-    )
-    encoder = TextEncoder(flags)
+    settings = EncoderSettings(str(shared / "models/all-MiniLM-L6-v2"), 64, "fp32", args.device)
+    encoder = TextEncoder(settings, TextSettings())
     some = captions[::10]
     encoder(some[:1])
     start = time.perf_counter()
@@ -194,7 +179,7 @@ def texts(args, shared: Path, folder: Path) -> None:
         encoder([text]).cpu()
     alone = len(some) / (time.perf_counter() - start)
     start = time.perf_counter()
-    encode_texts(captions, encoder, folder / "texts.progress", flags)
+    encode_texts(captions, encoder, folder / "texts.progress", overwrite=True)
     rate = len(captions) / (time.perf_counter() - start)
     report("features", "texts_per_s", rate, alone, "one text at a time", texts=len(captions), unit="times")
 

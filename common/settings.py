@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 Made = TypeVar("Made")
@@ -17,7 +17,8 @@ Made = TypeVar("Made")
 class Flag:
     """A command-line flag. A bool as default makes it a switch; `parse` is an argparse type.
 
-    kind: the type that config.json has of it. nargs, metavar: as argparse takes them.
+    kind: the type that config.json has of it. nargs, metavar: as argparse takes them. A flag whose default is MISSING
+    is required. either: of those flags of a settings class that have this, a command line takes one at most.
     """
 
     help: str
@@ -27,12 +28,14 @@ class Flag:
     kind: type = str
     nargs: str | None = None
     metavar: str | None = None
+    either: bool = False
 
     def add(self, group, name: str) -> None:
         if isinstance(self.default, bool):
             group.add_argument(f"--{name}", action="store_true", help=self.help)
             return
-        how = {"type": self.parse, "default": self.default, "choices": self.choices, "help": self.help}
+        how = {"type": self.parse, "choices": self.choices, "help": self.help}
+        how |= {"required": True} if self.default is MISSING else {"default": self.default}
         group.add_argument(f"--{name}", nargs=self.nargs, metavar=self.metavar, **how)
 
     def accepts(self, value: object) -> bool:
@@ -62,14 +65,15 @@ def setting(
     kind: type | None = None,
     nargs: str | None = None,
     metavar: str | None = None,
+    either: bool = False,
 ) -> Any:
-    """A field of a settings class.
+    """A field of a settings class; with dataclasses.MISSING as default it must be given, by a script if not by a user.
 
     typed: its default as it would be typed, where that is parsed to something else. kind: the type in config.json,
     where the default (None, a tuple) does not say it: a whole number for None.
     """
-    kind = kind or {type(None): int, tuple: list}.get(type(default), type(default))
-    flag = Flag(help, parse, default if typed is None else typed, choices, kind, nargs, metavar)
+    kind = kind or {type(None): int, tuple: list, type(MISSING): str}.get(type(default), type(default))
+    flag = Flag(help, parse, default if typed is None else typed, choices, kind, nargs, metavar, either)
     return field(default=default, metadata={"flag": flag})
 
 
@@ -80,8 +84,10 @@ def flags_of(settings: type) -> dict[str, Flag]:
 
 def add_flags(group, settings: type, **defaults: Any) -> None:
     """Add the flags of a settings class to a parser or to a group of one; `defaults`: those that are others here."""
-    for name, flag in flags_of(settings).items():
-        replace(flag, default=defaults.get(name, flag.default)).add(group, name)
+    flags = flags_of(settings)
+    either = group.add_mutually_exclusive_group() if any(flag.either for flag in flags.values()) else group
+    for name, flag in flags.items():
+        replace(flag, default=defaults.get(name, flag.default)).add(either if flag.either else group, name)
 
 
 def made(settings: type[Made], values: Mapping[str, Any]) -> Made:

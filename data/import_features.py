@@ -9,7 +9,8 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,51 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from common.console import InputError, Parser, listed, number, run_script
+from common.settings import add_flags, made, setting
 from dataloader.feature_files import load_features
 from dataloader.items import Items
 from dataloader.names import DTYPES, FAMILIES, SPLITS
-from dataloader.place import add_dataset_flags, dataset_folder
+from dataloader.place import add_dataset_flags, folder_of
 from dataloader.scaling import add_normalise_flag, add_normalised, check_normalised, modes_by_array
 from dataloader.splits import FEWEST, published_split
 from dataloader.store import FeatureStore, refuse_to_overwrite
 from dataloader.times import as_times
 from feature_engineering.sequence import add_sequence_flags, check_sequence_flags, run_sequence
+from feature_engineering.settings import SequenceSettings
 
 MOST_CHARACTERS = 2**31 - 1  # in one CSV field; the csv module's own limit is 131072
+TIMES = "as ISO 8601, or as seconds, milliseconds or microseconds since 1970; without a zone taken as UTC"
+
+
+@dataclass(frozen=True)
+class ColumnSettings:
+    """Which columns of the table are what; None where there is no such column."""
+
+    id_column: str = setting("item_id", "the items' ids, read as text")
+    text_column: str = setting("text", "title or caption")
+    count_column: list[str] | None = setting(
+        None, "raw counts; label: log2(count + offset)", kind=list, nargs="+", metavar="C", either=True
+    )
+    label_column: list[str] | None = setting(
+        None, "labels, to be trained on as they are", kind=list, nargs="+", metavar="L", either=True
+    )
+    log_offset: float = setting(1.0, "offset of --count_column; published: 0", number(0))
+    user_column: str | None = setting(None, "who made the item: its creator's id or name", kind=str, metavar="U")
+    time_column: str | None = setting(None, f"when the item was published, {TIMES}", kind=str, metavar="T")
+    label_time_column: str | None = setting(None, "when its count was taken, in the same forms", kind=str, metavar="T")
+    split_column: str | None = setting(
+        None, f"{', '.join(SPLITS)}; the published random 80/10/10 split if not given", kind=str, metavar="S"
+    )
+
+    @property
+    def targets(self) -> list[str]:
+        return self.count_column or self.label_column or []
+
+    @property
+    def wanted(self) -> list[str]:
+        """All columns that are read."""
+        optional = (self.split_column, self.user_column, self.time_column, self.label_time_column)
+        return [self.id_column, self.text_column, *self.targets, *filter(None, optional)]
 
 
 def build_parser() -> Parser:
@@ -38,20 +73,7 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--family", default="MicroLens", choices=FAMILIES, help="whose MMRA model --model_id MMRA takes"
     )
-    columns = parser.add_argument_group("columns of the table")
-    columns.add_argument("--id_column", default="item_id", help="the items' ids, read as text")
-    columns.add_argument("--text_column", default="text", help="title or caption")
-    target = columns.add_mutually_exclusive_group()
-    target.add_argument("--count_column", nargs="+", metavar="C", help="raw counts; label: log2(count + offset)")
-    target.add_argument("--label_column", nargs="+", metavar="L", help="labels, to be trained on as they are")
-    columns.add_argument("--log_offset", type=number(0), default=1.0, help="offset of --count_column; published: 0")
-    columns.add_argument("--user_column", metavar="U", help="who made the item: its creator's id or name")
-    times = "as ISO 8601, or as seconds, milliseconds or microseconds since 1970; without a zone taken as UTC"
-    columns.add_argument("--time_column", metavar="T", help=f"when the item was published, {times}")
-    columns.add_argument("--label_time_column", metavar="T", help="when its count was taken, in the same forms")
-    columns.add_argument(
-        "--split_column", metavar="S", help=f"{', '.join(SPLITS)}; the published random 80/10/10 split if not given"
-    )
+    add_flags(parser.add_argument_group("columns of the table"), ColumnSettings)
     features = parser.add_argument_group("features (.npy or .npz, one row an item)")
     features.add_argument("--visual", metavar="FILE", help="(items, frames, dimension) or (items, dimension)")
     features.add_argument("--textual", metavar="FILE", help="(items, dimension)")
@@ -64,26 +86,27 @@ def build_parser() -> Parser:
 
 
 def main(args) -> None:
-    check_sequence_flags(args)
-    folder, modes = dataset_folder(args), modes_by_array(args.normalise)
-    files = feature_files(args)
-    refuse_idle_flags(args, files)
+    sequence, named = made(SequenceSettings, vars(args)), made(ColumnSettings, vars(args))
+    check_sequence_flags(sequence, args.typed)
+    folder, modes = folder_of(args.dataset_path, args.dataset_id), modes_by_array(args.normalise)
+    # Without videos no retrieval vectors are made, so the textual features serve as such.
+    retrieval = args.retrieval or (None if args.videos else args.textual)
+    files = {"visual": args.visual, "textual": args.textual, "retrieval": retrieval}
+    files = {name: file for name, file in files.items() if file}
+    refuse_idle_flags(args.typed, named, files, with_videos=bool(args.videos))
     if not args.overwrite and not args.videos:
         refuse_to_overwrite(folder)
-    targets = args.count_column or args.label_column or []
-    origin = [args.user_column, args.time_column, args.label_time_column]
-    wanted = [args.id_column, args.text_column, *targets, *filter(None, [args.split_column, *origin])]
-    found, columns = read_table(args.table, wanted)
-    items, problems = make_items(args, found, columns, targets)
+    found, columns = read_table(args.table, named.wanted)
+    items, problems = make_items(args.table, named, found, columns)
     arrays = load_arrays(files, items, modes, args.dtype, problems)
     if problems:
         raise InputError("; ".join(problems))
-    if not targets:
+    if not named.targets:
         print(f"no --count_column or --label_column (columns: {', '.join(found)}): all items are of split predict")
 
-    transform, offset = ("log2", args.log_offset) if args.count_column else ("none", 0)
-    label = {"names": targets or ["label"], "transform": transform, "offset": offset}
-    label["split_by"] = f"column {args.split_column}" if args.split_column else "published"
+    transform, offset = ("log2", named.log_offset) if named.count_column else ("none", 0)
+    label = {"names": named.targets or ["label"], "transform": transform, "offset": offset}
+    label["split_by"] = f"column {named.split_column}" if named.split_column else "published"
     store = FeatureStore.create_or_continue(folder, items, family=args.family, label=label, overwrite=args.overwrite)
     for name, array in arrays.items():
         if name in store.arrays:
@@ -95,29 +118,23 @@ def main(args) -> None:
         add_normalised(store, name, array, modes[name], dtype=args.dtype, source=source)
     for warning in store.check_features(*(name for name in ("visual", "textual") if name in arrays)):
         print(f"warning: {warning}", file=sys.stderr)
-    run_sequence(store, args, modes, given=arrays)
+    run_sequence(store, sequence, args.typed, modes, given=arrays)
 
 
-def feature_files(args) -> dict[str, str]:
-    """Array of the store -> the file it comes from."""
-    # With --videos retrieval vectors are made as well; else the textual features serve there.
-    retrieval = args.retrieval or (None if args.videos else args.textual)
-    files = {"visual": args.visual, "textual": args.textual, "retrieval": retrieval}
-    return {name: file for name, file in files.items() if file}
-
-
-def refuse_idle_flags(args, files: dict[str, str]) -> None:
-    targets = args.count_column or args.label_column or []
-    if len(set(targets)) < len(targets):
-        raise InputError(f"the columns {', '.join(targets)} name a target twice; name each once")
-    if "log_offset" in args.typed and not args.count_column:
+def refuse_idle_flags(
+    typed: Mapping[str, Any], named: ColumnSettings, files: dict[str, str], *, with_videos: bool
+) -> None:
+    """InputError for a flag of `typed` that does nothing beside the others; files: array -> the file it comes from."""
+    if len(set(named.targets)) < len(named.targets):
+        raise InputError(f"the columns {', '.join(named.targets)} name a target twice; name each once")
+    if "log_offset" in typed and not named.count_column:
         raise InputError("--log_offset belongs to --count_column, which is not given")
-    if args.videos:
+    if with_videos:
         return
-    named = [setting.partition("=")[0] for setting in args.normalise if "=" in setting]
-    if idle := [name for name in named if name not in files]:
+    arrays = [mode.partition("=")[0] for mode in typed.get("normalise", []) if "=" in mode]
+    if idle := [name for name in arrays if name not in files]:
         raise InputError(f"--normalise {idle[0]}=...: no --{idle[0]} features are given")
-    if idle := [flag for flag in ("normalise", "dtype") if flag in args.typed and not files]:
+    if idle := [flag for flag in ("normalise", "dtype") if flag in typed and not files]:
         raise InputError(f"--{idle[0]}: no features are given; --visual, --textual, --retrieval or --videos bring them")
 
 
@@ -127,7 +144,7 @@ def load_arrays(files: dict[str, str], items: Items, modes: dict[str, str], dtyp
     for name, file in files.items():
         shared = name == "retrieval" and file == files.get("textual")
         if shared and "textual" not in arrays:
-            continue  # complained of already
+            continue  # The problem with that file is in the list already.
         try:
             array = arrays["textual"] if shared else load_features(Path(file), name, items.item_id)
             check_normalised(file, array, modes[name], dtype, items)
@@ -202,7 +219,8 @@ def read_jsonl(path: Path, wanted: list[str]) -> tuple[list[str], dict[str, list
 
 
 def json_objects(path: Path) -> Iterator[tuple[int, dict]]:
-    with path.open(encoding="utf-8-sig", newline="\n") as file:  # only \n ends a line: texts hold other separators
+    # Only \n ends a line here, as texts may hold the other characters that Python takes for line ends.
+    with path.open(encoding="utf-8-sig", newline="\n") as file:
         for number_, line in enumerate(file, start=1):
             if not line.strip():
                 continue
@@ -229,7 +247,7 @@ def read_parquet(path: Path, wanted: list[str]) -> tuple[list[str], dict[str, li
         if found.count(name) == 1:
             try:
                 columns[name] = table.column(name).to_pylist()
-            except Exception as error:  # of Python's dates and of time zones: each library has its own
+            except Exception as error:  # Dates and time zones raise exceptions of several libraries.
                 raise InputError(f"--table {path}: column {name}: its values cannot be read ({error})") from None
     return found, columns
 
@@ -237,40 +255,48 @@ def read_parquet(path: Path, wanted: list[str]) -> tuple[list[str], dict[str, li
 # ---- its columns -> items ------------------------------------------------------------------------
 
 
-def make_items(args, found: list[str], columns: dict[str, list], targets: list[str]) -> tuple[Items, list[str]]:
-    """The items, and everything that is wrong with them."""
+def make_items(
+    table: Path, named: ColumnSettings, found: list[str], columns: dict[str, list]
+) -> tuple[Items, list[str]]:
+    """The items, and everything that is wrong with them.
+
+    found: the names of all columns of the table. columns: the values of those that are `named`.
+    """
     problems: list[str] = []
-    ids = as_text(columns[args.id_column], args.id_column, problems)
-    text = as_text(columns[args.text_column], args.text_column, problems, numbers_too=True)
-    values = [as_numbers(columns[name], name, ids, problems) for name in targets] or [np.full(len(ids), np.nan)]
+    ids = as_text(columns[named.id_column], named.id_column, problems)
+    text = as_text(columns[named.text_column], named.text_column, problems, numbers_too=True)
+    values = [as_numbers(columns[name], name, ids, problems) for name in named.targets] or [np.full(len(ids), np.nan)]
     values = np.stack(values, axis=1)  # (N, L)
     popularity, label = np.full_like(values, np.nan), values
-    if args.count_column:
+    if named.count_column:
         popularity = values
-        too_small = (values + args.log_offset <= 0).any(axis=1) & ~(values < 0).any(axis=1)
+        too_small = (values + named.log_offset <= 0).any(axis=1) & ~(values < 0).any(axis=1)
         if too_small.any():
             problems.append(
-                f"{int(too_small.sum())} items with count + {args.log_offset:g} = 0, which has no logarithm "
+                f"{int(too_small.sum())} items with count + {named.log_offset:g} = 0, which has no logarithm "
                 f"({listed(ids[too_small])}); --log_offset 1 takes counts of 0"
             )
         with np.errstate(invalid="ignore", divide="ignore"):
-            label = np.log2(values + args.log_offset)
-            label[~np.isfinite(label)] = np.nan  # of a count that is complained of as such
-    split = split_of(args, columns, label, problems)
-    made = {}
-    if args.user_column:
-        made["user"] = as_text(columns[args.user_column], args.user_column, problems)
-    for name, column in {"time": args.time_column, "label_time": args.label_time_column}.items():
+            label = np.log2(values + named.log_offset)
+            label[~np.isfinite(label)] = np.nan  # The count itself is the problem, and is told of as such.
+    if named.split_column:
+        split = as_text(columns[named.split_column], named.split_column, problems)
+    else:
+        split = split_at_random(label, problems)
+    origin = {}
+    if named.user_column:
+        origin["user"] = as_text(columns[named.user_column], named.user_column, problems)
+    for name, column in {"time": named.time_column, "label_time": named.label_time_column}.items():
         if column:
-            made[name] = as_times(columns[column], column, ids, problems)
-    items = Items(ids, text, popularity, label, split, **made)
+            origin[name] = as_times(columns[column], column, ids, problems)
+    items = Items(ids, text, popularity, label, split, **origin)
     problems += items.problems()
-    if not targets and (split != "predict").any():
+    if not named.targets and (split != "predict").any():
         problems = [
             "items of split train, valid and test need a target: give --count_column or --label_column "
             f"(columns: {', '.join(found)})"
         ]
-    return items, [f"--table {args.table}: {'; '.join(problems)}"] if problems else []
+    return items, [f"--table {table}: {'; '.join(problems)}"] if problems else []
 
 
 def as_text(values: list, column: str, problems: list[str], numbers_too: bool = False) -> np.ndarray:
@@ -282,7 +308,7 @@ def as_text(values: list, column: str, problems: list[str], numbers_too: bool = 
     texts = np.array(["" if value is None or value != value else str(value) for value in values], object)
     try:
         pa.array(texts, pa.string())
-    except (UnicodeError, pa.ArrowException):  # JSON can say half of a surrogate pair, UTF-8 cannot
+    except (UnicodeError, pa.ArrowException):  # JSON can hold half of a surrogate pair, which UTF-8 cannot.
         rows = [row for row, value in enumerate(texts, start=1) if value.encode("utf-8", "replace").decode() != value]
         problems.append(f"column {column}: {len(rows)} values hold half a character (items number {listed(rows)})")
     return texts
@@ -308,9 +334,8 @@ def as_numbers(values: list, column: str, ids: np.ndarray, problems: list[str]) 
     return out
 
 
-def split_of(args, columns: dict[str, list], label: np.ndarray, problems: list[str]) -> np.ndarray:
-    if args.split_column:
-        return as_text(columns[args.split_column], args.split_column, problems)
+def split_at_random(label: np.ndarray, problems: list[str]) -> np.ndarray:
+    """(N,) the published split of the items that have all labels; the others are to be predicted."""
     labelled = np.isfinite(label).all(axis=1)
     split = np.full(len(label), "predict", dtype=object)
     if 0 < labelled.sum() < FEWEST:

@@ -14,7 +14,7 @@ from dataloader.describing import describe
 from dataloader.items import Items
 from dataloader.names import DTYPES, FAMILIES, SPLITS
 from dataloader.neighbours import Neighbours
-from dataloader.place import add_dataset_flags, dataset_folder
+from dataloader.place import add_dataset_flags, folder_of
 from dataloader.safe_pickle import plain, read_columns
 from dataloader.store import (
     FeatureStore,
@@ -57,7 +57,7 @@ def build_parser() -> Parser:
 
 
 def main(args) -> None:
-    folder = dataset_folder(args)
+    folder = folder_of(args.dataset_path, args.dataset_id)
     if not args.overwrite:
         refuse_to_overwrite(folder)
     paths = [args.raw / f"{split}.pkl" for split in SPLITS[:3]]
@@ -151,7 +151,7 @@ def sequences(path: Path, column: str, values: np.ndarray, item_id: np.ndarray) 
 def features(path: Path, column: str, values: np.ndarray, axes: int, item_id: np.ndarray, dtype: str) -> np.ndarray:
     """The column's numbers, of `axes` axes an item and all of one shape -> (n, ...) of `dtype`."""
     out, shape, ragged = None, None, []
-    with np.errstate(over="ignore"):  # what float16 cannot hold becomes infinite, and is named below
+    with np.errstate(over="ignore"):  # A number that float16 cannot hold becomes infinite, and is told of below.
         for row, value in enumerate(values):
             array = numbers(plain(value), axes)
             if out is None and array is not None and array.size:
@@ -188,7 +188,8 @@ def numbers(value: Any, axes: int) -> np.ndarray | None:
         sound = rows and all(row is not None and row.shape == rows[0].shape for row in rows)
         return np.stack(rows) if sound else None
     try:
-        # One level and nothing below it: a list of lists, however it is knotted, is never unfolded
+        # This goes one level deep and fails on a list in it, so a file with lists nested in each other many times
+        # cannot make it unfold them.
         return np.fromiter(map(plain, value), np.float64, len(value))
     except (TypeError, ValueError, OverflowError):
         return None

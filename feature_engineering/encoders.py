@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import sys
 from dataclasses import dataclass
@@ -16,46 +15,14 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from safetensors import SafetensorError
 
 from common.arrays import Derived, Rows
-from common.console import InputError, listed, whole_number
-from common.devices import add_device_flag
+from common.console import InputError, listed
 from common.files import require_writable
-from dataloader.names import DTYPES
-from dataloader.place import add_dataset_flags, next_steps
-from dataloader.scaling import MODES, add_normalised
+from dataloader.place import next_steps
+from dataloader.scaling import add_normalised
 from dataloader.store import FeatureStore
+from feature_engineering.settings import StorageSettings
 
-PRECISIONS = ("auto", "fp32", "bf16")
 HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
-
-
-def add_encoder_flags(parser: argparse.ArgumentParser, encoder: str, batch_size: int) -> None:
-    """The flags of every script that runs a model."""
-    add_dataset_flags(parser)
-    parser.add_argument(
-        "--encoder", default=encoder, metavar="NAME[@REVISION]|FOLDER", help="from the hub or its cache, or a folder"
-    )
-    parser.add_argument("--batch_size", type=whole_number(1), default=batch_size, help="inputs encoded at once")
-    parser.add_argument(
-        "--precision",
-        default="auto",
-        choices=PRECISIONS,
-        help="of the encoder's arithmetic; auto is bf16 on CUDA and fp32 on a CPU, whose bf16 units, where it has "
-        "them, bf16 uses",
-    )
-    add_device_flag(parser)
-    parser.add_argument("--overwrite", action="store_true", help="replace what is there, and begin anew")
-
-
-def add_storage_flags(parser: argparse.ArgumentParser) -> None:
-    """How features are stored."""
-    parser.add_argument("--dtype", default="float32", choices=DTYPES, help="precision of the stored features")
-    parser.add_argument(
-        "--normalise",
-        default="none",
-        choices=MODES,
-        help="l2: each vector to length 1; standard: each dimension to mean 0, variance 1 over split train; "
-        "standard+l2: one after the other",
-    )
 
 
 # ---- where an encoder comes from ---------------------------------------------------------------------------------
@@ -72,14 +39,17 @@ class Source:
 
 def fetch(name: str) -> Source:
     """`folder`, or `owner/name[@revision]` from the hub's cache, brought up to date where there is a network."""
-    if Path(name).is_dir():  # named without its place: a data set says what made it, not where that lay
+    if Path(name).is_dir():
+        # A data set says which encoder made its features, so the folder's own name is kept and not its whole path.
         return Source(Path(name), Path(name).resolve().name, None)
     repository, _, revision = name.partition("@")
     if name.startswith((".", "/", "~")):
         raise InputError(f"--encoder {name}: no such folder")
     try:
         folder = snapshot_download(repository, revision=revision or None, allow_patterns=HUB_FILES)
-        if not any(Path(folder).glob("*.safetensors")):  # older repositories; read as plain tensors, never as code
+        if not any(Path(folder).glob("*.safetensors")):
+            # Older repositories have .bin files alone. Those are pickles: they are read as plain tensors, and no code
+            # in them is run.
             folder = snapshot_download(repository, revision=revision or None, allow_patterns=[*HUB_FILES, "*.bin"])
     except LocalEntryNotFoundError:
         raise InputError(
@@ -99,7 +69,8 @@ def load_pretrained(loader, source: Source, **options):
         return loader.from_pretrained(source.folder, trust_remote_code=False, local_files_only=True, **options)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError, TypeError, EOFError) as error:
         raise InputError(f"--encoder {source.label}: transformers cannot load it ({_first_line(error)})") from None
-    except Exception as error:  # torch refuses what is not plain tensors with an exception of pickle's
+    except Exception as error:
+        # Where a file holds more than plain tensors, torch refuses it with an exception of pickle's.
         if type(error).__module__ not in ("_pickle", "pickle"):
             raise
         raise InputError(f"--encoder {source.label}: its weights are no plain tensors, so not loaded") from None
@@ -108,11 +79,12 @@ def load_pretrained(loader, source: Source, **options):
 def load_encoder(source: Source, device: torch.device, precision: str, loader) -> torch.nn.Module:
     """An encoder in inference mode on `device`; never by executing code that came with it."""
     model, report = load_pretrained(loader, source, dtype=torch.float32, output_loading_info=True)
-    if missing := sorted(key for key in report["missing_keys"] if "pooler" not in key):  # poolers are not used
+    # A checkpoint may lack the weights of a pooler, as no feature is taken from behind one.
+    if missing := sorted(key for key in report["missing_keys"] if "pooler" not in key):
         raise InputError(
             f"--encoder {source.label}: its checkpoint lacks {len(missing)} of the weights ({listed(missing)})"
         )
-    model.weights_hash = _hash(model)  # before any rounding
+    model.weights_hash = _hash(model)  # The hash is of the weights of the checkpoint, before they are rounded.
     return model.eval().to(device, compute_dtype(precision, device))
 
 
@@ -139,7 +111,7 @@ def _hash(model: torch.nn.Module) -> str:
 
 
 def to_device(batch: np.ndarray, model: torch.nn.Module) -> torch.Tensor:
-    """A batch on the model's device, in its precision; on CUDA from pinned memory, so that copying hides."""
+    """A batch on the model's device, in its precision; on CUDA from pinned memory, copied while the GPU computes."""
     parameter, tensor = next(model.parameters()), torch.from_numpy(batch)
     if parameter.device.type == "cuda":
         tensor = tensor.pin_memory()
@@ -154,21 +126,23 @@ def _first_line(error: Exception) -> str:
 
 
 def write_features(
-    store: FeatureStore, names: list[str], array: np.ndarray | Rows | Derived, args, source: dict
+    store: FeatureStore, names: list[str], array: np.ndarray | Rows | Derived, storage: StorageSettings, source: dict
 ) -> None:
+    """Write `array` (N, ..., D) as the features `names`; source: what dataset.json says of where it comes from."""
     for name in names:
-        add_normalised(store, name, array, args.normalise, dtype=args.dtype, overwrite=True, **source)
+        add_normalised(store, name, array, storage.normalise, dtype=storage.dtype, overwrite=True, **source)
         shape = " x ".join(map(str, array.shape))
-        print(f"{store.folder / name}.npy: {shape} {args.dtype}, data set fingerprint {store.fingerprint}")
+        print(f"{store.folder / name}.npy: {shape} {storage.dtype}, data set fingerprint {store.fingerprint}")
     print(next_steps(store))
 
 
-def check_before_encoding(store: FeatureStore, names: list[str], args: argparse.Namespace) -> None:
-    """What would fail after hours of encoding, asked before them."""
+def check_before_encoding(store: FeatureStore, names: list[str], storage: StorageSettings, overwrite: bool) -> None:
+    """InputError for what would else fail only when the features, after hours of encoding, are written."""
     require_writable(store.folder)
-    if "standard" in args.normalise:
-        store.rows("train")  # its statistics; complains where the split is empty
-    # Unfinished work goes on: what is there was to be replaced, or is what a run wrote that was killed right then.
+    if "standard" in storage.normalise:
+        store.rows("train")  # Statistics are taken over split train: this raises the InputError where it is empty.
+    # An unfinished run is gone on with although there are features: it was started with --overwrite, or it was killed
+    # after it had written them and before it had removed its progress.
     unfinished = (store.folder / f"{names[0]}.progress").exists()
-    if not (args.overwrite or unfinished) and (there := [name for name in names if name in store.arrays]):
+    if not (overwrite or unfinished) and (there := [name for name in names if name in store.arrays]):
         raise InputError(f"{store.folder}: {' and '.join(there)} features are here already; --overwrite replaces them")

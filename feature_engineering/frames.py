@@ -2,43 +2,26 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
-from transformers.image_processing_utils import BaseImageProcessor
 
-from common.console import PROGRESS_BAR, InputError, listed, whole_number
-from dataloader.place import dataset_folder, place
+from common.console import PROGRESS_BAR, InputError, listed
+from dataloader.place import place
 from dataloader.store import FeatureStore
 from feature_engineering import pixels
 from feature_engineering.naming import IMAGE_SUFFIXES, find_images, refuse_hostile_ids
 from feature_engineering.progress import Progress
-from feature_engineering.skipped import add_on_error_flag, fail_on
+from feature_engineering.settings import DecodingSettings, FrameSettings
+from feature_engineering.skipped import fail_on
 from feature_engineering.videos import family_frames, find_videos, unusable
-from feature_engineering.workers import Failure, add_worker_flags, in_workers
+from feature_engineering.workers import Failure, in_workers
 
-SHARD_ITEMS = 32  # what a killed run loses at most
-
-
-def add_source_flags(parser: argparse.ArgumentParser) -> None:
-    """`--videos` or `--frames`, how many frames, and how they are decoded."""
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument("--videos", type=Path, help="folder of <item id>.mp4: streamed, no pictures on the disk")
-    source.add_argument(
-        "--frames", type=Path, help="folder of <item id>_<i>.jpg; <data set's folder>/frames without it and --videos"
-    )
-    parser.add_argument(
-        "--frame_num",
-        type=whole_number(1),
-        help="frames of a video; of videos as the data set's family has them, of pictures as most items have",
-    )
-    add_worker_flags(parser)
-    add_on_error_flag(parser)
+SHARD_ITEMS = 32  # A killed run loses the work on at most so many items.
 
 
 @dataclass
@@ -48,7 +31,7 @@ class Plan:
     item_ids: list[str]
     place: Path  # the folder of the videos or the pictures
     frame_num: int  # F
-    load: object  # the workers' function
+    load: Callable  # the workers' function, of pixels.py
     inputs: list  # N: a path, or the paths of the pictures; None where there is nothing
     reasons: dict[str, str] = field(default_factory=dict)  # item id -> why there is nothing
 
@@ -86,35 +69,41 @@ def plan_images(store: FeatureStore, folder: Path, frame_num: int | None) -> Pla
     return plan
 
 
-def make_plan(store: FeatureStore, args: argparse.Namespace) -> Plan:
-    """By `--videos` or `--frames`; InputError where not one item has anything, or the first has not under `fail`."""
+def make_plan(store: FeatureStore, source: FrameSettings, on_error: str) -> Plan:
+    """A plan for videos where `source` names their folder, else for pictures.
+
+    InputError where no item has anything to decode, and with `on_error` fail also where one item has nothing.
+    """
     refuse_hostile_ids(store)
-    if args.videos:
-        plan = plan_videos(store, args.videos, args.frame_num)
+    if source.videos:
+        plan = plan_videos(store, source.videos, source.frame_num)
     else:
-        plan = plan_images(store, args.frames or dataset_folder(args) / "frames", args.frame_num)
+        plan = plan_images(store, source.frames or store.folder / "frames", source.frame_num)
     if len(plan.reasons) == len(plan.item_ids):
         shown = listed(f"{item}: {why}" for item, why in plan.reasons.items())
         raise InputError(f"{plan.place}: nothing for any of the {len(plan.item_ids)} items ({shown})")
-    fail_on(plan.reasons, args.on_error, plan.place)
+    fail_on(plan.reasons, on_error, plan.place)
     return plan
 
 
 def batches_by_shard(
-    plan: Plan, progress: Progress, processor: BaseImageProcessor, args: argparse.Namespace
+    plan: Plan, progress: Progress, encoder, decoding: DecodingSettings
 ) -> Iterator[tuple[int, range, Iterator[np.ndarray], dict, dict]]:
     """The shards that are not done: number, items, their frames in batches (B, 3, H, W), failures, captured.
 
+    encoder: an encoder or captioner of frames, whose processor makes a picture its input and whose batch_size is B.
     The two dictionaries fill while the batches are taken: item id -> why it failed, item id -> {real, note}. An item
     that fails keeps its place, as black frames: what surrounds an item in its batch is always the same.
     """
-    pixels.begin(processor)
+    pixels.begin(encoder.processor)
     blank = np.repeat(pixels.process(Image.new("RGB", (32, 32)))[None] * 0, plan.frame_num, axis=0)  # (F, 3, H, W)
     shards = list(progress.pending())
     todo = [unit for _, units in shards for unit in units if plan.inputs[unit] is not None]
     tasks = ((plan.inputs[unit], plan.frame_num) for unit in todo)
-    ahead = -(-args.batch_size // plan.frame_num) + 1  # enough for the next batch, while this one is encoded
-    results = in_workers(plan.load, tasks, args.workers, args.timeout, ahead, pixels.begin, (processor,))
+    # So many items are decoded ahead that the next batch is complete when the encoder has finished this one.
+    ahead = -(-encoder.batch_size // plan.frame_num) + 1
+    setup = pixels.begin, (encoder.processor,)
+    results = in_workers(plan.load, tasks, decoding.workers, decoding.timeout, ahead, *setup)
     bar = tqdm(total=progress.total, initial=progress.units_done, desc="videos", unit="video", **PROGRESS_BAR)
 
     def frames(units: range, failed: dict, captured: dict) -> Iterator[np.ndarray]:
@@ -124,7 +113,7 @@ def batches_by_shard(
                 failed[item_id] = plan.reasons[item_id]
             elif isinstance(result := next(results), Failure):
                 failed[item_id] = result.reason
-                fail_on({item_id: result.reason}, args.on_error, plan.place)
+                fail_on({item_id: result.reason}, decoding.on_error, plan.place)
             else:
                 images, real, note = result
                 if images.shape != blank.shape:
@@ -139,7 +128,7 @@ def batches_by_shard(
     try:
         for number, units in shards:
             failed, captured = {}, {}
-            yield number, units, _batched(frames(units, failed, captured), args.batch_size), failed, captured
+            yield number, units, _batched(frames(units, failed, captured), encoder.batch_size), failed, captured
     finally:
         results.close()
         bar.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,9 +10,7 @@ from transformers import AutoImageProcessor, AutoModel
 
 from common.console import InputError
 from common.devices import pick_device
-from dataloader.store import FeatureStore
 from feature_engineering.encoders import (
-    Source,
     fetch,
     load_encoder,
     load_pretrained,
@@ -22,18 +20,19 @@ from feature_engineering.encoders import (
 )
 from feature_engineering.frames import SHARD_ITEMS, Plan, batches_by_shard
 from feature_engineering.progress import Progress
+from feature_engineering.settings import DecodingSettings, EncoderSettings
 
 
 class ImageEncoder:
-    """An image encoder and its processor, as the flags ask for them."""
+    """An image encoder and its processor, as the settings ask for them."""
 
-    def __init__(self, args: argparse.Namespace):
-        self.source = fetch(args.encoder)
+    def __init__(self, settings: EncoderSettings):
+        self.source, self.batch_size = fetch(settings.encoder), settings.batch_size
         self.processor = load_pretrained(AutoImageProcessor, self.source, backend="pil")
-        self.model = load_encoder(self.source, pick_device(args.device), args.precision, AutoModel)
+        self.model = load_encoder(self.source, pick_device(settings.device), settings.precision, AutoModel)
         if hasattr(self.model.config, "mask_ratio"):
-            self.model.config.mask_ratio = 0.0  # ViTMAE hides random patches in inference mode too
-        self.pooling = None  # known with the first batch
+            self.model.config.mask_ratio = 0.0  # Else ViTMAE would hide random patches, in inference mode too.
+        self.pooling: str | None = None  # This is known once a batch is encoded.
 
     @torch.inference_mode()
     def __call__(self, pixels: np.ndarray) -> torch.Tensor:
@@ -42,36 +41,36 @@ class ImageEncoder:
         return pooled
 
     def provenance(self, **settings) -> dict:
-        if self.pooling is None:  # all was encoded by an earlier run
+        if self.pooling is None:
+            # An earlier run has encoded everything, so one black picture is encoded to learn how features are pooled.
             size = self.processor.crop_size if getattr(self.processor, "do_center_crop", None) else self.processor.size
             side = size.get("height") or size.get("shortest_edge")
             self(np.zeros((1, 3, side, side), np.float32))
         return provenance(self.model, self.source, pooling=self.pooling, **settings)
 
 
-def settings_of(model: torch.nn.Module, source: Source, plan: Plan, args: argparse.Namespace) -> dict:
-    """All that the results of a job on frames depend on, besides the items."""
+def settings_of(encoder, plan: Plan) -> dict:
+    """All that the results of an encoder or captioner of frames depend on, besides the items."""
+    weights = next(encoder.model.parameters())
     return {
-        "encoder": source.label,
-        "revision": revision_of(model, source),
-        "precision": str(next(model.parameters()).dtype),
-        "device": next(model.parameters()).device.type,
+        "encoder": encoder.source.label,
+        "revision": revision_of(encoder.model, encoder.source),
+        "precision": str(weights.dtype),
+        "device": weights.device.type,
         "frame_num": plan.frame_num,
         "frames": str(plan.place.resolve()),
-        "batch_size": args.batch_size,
+        "batch_size": encoder.batch_size,
     }
 
 
 def encode_frames(
-    store: FeatureStore, plan: Plan, encoder: ImageEncoder, args: argparse.Namespace, name: str
+    folder: Path, plan: Plan, encoder: ImageEncoder, decoding: DecodingSettings, *, overwrite: bool
 ) -> Progress:
-    """The vectors (N, F, D) of all items, in a Progress; what an earlier run finished is not done again."""
-    settings = settings_of(encoder.model, encoder.source, plan, args)
-    folder = store.folder / f"{name}.progress"
-    progress = Progress.open(folder, settings, plan.item_ids, SHARD_ITEMS, restart=args.overwrite)
+    """The vectors (N, F, D) of all items, in a Progress in `folder`; what an earlier run finished is not done again."""
+    progress = Progress.open(folder, settings_of(encoder, plan), plan.item_ids, SHARD_ITEMS, restart=overwrite)
     if progress.done:
         print(f"{folder}: going on, {progress.units_done} of {progress.total} videos are encoded")
-    for number, units, batches, failed, captured in batches_by_shard(plan, progress, encoder.processor, args):
+    for number, units, batches, failed, captured in batches_by_shard(plan, progress, encoder, decoding):
         vectors = torch.cat([encoder(batch) for batch in batches]).float().cpu().numpy()  # (S * F, D)
         vectors = vectors.reshape(len(units), plan.frame_num, -1)
         failed |= {plan.item_ids[units[i]]: "NaN or infinite features" for i in np.flatnonzero(~finite(vectors))}

@@ -10,9 +10,11 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from threadpoolctl import threadpool_limits
 
-# words with their accents and vowel signs, #hashtags, @names; each emoji (\X: flags and families whole) and mark alone
+# A token is a word with its accents and vowel signs, a #hashtag, a @name, or one emoji or punctuation mark. \X takes an
+# emoji that consists of several characters, a flag or a family, as one.
 TOKEN = regex.compile(r"[#@]?\w+|(?![\s\p{C}])\X")
-VARIANT = regex.compile(r"[\uFE0E\uFE0F\U0001F3FB-\U0001F3FF]")  # drawn as text or picture; the skin's tone
+# What may follow an emoji without making it another one: whether it is drawn as text or as picture, and skin tones.
+VARIANT = regex.compile(r"[\uFE0E\uFE0F\U0001F3FB-\U0001F3FF]")
 DIMENSIONS = 512  # as good on split valid of 10,000 Vine videos as all words (docs/results/nus_vine_10k.md)
 
 
@@ -35,11 +37,11 @@ def lexical_vectors(texts: Sequence[str], known: np.ndarray) -> np.ndarray:
     train = [text for text, is_known in zip(texts, known, strict=True) if is_known]
     try:
         fitted = words.fit_transform(train)  # (n, V) sparse
-    except ValueError:  # scikit-learn's "empty vocabulary", "no terms remain"
+    except ValueError:  # scikit-learn raises it where no word stands in two of the texts.
         return np.zeros((len(texts), 0), np.float32)
     vectors = words.transform(texts)  # (N, V) sparse
     if vectors.shape[1] <= DIMENSIONS:
         return vectors.toarray()
-    with threadpool_limits(1):  # several threads sum in another order: other bits
+    with threadpool_limits(1):  # Several threads would sum in another order each time, which changes the last bits.
         analysis = TruncatedSVD(DIMENSIONS, random_state=0).fit(fitted)
         return analysis.transform(vectors).astype(np.float32)  # (N, DIMENSIONS)

@@ -16,11 +16,13 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from common.console import InputError, Parser, listed, run_script, whole_number
-from dataloader.place import add_dataset_flags, dataset_folder
+from common.settings import add_flags, flags_of, made
+from dataloader.place import add_dataset_flags, folder_of
 from dataloader.store import FeatureStore
-from feature_engineering.encoders import add_storage_flags, check_before_encoding, write_features
+from feature_engineering.encoders import check_before_encoding, write_features
 from feature_engineering.naming import item_and_number
-from feature_engineering.skipped import add_on_error_flag, fail_on, leave_out_failed, warn_of_losses
+from feature_engineering.settings import DecodingSettings, StorageSettings
+from feature_engineering.skipped import fail_on, leave_out_failed, warn_of_losses
 
 MOST_FRAMES = 10_000
 MISSING = ("repeat", "zero", "lose")
@@ -41,24 +43,39 @@ def build_parser() -> Parser:
         help="a frame that is not in the table: repeat the one before it (the first that is there, at the start), "
         "zero: zeros, lose: treat the item as --on_error says, as one without any frame is",
     )
-    add_storage_flags(parser)
-    add_on_error_flag(parser)
+    add_flags(parser, StorageSettings)
+    flags_of(DecodingSettings)["on_error"].add(parser, "on_error")
     parser.add_argument("--overwrite", action="store_true", help="replace visual features that are there")
     return parser
 
 
 def main(args) -> None:
-    store = FeatureStore.open(dataset_folder(args))
-    check_before_encoding(store, ["visual"], args)
-    names, features = read_table(args.table, args.name_column)
-    rows, others = match(names, store.items.item_id, args.table)
+    storage = made(StorageSettings, vars(args))
+    store = FeatureStore.open(folder_of(args.dataset_path, args.dataset_id))
+    check_before_encoding(store, ["visual"], storage, args.overwrite)
+    match_table(store, args.table, args.name_column, args.frame_num, args.missing_frames, args.on_error, storage)
+
+
+def match_table(
+    store: FeatureStore,
+    table: Path,
+    name_column: str,
+    frame_num: int | None,
+    missing_frames: str,
+    on_error: str,
+    storage: StorageSettings,
+) -> None:
+    """The features of pictures in `table` become visual features of the items.
+
+    missing_frames, on_error: what becomes of a frame that is not there, and of an item without any.
+    """
+    names, features = read_table(table, name_column)
+    rows, others = match(names, store.items.item_id, table)
     if not rows:
-        raise InputError(f"{args.table}: no picture <item id>_<i> of any item of {store.folder} ({listed(names)})")
-    frame_num = args.frame_num or 1 + max(max(frames) for frames in rows.values())
+        raise InputError(f"{table}: no picture <item id>_<i> of any item of {store.folder} ({listed(names)})")
+    frame_num = frame_num or 1 + max(max(frames) for frames in rows.values())
     if frame_num > MOST_FRAMES:
-        raise InputError(
-            f"{args.table}: a picture's number makes {frame_num} frames; --frame_num says how many there are"
-        )
+        raise InputError(f"{table}: a picture's number makes {frame_num} frames; --frame_num says how many there are")
     surplus = sum(number >= frame_num for frames in rows.values() for number in frames)
     place = np.full((len(store), frame_num), -1)  # (N, F) rows of the table, -1 where there is none
     for i, item_id in enumerate(store.items.item_id):
@@ -68,24 +85,24 @@ def main(args) -> None:
     absent = place < 0
     none, some = absent.all(axis=1), absent.any(axis=1) & ~absent.all(axis=1)
     print(
-        f"{args.table}: {int((~absent).sum())} frames of {int((~none).sum())} items; {int(absent.sum())} are missing "
+        f"{table}: {int((~absent).sum())} frames of {int((~none).sum())} items; {int(absent.sum())} are missing "
         f"({int(some.sum())} items lack some, {int(none.sum())} all); {others} rows are of no item, {surplus} beyond "
         f"--frame_num {frame_num}"
     )
-    lost = none | (some & (args.missing_frames == "lose"))
+    lost = none | (some & (missing_frames == "lose"))
     reasons = {
         item_id: f"{int(absent[i].sum())} of {frame_num} frames are not in the table"
         for i, item_id in enumerate(store.items.item_id)
         if lost[i]
     }
-    fail_on(reasons, args.on_error, args.table)
-    if args.missing_frames == "repeat":
+    fail_on(reasons, on_error, table)
+    if missing_frames == "repeat":
         place = repeat_previous(place)
     total, kept = len(store), np.ones(len(store), bool)
     if reasons:
-        store, kept = leave_out_failed(store, reasons, args.on_error, "visual", args.table)
-    source = {"source": args.table.name, "missing_frames": args.missing_frames}
-    write_features(store, ["visual"], Frames(features, np.where(lost[:, None], -1, place)[kept]), args, source)
+        store, kept = leave_out_failed(store, reasons, on_error, "visual", table)
+    source = {"source": table.name, "missing_frames": missing_frames}
+    write_features(store, ["visual"], Frames(features, np.where(lost[:, None], -1, place)[kept]), storage, source)
     warn_of_losses(len(reasons), total, store.folder / "skipped.csv")
 
 

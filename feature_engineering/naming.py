@@ -9,7 +9,7 @@ from common.console import InputError, listed
 from dataloader.store import FeatureStore
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-LONGEST_NAME = 240  # bytes; file systems take 255, a suffix included
+LONGEST_NAME = 240  # bytes; file systems take names of 255 bytes, of which a suffix needs some
 
 
 def frame_name(item_id: str, number: int) -> str:

@@ -37,7 +37,7 @@ class Progress:
         if restart or not path.exists():
             shutil.rmtree(folder, ignore_errors=True)
             write_json(folder / "units.json", {"keys": keys})
-            write_json(path, settings)  # last: with it there is something to go on with
+            write_json(path, settings)  # It comes last, as a run goes on with a folder that has this file.
             return cls(folder, keys, shard_size, {})
         found = read_json(path)
         if other := [name for name in settings.keys() | found.keys() if settings.get(name) != found.get(name)]:
@@ -48,7 +48,7 @@ class Progress:
         if keys != progress.keys and not (complete and keys == progress.kept):
             raise other_work(folder, "other items")
         if (folder / "features.npy").exists():
-            open_array(folder / "features.npy")  # complains of what is no array
+            open_array(folder / "features.npy")  # This raises the InputError where the file is damaged.
             progress.features = np.lib.format.open_memmap(folder / "features.npy", mode="r+")
         rows = 0 if progress.features is None else len(progress.features)
         if rows != progress.total and (rows or any(shard.get("vectors") for shard in progress.done.values())):

@@ -14,105 +14,128 @@ Vectors that were made elsewhere come in by data/import_features.py --retrieval.
 
 from __future__ import annotations
 
-import argparse
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import numpy as np
 
 from common.arrays import Derived, Rows, blocks
 from common.console import InputError, Parser, listed, number, run_script
-from dataloader.place import dataset_folder, encoding_command, place
+from common.settings import add_flags, flags_of, made, setting
+from dataloader.place import encoding_command, folder_of, place
 from dataloader.store import FeatureStore
 from feature_engineering.captions import CAPTIONS, read_captions
-from feature_engineering.encoders import (
-    add_encoder_flags,
-    add_storage_flags,
-    check_before_encoding,
-    write_features,
-)
-from feature_engineering.frames import add_source_flags, make_plan
+from feature_engineering.encoders import check_before_encoding, write_features
+from feature_engineering.frames import make_plan
 from feature_engineering.images import ImageEncoder, encode_frames
 from feature_engineering.lexical import lexical_vectors
 from feature_engineering.progress import other_work
+from feature_engineering.settings import (
+    RETRIEVAL_ENCODER,
+    DecodingSettings,
+    EncoderSettings,
+    FrameSettings,
+    StorageSettings,
+    TextSettings,
+    add_encoder_flags,
+)
 from feature_engineering.skipped import leave_out, warn_of_losses
-from feature_engineering.texts import RETRIEVAL_PROMPT_OF, TextEncoder, add_text_flags, encode_texts
+from feature_engineering.texts import RETRIEVAL_PROMPT_OF, TextEncoder, encode_texts
 
-PUBLISHED = "WhereIsAI/UAE-Large-V1"
 SEPARATOR = " [SEP] "
 OF_FRAMES = ("frames", "fused")
-# both chosen on split valid of 10,000 Vine videos (docs/results/nus_vine_10k.md)
-VISUAL_WEIGHT = 0.2  # best of 0, 0.2, 0.3, 0.4
-LEXICAL_WEIGHT = 1.0  # best of 0, 0.5, 0.7, 1, 1.4
-FRAME_FLAGS = ("videos", "frames", "frame_num", "workers", "timeout", "on_error")
-TEXT_FLAGS = ("pooling", "prompt", "max_length")
-FEATURES_FLAGS = ("visual_weight", "lexical_weight")
-ENCODER_FLAGS = ("encoder", "batch_size", "precision", "device")
+
+
+@dataclass(frozen=True)
+class WeightSettings:
+    """How --source features weighs what it joins; the textual features have the weight 1.
+
+    Both defaults were chosen on split valid of 10,000 Vine videos (docs/results/nus_vine_10k.md): the visual one as the
+    best of 0, 0.2, 0.3 and 0.4, the lexical one as the best of 0, 0.5, 0.7, 1 and 1.4.
+    """
+
+    visual_weight: float = setting(
+        0.2, "of the visual features beside the textual ones, for --source features", number(0)
+    )
+    lexical_weight: float = setting(
+        1.0,
+        "of the title's words (TF-IDF) beside the textual features, for --source features; 0 leaves them out",
+        number(0),
+    )
 
 
 def build_parser() -> Parser:
     parser = Parser(description=__doc__)
-    add_encoder_flags(parser, PUBLISHED, batch_size=64)
+    add_encoder_flags(parser, encoder=RETRIEVAL_ENCODER, batch_size=64)
     parser.add_argument(
         "--source",
         default="captions",
         choices=("captions", "text", "frames", "fused", "features"),
         help="what is compared",
     )
-    parser.add_argument(
-        "--visual_weight",
-        type=number(0),
-        default=VISUAL_WEIGHT,
-        help="of the visual features beside the textual ones, for --source features",
-    )
-    parser.add_argument(
-        "--lexical_weight",
-        type=number(0),
-        default=LEXICAL_WEIGHT,
-        help="of the title's words (TF-IDF) beside the textual features, for --source features; 0 leaves them out",
-    )
-    add_storage_flags(parser)
-    add_text_flags(parser.add_argument_group("texts"))
-    add_source_flags(parser.add_argument_group("frames, for --source frames and fused"))
+    add_flags(parser, WeightSettings)
+    add_flags(parser, StorageSettings)
+    add_flags(parser.add_argument_group("texts"), TextSettings)
+    group = parser.add_argument_group("frames, for --source frames and fused")
+    add_flags(group, FrameSettings)
+    add_flags(group, DecodingSettings)
     return parser
 
 
 def main(args) -> None:
-    refuse_idle_flags(args)
-    store = FeatureStore.open(dataset_folder(args))
-    check_before_encoding(store, ["retrieval"], args)
+    encoding, text = made(EncoderSettings, vars(args)), made(TextSettings, vars(args))
+    storage, weights = made(StorageSettings, vars(args)), made(WeightSettings, vars(args))
+    frames, decoding = made(FrameSettings, vars(args)), made(DecodingSettings, vars(args))
+    refuse_idle_flags(args.source, args.typed, storage, decoding)
+    store = FeatureStore.open(folder_of(args.dataset_path, args.dataset_id))
+    check_before_encoding(store, ["retrieval"], storage, args.overwrite)
     if args.source == "features":
-        from_features(store, args)
-        return
-    if args.source in OF_FRAMES:
-        from_frames(store, args)
-        return
-    texts = with_captions(store) if args.source == "captions" else store.items.text
-    encoder = TextEncoder(args, RETRIEVAL_PROMPT_OF)
-    array, progress = encode_texts(texts, encoder, store.folder / "retrieval.progress", args)
-    write_features(store, ["retrieval"], array, args, encoder.provenance() | {"source": args.source})
-    progress.remove()
+        from_features(store, weights, storage, args.overwrite)
+    elif args.source in OF_FRAMES:
+        texts = text if args.source == "fused" else None
+        from_frames(store, encoding, texts, frames, decoding, storage, args.overwrite)
+    else:
+        from_texts(store, args.source, encoding, text, storage, args.overwrite)
 
 
-def refuse_idle_flags(args: argparse.Namespace) -> None:
+def refuse_idle_flags(
+    source: str, typed: Mapping[str, Any], storage: StorageSettings, decoding: DecodingSettings
+) -> None:
+    """InputError for a flag of `typed` that does nothing with this --source, or contradicts it."""
     idle = [
-        *(FRAME_FLAGS if args.source not in OF_FRAMES else ()),
-        *(TEXT_FLAGS if args.source in ("frames", "features") else ()),
-        *(ENCODER_FLAGS if args.source == "features" else FEATURES_FLAGS),
+        *(() if source in OF_FRAMES else (*flags_of(FrameSettings), *flags_of(DecodingSettings))),
+        *(flags_of(TextSettings) if source in ("frames", "features") else ()),
+        *(one.name for one in fields(EncoderSettings if source == "features" else WeightSettings)),
     ]
-    if typed := [flag for flag in idle if flag in args.typed]:
-        raise InputError(f"--{typed[0]} does nothing with --source {args.source}; leave it out")
-    if args.source == "features" and "standard" in args.normalise:
+    if found := [flag for flag in idle if flag in typed]:
+        raise InputError(f"--{found[0]} does nothing with --source {source}; leave it out")
+    if source == "features" and "standard" in storage.normalise:
         raise InputError(
-            f"--normalise {args.normalise} takes the weights of --source features away again, as it brings each "
+            f"--normalise {storage.normalise} takes the weights of --source features away again, as it brings each "
             "dimension to the same variance; leave it out"
         )
-    if args.source in OF_FRAMES and "encoder" not in args.typed:
-        raise InputError(
-            f"--source {args.source} takes a CLIP: name it, --encoder openai/clip-vit-base-patch32 or another"
-        )
-    if args.source == "frames" and args.on_error == "zero":
+    if source in OF_FRAMES and "encoder" not in typed:
+        raise InputError(f"--source {source} takes a CLIP: name it, --encoder openai/clip-vit-base-patch32 or another")
+    if source == "frames" and decoding.on_error == "zero":
         raise InputError("--on_error zero: a vector of zeros is similar to nothing, and is refused by retriever.py")
+
+
+def from_texts(
+    store: FeatureStore,
+    source: str,
+    encoding: EncoderSettings,
+    text: TextSettings,
+    storage: StorageSettings,
+    overwrite: bool,
+) -> None:
+    """--source captions and text."""
+    texts = with_captions(store) if source == "captions" else store.items.text
+    encoder = TextEncoder(encoding, text, RETRIEVAL_PROMPT_OF)
+    array, progress = encode_texts(texts, encoder, store.folder / "retrieval.progress", overwrite=overwrite)
+    write_features(store, ["retrieval"], array, storage, encoder.provenance() | {"source": source})
+    progress.remove()
 
 
 def with_captions(store: FeatureStore) -> list[str]:
@@ -129,7 +152,7 @@ def with_captions(store: FeatureStore) -> list[str]:
     return [SEPARATOR.join([text, *captions[item_id]]) for item_id, text in pairs]
 
 
-def from_features(store: FeatureStore, args: argparse.Namespace) -> None:
+def from_features(store: FeatureStore, weights: WeightSettings, storage: StorageSettings, overwrite: bool) -> None:
     """--source features: (N, Dt + Dv + R); with both weights 0 the textual features alone decide."""
     for name in ("visual", "textual"):
         if name not in store.arrays:
@@ -137,12 +160,13 @@ def from_features(store: FeatureStore, args: argparse.Namespace) -> None:
                 f"{store.folder}: --source features takes {name} features, and there are none; make them with: "
                 f"{encoding_command(name, store.folder)}"
             )
-    unfinished = sorted(store.folder.glob("retrieval*.progress"))  # hours of an encoder, which are not lost unasked
-    if unfinished and not args.overwrite:
+    # An encoder may have worked for hours on what an unfinished run left, so only --overwrite drops it.
+    unfinished = sorted(store.folder.glob("retrieval*.progress"))
+    if unfinished and not overwrite:
         raise other_work(unfinished[0], "by an encoder")
     visual, textual = store.visual, store.textual  # (N, F, Dv), (N, Dt)
     words = np.zeros((len(store), 0), np.float32)  # (N, R)
-    if args.lexical_weight:
+    if weights.lexical_weight:
         words = lexical_vectors(store.items.text, store.items.split == "train")
         if not words.shape[1]:
             print(f"{store.folder}: no word stands in two titles of split train: the features alone are compared")
@@ -150,7 +174,9 @@ def from_features(store: FeatureStore, args: argparse.Namespace) -> None:
     def side_by_side(rows: slice) -> np.ndarray:  # (n, Dt + Dv + R)
         frames = np.asarray(visual[rows], np.float32).mean(axis=1)  # (n, Dv)
         meant = unit(np.asarray(textual[rows], np.float32))  # (n, Dt)
-        return np.concatenate([meant, args.visual_weight * unit(frames), args.lexical_weight * words[rows]], axis=1)
+        return np.concatenate(
+            [meant, weights.visual_weight * unit(frames), weights.lexical_weight * words[rows]], axis=1
+        )
 
     width = textual.shape[1] + visual.shape[2] + words.shape[1]
     joined = Derived((len(store), width), width + visual[0].size, side_by_side)
@@ -162,35 +188,45 @@ def from_features(store: FeatureStore, args: argparse.Namespace) -> None:
             f"features with: {encoding_command('textual', store.folder)} --overwrite"
         )
     made_of = {name: store.info["arrays"][name]["sha256"] for name in ("visual", "textual")}
-    source = {"source": "features", **{name: getattr(args, name) for name in FEATURES_FLAGS}, "made_of": made_of}
-    write_features(store, ["retrieval"], joined, args, source)
+    source = {"source": "features", **asdict(weights), "made_of": made_of}
+    write_features(store, ["retrieval"], joined, storage, source)
     for folder in unfinished:
         shutil.rmtree(folder)
 
 
-def from_frames(store: FeatureStore, args: argparse.Namespace) -> None:
-    """--source frames and fused."""
-    plan = make_plan(store, args)
-    images = ImageEncoder(args)
+def from_frames(
+    store: FeatureStore,
+    encoding: EncoderSettings,
+    text: TextSettings | None,
+    frames: FrameSettings,
+    decoding: DecodingSettings,
+    storage: StorageSettings,
+    overwrite: bool,
+) -> None:
+    """--source fused, and without `text` --source frames."""
+    source = "frames" if text is None else "fused"
+    plan = make_plan(store, frames, decoding.on_error)
+    images = ImageEncoder(encoding)
     if not hasattr(images.model, "get_image_features"):
-        raise InputError(f"--encoder {args.encoder}: --source {args.source} takes CLIP or its kin, which embed both")
-    texts = TextEncoder(args, model=images.model) if args.source == "fused" else None
-    frames = encode_frames(store, plan, images, args, "retrieval")
-    store, rows = leave_out(store, frames, args.on_error, "retrieval", plan.place)
-    parts: list[tuple[Rows, Callable]] = [(Rows(frames.features, rows), lambda block: unit(unit(block).mean(axis=1)))]
-    progresses = [frames]
+        raise InputError(f"--encoder {encoding.encoder}: --source {source} takes CLIP or its kin, which embed both")
+    texts = None if text is None else TextEncoder(encoding, text, model=images.model)
+    encoded = encode_frames(store.folder / "retrieval.progress", plan, images, decoding, overwrite=overwrite)
+    store, rows = leave_out(store, encoded, decoding.on_error, "retrieval", plan.place)
+    parts: list[tuple[Rows, Callable]] = [(Rows(encoded.features, rows), lambda block: unit(unit(block).mean(axis=1)))]
+    progresses = [encoded]
     if texts is not None:
-        array, progress = encode_texts(store.items.text, texts, store.folder / "retrieval_text.progress", args)
+        folder = store.folder / "retrieval_text.progress"
+        array, progress = encode_texts(store.items.text, texts, folder, overwrite=overwrite)
         parts.append((array, unit))
         progresses.append(progress)
-    shape = (len(rows), frames.features.shape[2])
-    values = int(np.prod(frames.features.shape[1:]))
+    shape = (len(rows), encoded.features.shape[2])
+    values = int(np.prod(encoded.features.shape[1:]))
     fused = Derived(shape, values, lambda rows: sum(part(array[rows]) for array, part in parts))
-    source = (texts or images).provenance() | {"source": args.source, "frame_num": plan.frame_num}
-    write_features(store, ["retrieval"], fused, args, source)
+    made_by = (texts or images).provenance() | {"source": source, "frame_num": plan.frame_num}
+    write_features(store, ["retrieval"], fused, storage, made_by)
     for progress in progresses:
         progress.remove()
-    warn_of_losses(len(frames.failed), frames.total, store.folder / "skipped.csv")
+    warn_of_losses(len(encoded.failed), encoded.total, store.folder / "skipped.csv")
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import matplotlib
 
-matplotlib.use("Agg")  # no display needed
+matplotlib.use("Agg")  # It draws into files and needs no display.
 import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
@@ -66,7 +66,7 @@ def draw_item(axis, store: FeatureStore, row: int, strips: dict, rank: int, simi
     known = known or [(name, items.label[row, t]) for t, name in enumerate(label) if np.isfinite(items.label[row, t])]
     popularity = ", ".join(f"{value:,.4g} {name}" for name, value in known) or "popularity unknown"
     head = "query" if rank == 0 else f"neighbour {rank}, {similarity:.3f}"
-    text = items.text[row].encode("ascii", "replace").decode()  # the figure's font has no emoji
+    text = items.text[row].encode("ascii", "replace").decode()  # The font of the figure has no emoji.
     axis.set_title(
         f"{head}: {popularity}\n{text[:48]}", fontsize=9, fontweight="bold" if rank == 0 else "normal", parse_math=False
     )

@@ -1,8 +1,7 @@
-"""Items that cannot be used: `--on_error`, `skipped.csv` in the data set's folder, and what is said of them."""
+"""Items that cannot be used: how --on_error is obeyed, `skipped.csv` in the data set's folder, what is said of them."""
 
 from __future__ import annotations
 
-import argparse
 import csv
 import sys
 from collections.abc import Iterable
@@ -15,23 +14,8 @@ from common.files import written_beside
 from dataloader.store import FeatureStore
 from feature_engineering.progress import Progress
 
-POLICIES = ("skip", "fail", "zero")
 COLUMNS = ("item_id", "stage", "reason")
-MOST_LOST = 0.05  # of the items, without a warning in the last line
-
-
-def add_on_error_flag(parser: argparse.ArgumentParser, policies: tuple[str, ...] = POLICIES) -> None:
-    meanings = {
-        "skip": "leave it out of the data set and list it in skipped.csv",
-        "fail": "stop at the first",
-        "zero": "keep it with zeros as its features, and list it too",
-    }
-    parser.add_argument(
-        "--on_error",
-        default="skip",
-        choices=policies,
-        help="an item that cannot be used: " + "; ".join(f"{policy}: {meanings[policy]}" for policy in policies),
-    )
+MOST_LOST = 0.05  # A job that loses a larger share of the items than this ends with a warning.
 
 
 def fail_on(reasons: dict[str, str], policy: str, place: Path) -> None:
@@ -81,7 +65,8 @@ def leave_out(
 ) -> tuple[FeatureStore, np.ndarray]:
     """Act on the units of `progress` that failed: the data set as it is to be, and its rows among the units."""
     failed = progress.failed
-    if len(store) < progress.total:  # an earlier run has left them out and was killed then
+    if len(store) < progress.total:
+        # An earlier run has left the failed items out already, and was killed before it had removed its progress.
         return store, np.array([i for i, key in enumerate(progress.keys) if key not in failed])
     store, kept = leave_out_failed(store, failed, policy, stage, place)
     return store, np.flatnonzero(kept)
@@ -100,7 +85,9 @@ def leave_out_failed(
         raise InputError(f"{place}: none of the {total} items could be used ({shown}); see {path}")
     if not failed:
         return store, np.ones(total, bool)
-    fail_on(failed, policy, place)  # of an earlier run with another policy, or what only encoding showed
+    # A failure to decode has ended a run with the policy fail before. What is left was noted by an earlier run with
+    # another policy, or the encoder failed on it (NaN).
+    fail_on(failed, policy, place)
     what = "left out" if policy == "skip" else "given zeros"
     print(f"{len(failed)} of {total} items {what}, listed in {path} ({shown})")
     kept = np.array([policy != "skip" or item_id not in failed for item_id in store.items.item_id])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,59 +11,54 @@ from tqdm import tqdm
 from transformers import AutoModel, AutoTokenizer
 
 from common.arrays import Rows
-from common.console import PROGRESS_BAR, InputError, whole_number
+from common.console import PROGRESS_BAR, InputError
 from common.devices import pick_device
 from feature_engineering.encoders import fetch, load_encoder, load_pretrained, provenance, revision_of
 from feature_engineering.progress import Progress
+from feature_engineering.settings import EncoderSettings, TextSettings
 
-POOLINGS = ("mean", "cls", "cls_avg")
-LONGEST_UNLESS_SAID = 512  # tokens; some tokenizers claim 1e30
+LONGEST_UNLESS_SAID = 512  # tokens; some tokenizers say that their limit is 1e30
 SHARD_BATCHES = 16
-# How published encoders want to be used, by the last part of their names; others: mean of the tokens, no prompt
+# How the published encoders are meant to be used, by the last part of their names. All others get the mean of the
+# tokens and no prompt.
 POOLING_OF = {"angle-bert-base-uncased-nli-en-v1": "cls_avg", "UAE-Large-V1": "cls"}
 RETRIEVAL_PROMPT_OF = {"UAE-Large-V1": "Represent this sentence for searching relevant passages: {text}"}
 
 
-def add_text_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--pooling",
-        choices=POOLINGS,
-        help="mean of the tokens, the first token (cls), or the mean of these two (cls_avg); without it as the "
-        "published encoders want it, else mean; encoders with a projected text embedding (CLIP) give that one",
-    )
-    parser.add_argument("--prompt", help="what is encoded; {text} stands for the item's text")
-    parser.add_argument(
-        "--max_length", type=whole_number(2), help="tokens kept of a text; the encoder's limit without it"
-    )
-
-
 class TextEncoder:
-    """A text encoder and its tokenizer, as the flags ask for them; `prompts` of encoders where none was typed."""
+    """A text encoder and its tokenizer, as the settings ask for them.
 
-    def __init__(self, args: argparse.Namespace, prompts: dict[str, str] | None = None, model=None):
-        if args.prompt and "{text}" not in args.prompt:
-            raise InputError(f"--prompt {args.prompt!r}: has no {{text}}, so every item would get the same vector")
-        self.source = fetch(args.encoder)
+    prompts: the last part of an encoder's name -> its prompt, for settings without one. model: an encoder of texts and
+    pictures that is loaded already.
+    """
+
+    def __init__(
+        self, settings: EncoderSettings, text: TextSettings, prompts: dict[str, str] | None = None, model=None
+    ):
+        if text.prompt and "{text}" not in text.prompt:
+            raise InputError(f"--prompt {text.prompt!r}: has no {{text}}, so every item would get the same vector")
+        self.source, self.batch_size = fetch(settings.encoder), settings.batch_size
         name = self.source.label.rpartition("/")[2]
-        self.prompt = args.prompt or (prompts or {}).get(name, "{text}")
+        self.prompt = text.prompt or (prompts or {}).get(name, "{text}")
         self.tokenizer = load_pretrained(AutoTokenizer, self.source)
-        if self.tokenizer.pad_token is None:  # GPT-2 and its kin; the attention mask hides what is padded
+        if self.tokenizer.pad_token is None:
+            # GPT-2 and its kin have none. Any token will do, as the attention mask hides what is padded.
             self.tokenizer.pad_token = self.tokenizer.eos_token
-        self.model = model or load_encoder(self.source, pick_device(args.device), args.precision, AutoModel)
-        self.pooling = args.pooling or POOLING_OF.get(name, "mean")
+        self.model = model or load_encoder(self.source, pick_device(settings.device), settings.precision, AutoModel)
+        self.pooling = text.pooling or POOLING_OF.get(name, "mean")
         if hasattr(self.model, "get_text_features"):
-            if args.pooling:
+            if text.pooling:
                 raise InputError(
-                    f"--pooling {args.pooling}: {args.encoder} has a projected text embedding, which is taken"
+                    f"--pooling {text.pooling}: {settings.encoder} has a projected text embedding, which is taken"
                 )
             self.pooling = "projected"
         elif self.model.config.is_encoder_decoder:
             self.model = self.model.get_encoder()
         config = getattr(self.model.config, "text_config", self.model.config)
         longest = min(getattr(config, "max_position_embeddings", None) or 1 << 30, self.tokenizer.model_max_length)
-        if (args.max_length or 0) > longest:
-            raise InputError(f"--max_length {args.max_length}: {args.encoder} takes {longest} tokens at most")
-        self.max_length = args.max_length or min(longest, LONGEST_UNLESS_SAID)
+        if (text.max_length or 0) > longest:
+            raise InputError(f"--max_length {text.max_length}: {settings.encoder} takes {longest} tokens at most")
+        self.max_length = text.max_length or min(longest, LONGEST_UNLESS_SAID)
         # SigLIP reads its last position and was trained with texts padded to their full length.
         self.padding = "max_length" if str(self.model.config.model_type).startswith("siglip") else True
 
@@ -89,8 +83,8 @@ class TextEncoder:
         return np.array(lengths)
 
 
-def encode_texts(texts: Sequence[str], encoder: TextEncoder, folder: Path, args: argparse.Namespace):
-    """N texts -> their vectors (N, D) on disk, and the Progress that holds them until it is removed.
+def encode_texts(texts: Sequence[str], encoder: TextEncoder, folder: Path, *, overwrite: bool) -> tuple[Rows, Progress]:
+    """N texts -> their vectors (N, D) on disk, and the Progress in `folder` that holds them until it is removed.
 
     Equal texts are encoded once: their vectors are then equal to the last bit, and retrieval's ties are real ties.
     Batches hold texts of like length, so that little is spent on padding.
@@ -108,16 +102,16 @@ def encode_texts(texts: Sequence[str], encoder: TextEncoder, folder: Path, args:
         "precision": str(next(encoder.model.parameters()).dtype),
         "pooling": encoder.pooling,
         "max_length": encoder.max_length,
-        "batch_size": args.batch_size,
+        "batch_size": encoder.batch_size,
     }
-    shard_size = SHARD_BATCHES * args.batch_size
-    progress = Progress.open(folder, settings, [prompts[i] for i in order], shard_size, restart=args.overwrite)
+    shard_size = SHARD_BATCHES * encoder.batch_size
+    progress = Progress.open(folder, settings, [prompts[i] for i in order], shard_size, restart=overwrite)
     bar = tqdm(total=progress.total, initial=progress.units_done, desc="texts", unit="text", **PROGRESS_BAR)
     with bar:
         for number, units in progress.pending():
             vectors = []
-            for start in range(units.start, units.stop, args.batch_size):
-                batch = progress.keys[start : min(start + args.batch_size, units.stop)]
+            for start in range(units.start, units.stop, encoder.batch_size):
+                batch = progress.keys[start : min(start + encoder.batch_size, units.stop)]
                 vectors.append(encoder(batch))
                 bar.update(len(batch))
             progress.commit(number, torch.cat(vectors).float().cpu().numpy())

@@ -8,35 +8,39 @@ run goes on where it was when the same command is typed again.
 from __future__ import annotations
 
 from common.console import Parser, run_script
-from dataloader.place import dataset_folder
+from common.settings import add_flags, made
+from dataloader.place import folder_of
 from dataloader.store import FeatureStore
-from feature_engineering.encoders import (
+from feature_engineering.encoders import check_before_encoding, write_features
+from feature_engineering.settings import (
+    TEXTUAL_ENCODER,
+    EncoderSettings,
+    StorageSettings,
+    TextSettings,
     add_encoder_flags,
-    add_storage_flags,
-    check_before_encoding,
-    write_features,
 )
-from feature_engineering.texts import TextEncoder, add_text_flags, encode_texts
+from feature_engineering.texts import TextEncoder, encode_texts
 
-PUBLISHED = "WhereIsAI/angle-bert-base-uncased-nli-en-v1"
 OUTPUTS = {"textual": ["textual"], "both": ["textual", "retrieval"]}
 
 
 def build_parser() -> Parser:
     parser = Parser(description=__doc__)
-    add_encoder_flags(parser, PUBLISHED, batch_size=64)
-    add_storage_flags(parser)
-    add_text_flags(parser)
+    add_encoder_flags(parser, encoder=TEXTUAL_ENCODER, batch_size=64)
+    add_flags(parser, StorageSettings)
+    add_flags(parser, TextSettings)
     parser.add_argument("--output", default="textual", choices=OUTPUTS, help="which features of the data set to write")
     return parser
 
 
 def main(args) -> None:
-    store = FeatureStore.open(dataset_folder(args))
-    check_before_encoding(store, OUTPUTS[args.output], args)
-    encoder = TextEncoder(args)
-    array, progress = encode_texts(store.items.text, encoder, store.folder / "textual.progress", args)
-    write_features(store, OUTPUTS[args.output], array, args, encoder.provenance())
+    names, storage = OUTPUTS[args.output], made(StorageSettings, vars(args))
+    store = FeatureStore.open(folder_of(args.dataset_path, args.dataset_id))
+    check_before_encoding(store, names, storage, args.overwrite)
+    encoder = TextEncoder(made(EncoderSettings, vars(args)), made(TextSettings, vars(args)))
+    folder = store.folder / "textual.progress"
+    array, progress = encode_texts(store.items.text, encoder, folder, overwrite=args.overwrite)
+    write_features(store, names, array, storage, encoder.provenance())
     progress.remove()
 
 

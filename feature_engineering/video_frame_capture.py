@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
@@ -15,15 +16,24 @@ from tqdm import tqdm
 
 from common.console import PROGRESS_BAR, InputError, Parser, listed, run_script, whole_number
 from common.files import require_writable
-from dataloader.place import add_dataset_flags, dataset_folder, encoding_command
+from common.settings import add_flags, made
+from dataloader.place import add_dataset_flags, encoding_command, folder_of
 from dataloader.store import FeatureStore
 from feature_engineering.captured import CAPTURED, captured_line, read_captured, write_captured
 from feature_engineering.naming import find_images, frame_name, refuse_hostile_ids
-from feature_engineering.skipped import add_on_error_flag, fail_on, warn_of_losses, write_skipped
+from feature_engineering.settings import DecodingSettings, on_error_setting
+from feature_engineering.skipped import fail_on, warn_of_losses, write_skipped
 from feature_engineering.videos import capture, family_frames, find_videos, unusable
-from feature_engineering.workers import Failure, add_worker_flags, in_workers
+from feature_engineering.workers import Failure, in_workers
 
 QUALITY = 95
+
+
+@dataclass(frozen=True)
+class CaptureSettings(DecodingSettings):
+    """As of every script that decodes, but for the policy zero: here are no features yet that could be zeros."""
+
+    on_error: str = on_error_setting("skip", "fail")
 
 
 def build_parser() -> Parser:
@@ -34,39 +44,53 @@ def build_parser() -> Parser:
         "--frame_num", type=whole_number(1), help="frames of a video; without it as the data set's family has them"
     )
     parser.add_argument("--frames", type=Path, help="folder of the frames; <data set's folder>/frames without it")
-    add_worker_flags(parser)
-    add_on_error_flag(parser, ("skip", "fail"))
+    add_flags(parser, CaptureSettings)
     parser.add_argument("--overwrite", action="store_true", help="capture frames anew that are already there")
     return parser
 
 
 def main(args) -> None:
-    store = FeatureStore.open(dataset_folder(args))
+    store = FeatureStore.open(folder_of(args.dataset_path, args.dataset_id))
     refuse_hostile_ids(store)
     frames, frame_num = args.frames or store.folder / "frames", args.frame_num or family_frames(store.family)
+    reasons, there = capture_frames(
+        store, args.videos, frames, frame_num, made(CaptureSettings, vars(args)), overwrite=args.overwrite
+    )
+    next_step = encoding_command("visual", store.folder) + (f" --frames {args.frames}" if args.frames else "")
+    report(store, args.videos, frames, frame_num, reasons, there, next_step)
+
+
+def capture_frames(
+    store: FeatureStore, folder: Path, frames: Path, frame_num: int, decoding: CaptureSettings, *, overwrite: bool
+) -> tuple[dict[str, str], int]:
+    """Write F pictures of each video in `folder` into `frames`.
+
+    Returns:
+        Item id -> why there are none of it, and of how many items they were there already.
+    """
     require_writable(frames)
     ids = store.items.item_id.tolist()
-    videos, done = find_videos(args.videos), already_there(frames, ids, frame_num, args.overwrite)
+    videos, done = find_videos(folder), already_there(frames, ids, frame_num, overwrite)
     reasons = {item_id: why for item_id in ids if item_id not in done and (why := unusable(videos.get(item_id, [])))}
-    fail_on(reasons, args.on_error, args.videos)
+    fail_on(reasons, decoding.on_error, folder)
     todo = [item_id for item_id in ids if item_id not in done and item_id not in reasons]
     frames.mkdir(parents=True, exist_ok=True)
     write_captured(frames / CAPTURED, done)
     tasks = ((videos[item_id][0], frame_num, frames, item_id) for item_id in todo)
-    results = in_workers(write_frames, tasks, args.workers, args.timeout)
+    results = in_workers(write_frames, tasks, decoding.workers, decoding.timeout)
     bar = tqdm(total=len(ids), initial=len(ids) - len(todo), desc="videos", unit="video", **PROGRESS_BAR)
     with bar, contextlib.closing(results), (frames / CAPTURED).open("a", encoding="utf-8") as file:
         for item_id, result in zip(todo, results, strict=True):
             if isinstance(result, Failure):
                 reasons[item_id] = result.reason
-                fail_on({item_id: result.reason}, args.on_error, args.videos)
+                fail_on({item_id: result.reason}, decoding.on_error, folder)
             else:
                 file.write(captured_line(item_id, {"frames": frame_num} | result))
                 file.flush()
             bar.update()
-    for item_id in reasons if args.overwrite else ():
+    for item_id in reasons if overwrite else ():
         remove_frames(frames, item_id, 0)
-    report(store, args, frames, frame_num, reasons, there=len(done))
+    return reasons, len(done)
 
 
 def already_there(frames: Path, ids: list[str], frame_num: int, overwrite: bool) -> dict[str, dict]:
@@ -103,19 +127,28 @@ def remove_frames(frames: Path, item_id: str, first: int) -> None:
         path.unlink()
 
 
-def report(store: FeatureStore, args, frames: Path, frame_num: int, reasons: dict[str, str], there: int) -> None:
+def report(
+    store: FeatureStore,
+    videos: Path,
+    frames: Path,
+    frame_num: int,
+    reasons: dict[str, str],
+    there: int,
+    next_step: str,
+) -> None:
+    """List what could not be captured in skipped.csv, and say what was; InputError where nothing was."""
     total, path = len(store), write_skipped(store.folder, "frames", reasons)
     captured = total - len(reasons) - there
     print(f"{frames}: {frame_num} frames of {captured} videos captured, {there} were there already")
     shown = listed(f"{item}: {why}" for item, why in reasons.items())
     if len(reasons) == total:
-        raise InputError(f"{args.videos}: no frames of any of the {total} items ({shown}); see {path}")
+        raise InputError(f"{videos}: no frames of any of the {total} items ({shown}); see {path}")
     noted = [facts for facts in read_captured(frames / CAPTURED).values() if "note" in facts]
     if noted:
         print(f"{len(noted)} videos are damaged, what could be decoded is used; see {frames / CAPTURED}")
     if reasons:
         print(f"{len(reasons)} of {total} videos gave no frames, listed in {path} ({shown})")
-    print(f"next: {encoding_command('visual', store.folder)}" + (f" --frames {args.frames}" if args.frames else ""))
+    print(f"next: {next_step}")
     warn_of_losses(len(reasons), total, path)
 
 

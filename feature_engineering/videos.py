@@ -16,21 +16,22 @@ import numpy as np
 
 from common.console import InputError
 
-# A folder of videos often holds .json, .jpg and .vtt files of the same names.
+# Files with other suffixes are passed over, as a folder of videos often holds .json, .jpg and .vtt files too.
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".flv"),
     *(".wmv", ".mpg", ".mpeg", ".ts", ".3gp", ".ogv"),
 )
-# What may be inside: no playlists and no concatenations, which are texts that make the reader open other files.
+# The formats that are opened. Playlists and concatenations are not among them, as those are texts that make the reader
+# open other files.
 CONTAINERS = "mov,matroska,avi,flv,live_flv,asf,mpeg,mpegts,mpegvideo,h264,hevc,m4v,ogg,mxf,gif,ivf,nut,wtv,dv,swf,rm"
 MOST_PIXELS = 1 << 26  # of a frame: 8192 x 8192
-SCALER = "BICUBIC"  # for halved colour planes, as OpenCV's reader does it
+SCALER = "BICUBIC"  # how colour planes of half the size are scaled up, as OpenCV's reader does it
 PQ, HLG, BT2020 = 16, 18, 9  # transfers and primaries by their numbers in ITU-T H.273
-PAPER = 203  # cd/m2
+PAPER = 203  # cd/m2, the luminance of white paper in HDR pictures (ITU-R BT.2408)
 BT2020_TO_BT709 = np.array(
     [[1.660491, -0.587641, -0.072850], [-0.124550, 1.132900, -0.008349], [-0.018151, -0.100579, 1.118730]], np.float32
 )
-TIMED_CONTAINERS = ("mov", "matroska")  # whose packets carry the time of their frame; AVI's do not
+TIMED_CONTAINERS = ("mov", "matroska")  # Their packets carry the time of their frame, which AVI's do not.
 Transform = Callable[[np.ndarray], Any]
 
 
@@ -91,7 +92,8 @@ def read_index(path: Path) -> Index:
     with _open(path) as container:
         stream = _video_stream(container)
         index, orderly = Index(declared=stream.frames), True
-        if container.format.name.startswith("mov"):  # whose edit list may have left frames out, rightly
+        if container.format.name.startswith("mov"):
+            # The edit list of such a file may leave frames out on purpose, which are then not missing.
             index.declared = min(stream.frames, len(stream.index_entries))
         try:
             for packet in container.demux(stream):
@@ -109,7 +111,7 @@ def read_index(path: Path) -> Index:
             index.ends = _ends_early(container, stream, index.pts)
         index.exact = orderly and not index.broken and 0 < len(set(index.pts)) == len(index.pts)
         index.exact = index.exact and container.format.name.startswith(TIMED_CONTAINERS)
-        # VP8 has packets that show nothing; elsewhere a packet is a frame (tests decode many codecs through).
+        # A packet of VP8 may show nothing. In all other codecs that the tests decode, a packet is a frame.
         index.exact = index.exact and stream.codec_context.name != "vp8"
         if index.exact:
             index.keys.sort()
@@ -135,7 +137,7 @@ def _seek(path: Path, index: Index, frame_num: int, transform: Transform, thread
     try:
         with _open(path) as container:
             stream = _video_stream(container, threads)
-            # Frames that no other refers to need no decoding; only H.264 marks them so that this is safe.
+            # A frame that no other refers to need not be decoded on the way. Only H.264 marks such frames reliably.
             skips = stream.codec_context.name == "h264"
             packets, at = container.demux(stream), index.keys[0]
             for time in wanted:
@@ -161,7 +163,8 @@ def _decode_through(
     path: Path, frame_num: int, transform: Transform, threads: int, expected: int
 ) -> tuple[list, int, str]:
     """The wanted frames of all that can be decoded, how many those are, and what went wrong on the way."""
-    for _ in range(2):  # the first pass may find another number of frames than was expected: then it was the count
+    for _ in range(2):
+        # Where the first pass finds another number of frames than was expected, its count says what the second wants.
         wanted = set(frame_indices(max(1, expected), frame_num).tolist())
         images, count, errors = [], 0, []
         for frame in _decoded(path, threads, errors):
@@ -206,7 +209,8 @@ def _video_stream(container, threads: int = 1):
     stream = streams[0]
     context = stream.codec_context
     _refuse_huge(context.width, context.height)
-    context.options = {"max_pixels": str(MOST_PIXELS)}  # for those that grow: refused before there is memory for them
+    # A stream whose frames grow later is refused then, before memory is taken for them.
+    context.options = {"max_pixels": str(MOST_PIXELS)}
     context.thread_count = threads
     stream.thread_type = "AUTO" if threads != 1 else "NONE"
     return stream
@@ -233,7 +237,7 @@ def to_rgb(frame: av.VideoFrame) -> np.ndarray:
         image = ((image[..., :3] * image[..., 3:] + 127) // 255).astype(np.uint8)
     else:
         image = frame.to_ndarray(format="rgb24", interpolation=SCALER)
-    # Phones store pictures lying, with the angle beside them (counterclockwise).
+    # Phones store pictures as the sensor lies, and beside them the angle (counterclockwise) that sets them upright.
     return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90) % 4))
 
 

@@ -9,43 +9,51 @@ from __future__ import annotations
 
 from common.arrays import Rows
 from common.console import Parser, run_script
-from dataloader.place import dataset_folder
+from common.settings import add_flags, made
+from dataloader.place import folder_of
 from dataloader.store import FeatureStore
 from feature_engineering.captured import CAPTURED, read_captured, write_captured
-from feature_engineering.encoders import (
-    add_encoder_flags,
-    add_storage_flags,
-    check_before_encoding,
-    write_features,
-)
-from feature_engineering.frames import add_source_flags, make_plan
+from feature_engineering.encoders import check_before_encoding, write_features
+from feature_engineering.frames import make_plan
 from feature_engineering.images import ImageEncoder, encode_frames
+from feature_engineering.settings import (
+    VISUAL_ENCODER,
+    DecodingSettings,
+    EncoderSettings,
+    FrameSettings,
+    StorageSettings,
+    add_encoder_flags,
+)
 from feature_engineering.skipped import leave_out, warn_of_losses
-
-PUBLISHED = "google/vit-base-patch16-224-in21k"
 
 
 def build_parser() -> Parser:
     parser = Parser(description=__doc__)
-    add_encoder_flags(parser, PUBLISHED, batch_size=32)
-    add_storage_flags(parser)
-    add_source_flags(parser)
+    add_encoder_flags(parser, encoder=VISUAL_ENCODER)
+    add_flags(parser, StorageSettings)
+    add_flags(parser, FrameSettings)
+    add_flags(parser, DecodingSettings)
     return parser
 
 
 def main(args) -> None:
-    store = FeatureStore.open(dataset_folder(args))
-    check_before_encoding(store, ["visual"], args)
-    plan = make_plan(store, args)
-    encoder = ImageEncoder(args)
-    progress = encode_frames(store, plan, encoder, args, "visual")
-    store, rows = leave_out(store, progress, args.on_error, "visual", plan.place)
+    storage, source = made(StorageSettings, vars(args)), made(FrameSettings, vars(args))
+    decoding = made(DecodingSettings, vars(args))
+    store = FeatureStore.open(folder_of(args.dataset_path, args.dataset_id))
+    check_before_encoding(store, ["visual"], storage, args.overwrite)
+    plan = make_plan(store, source, decoding.on_error)
+    encoder = ImageEncoder(made(EncoderSettings, vars(args)))
+    folder = store.folder / "visual.progress"
+    progress = encode_frames(folder, plan, encoder, decoding, overwrite=args.overwrite)
+    store, rows = leave_out(store, progress, decoding.on_error, "visual", plan.place)
     captured = progress.notes("captured")
-    if not args.videos:  # a picture that repeats the last frame looks like a real one: the capture knows
+    if not source.videos:
+        # A picture that repeats the last frame of a short video looks like any other. Which ones do is in the list
+        # that the capture left beside the pictures.
         known = read_captured(plan.place / CAPTURED)
         captured = {item_id: facts | known.get(item_id, {}) for item_id, facts in captured.items()}
     write_captured(store.folder / CAPTURED, captured)
-    write_features(store, ["visual"], Rows(progress.features, rows), args, encoder.provenance())
+    write_features(store, ["visual"], Rows(progress.features, rows), storage, encoder.provenance())
     progress.remove()
     warn_of_losses(len(progress.failed), progress.total, store.folder / "skipped.csv")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import collections
 import concurrent.futures
 import errno
@@ -18,27 +17,12 @@ from typing import Any
 import av
 import pebble
 
-from common.console import number, whole_number
-
 
 @dataclass(frozen=True)
 class Failure:
     """In place of the result of a task that gave none."""
 
     reason: str
-
-
-def add_worker_flags(parser: argparse.ArgumentParser) -> None:
-    cores = os.cpu_count() or 1
-    parser.add_argument(
-        "--workers", type=whole_number(1), default=max(1, min(16, cores - 1)), help="processes that decode"
-    )
-    parser.add_argument(
-        "--timeout",
-        type=number(0, above=True),
-        default=120.0,
-        help="seconds that a file may take before it is given up",
-    )
 
 
 def in_workers(
@@ -58,9 +42,9 @@ def in_workers(
     """
     start = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(start)
-    if (
-        start == "forkserver"
-    ):  # imports once what a worker imports; each, also in place of one that died, is a quick fork
+    if start == "forkserver":
+        # The server imports once what the workers need. Each worker, and each in place of one that died, is then a
+        # fork of it, which is quick.
         context.set_forkserver_preload([name for name in sys.modules if name.startswith(f"{__package__}.")])
     pool = pebble.ProcessPool(
         max_workers=workers, initializer=_begin, initargs=(initializer, initargs), context=context
@@ -97,7 +81,7 @@ def _begin(initializer, initargs) -> None:
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the parent ends this one
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process, and the parent ends this one.
     av.logging.set_level(None)
     if initializer:
         initializer(*initargs)
@@ -107,10 +91,11 @@ def _attempt(function: Callable, task: tuple) -> Any:
     try:
         return function(*task)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):  # not the file's fault, and no other fares better
-            raise
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise  # The disk is at fault and not this file, so the next file would fail too.
         return Failure(_reason(error))
-    except Exception as error:  # what hostile files make libraries raise has no common base
+    except Exception as error:
+        # Damaged and hostile files make the libraries raise exceptions that have no narrower class in common.
         return Failure(_reason(error))
 
 

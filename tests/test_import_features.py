@@ -475,10 +475,10 @@ def test_random_tables_end_in_one_kind_of_error(script, tmp_path, suffix, conten
     sound = path.read_bytes()
     position = int(place * len(sound))
     path.write_bytes(sound[:position] + content + sound[position + int(cut * 50) :])
-    args = script.build_parser().parse_args(["--table", str(path), "--dataset_id", "x", "--count_column", "count"])
+    named = script.ColumnSettings(count_column=["count"])
     try:
-        found, columns = script.read_table(path, ["item_id", "text", "count"])
-        script.make_items(args, found, columns, ["count"])
+        found, columns = script.read_table(path, named.wanted)
+        script.make_items(path, named, found, columns)
     except InputError as error:
         assert str(path) in str(error)
 

@@ -106,7 +106,7 @@ def importing(preprocess, tmp_path):
 def sequence(preprocess, monkeypatch) -> list:
     """The --videos of every start, in place of the feature steps, which have tests of their own."""
     starts = []
-    monkeypatch.setattr(preprocess, "run_sequence", lambda store, args: starts.append(args.videos))
+    monkeypatch.setattr(preprocess, "run_sequence", lambda store, settings, typed: starts.append(settings.videos))
     return starts
 
 

@@ -14,9 +14,11 @@ from tiny import make_store
 
 import retriever
 from common.console import InputError
+from common.settings import made
 from dataloader.neighbours import Neighbours
 from dataloader.store import FeatureStore
 from feature_engineering import sequence
+from feature_engineering.settings import SequenceSettings
 from feature_engineering.showcase import show_neighbours
 from feature_engineering.skipped import read_skipped
 
@@ -93,7 +95,7 @@ def test_frames_can_be_kept_as_pictures(raw, tmp_path, load_script):
     words = [str(word) for word in command(raw, tmp_path, "vit", "bert", "none", "--keep_frames", "--timeout", 9)[1:]]
     args = script.build_parser().parse_args(words)
     store = bare_store(tmp_path, IDS)
-    ran = list(sequence.steps(store, args, {"visual": "standard"}))
+    ran = list(sequence.steps(store, made(SequenceSettings, vars(args)), args.typed, {"visual": "standard"}))
     assert [Path(step[0]).stem for step in ran] == [
         "video_frame_capture",
         "visual_engineering",
@@ -167,13 +169,14 @@ def test_features_and_captions_of_another_source_are_not_taken_for_those_asked_f
     script = load_script("data/import_features.py")
     words = [str(word) for word in command(raw, tmp_path, "vit", "bert", "owner/blip")[1:]]
     args, store = script.build_parser().parse_args(words), bare_store(tmp_path, IDS)
+    settings = made(SequenceSettings, vars(args)), args.typed
     (store.folder / "captions.jsonl").write_text('{"encoder": {"name": "owner/other"}}\n')
     with pytest.raises(InputError, match="captions by owner/other are here already; --overwrite"):
-        list(sequence.steps(store, args, {}))
+        list(sequence.steps(store, *settings, {}))
     with store.add_array("visual", (12, 1, 4), "float32", source="histogram.npz") as out:
         out[:] = 1
     with pytest.raises(InputError, match="visual features from histogram.npz are here already; --overwrite"):
-        list(sequence.steps(store, args, {}))
+        list(sequence.steps(store, *settings, {}))
     (store.folder / "captions.jsonl").unlink()
-    stems = [Path(step[0]).stem for step in sequence.steps(store, args, {}, given=["visual"])]
+    stems = [Path(step[0]).stem for step in sequence.steps(store, *settings, {}, given=["visual"])]
     assert stems == ["captioning", "textual_engineering", "retrieval_engineering"]

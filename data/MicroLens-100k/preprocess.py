@@ -6,13 +6,17 @@ The same command, started again, goes on where it was stopped.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from common.console import Parser, number, run_script
+from common.settings import made
 from dataloader.MicroLens.dataset import COUNT_FILES, LABELS, TITLES, VIDEOS, make_items, read_raw
-from dataloader.place import add_dataset_flags, dataset_folder
+from dataloader.place import add_dataset_flags, folder_of
 from dataloader.store import FeatureStore
 from feature_engineering.sequence import add_sequence_flags, check_sequence_flags, run_sequence
+from feature_engineering.settings import SequenceSettings
 from feature_engineering.skipped import warn_of_losses, write_skipped
 
 
@@ -35,8 +39,9 @@ def build_parser() -> Parser:
 
 
 def main(args) -> None:
-    check_sequence_flags(args)
-    folder = dataset_folder(args)
+    sequence = made(SequenceSettings, vars(args))
+    check_sequence_flags(sequence, args.typed)
+    folder = folder_of(args.dataset_path, args.dataset_id)
     raw = read_raw(args.raw, args.label, args.counts)
     items, skipped = make_items(raw, args.label, args.log_offset)
     label = {"names": [args.label], "transform": "log2", "offset": args.log_offset, "split_by": "published"}
@@ -46,18 +51,20 @@ def main(args) -> None:
     path = write_skipped(folder, "items", skipped)
     if skipped:
         print(f"{len(skipped)} of {len(raw.item_id)} items have no label: left out, listed in {path}")
-    if args.videos is None and (args.raw / VIDEOS).is_dir():
-        print(f"the videos are there; with all that follows from them: {command(args)}")
-    run_sequence(store, args)
-    if not args.videos:  # else the sequence has said it, of all that was left out
+    videos = args.raw / VIDEOS
+    if sequence.videos is None and videos.is_dir():
+        print(f"the videos are there; with all that follows from them: {command_with(videos, args.typed)}")
+    run_sequence(store, sequence, args.typed)
+    if not sequence.videos:
+        # With videos the sequence ends with this warning, for these items and those that were lost later.
         warn_of_losses(len(skipped), len(raw.item_id), path)
 
 
-def command(args) -> str:
+def command_with(videos: Path, typed: Mapping[str, Any]) -> str:
     """This command again, with the videos of the release."""
-    typed = {flag: value for flag, value in args.typed.items() if flag != "overwrite"} | {"videos": args.raw / VIDEOS}
+    flags = {flag: value for flag, value in typed.items() if flag != "overwrite"} | {"videos": videos}
     words = ["python", "data/MicroLens-100k/preprocess.py"]
-    for flag, value in typed.items():
+    for flag, value in flags.items():
         values = [] if value is True else value if isinstance(value, list) else [value]
         words += [f"--{flag}", *map(str, values)]
     return shlex.join(words)

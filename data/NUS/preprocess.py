@@ -10,15 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from common.console import InputError, Parser, listed, run_script
+from common.settings import made
 from dataloader.feature_files import has_ids, load_features
 from dataloader.items import Items
 from dataloader.NUS.dataset import FEATURE_FILES, LABELS, read_raw
 from dataloader.NUS.orders import TEXT, TRUTH, parse_orders
-from dataloader.place import add_dataset_flags, dataset_folder, encoding_command
+from dataloader.place import add_dataset_flags, encoding_command, folder_of
 from dataloader.scaling import add_normalise_flag, add_normalised, modes_by_array
 from dataloader.splits import published_split, time_split, user_split
 from dataloader.store import FeatureStore, refuse_to_overwrite
 from feature_engineering.sequence import add_sequence_flags, check_sequence_flags, run_sequence
+from feature_engineering.settings import SequenceSettings
 
 
 def build_parser() -> Parser:
@@ -56,8 +58,9 @@ def build_parser() -> Parser:
 
 
 def main(args) -> None:
-    check_sequence_flags(args)
-    folder = dataset_folder(args)
+    sequence = made(SequenceSettings, vars(args))
+    check_sequence_flags(sequence, args.typed)
+    folder = folder_of(args.dataset_path, args.dataset_id)
     modes = modes_by_array(args.normalise)
     if not args.overwrite and not args.videos:
         refuse_to_overwrite(folder)
@@ -75,7 +78,8 @@ def main(args) -> None:
     if args.split_by == "user" and (raw.user == "").any():
         unknown, file = raw.video_id[raw.user == ""], args.raw / "video_user.txt"
         raise InputError(f"--split_by user: {len(unknown)} of {n} videos have no user in {file} ({listed(unknown)})")
-    if args.videos and "normalise" not in args.typed:  # the default is for the release's histogram
+    if args.videos and "normalise" not in args.typed:
+        # The default of --normalise is meant for the histograms of the release, not for what encoders make.
         modes = dict.fromkeys(modes, "none")
     named = {setting.rpartition("=")[0] for setting in args.typed.get("normalise", [])}
     if "normalise" in args.typed and not args.videos and (not features or named - {"", *features}):
@@ -105,7 +109,7 @@ def main(args) -> None:
         print(note)
     for name, array in features.items():
         add_normalised(store, name, array, modes[name], source=FEATURE_FILES[name], order=reasons[name])
-    run_sequence(store, args, modes)
+    run_sequence(store, sequence, args.typed, modes)
     if set(features) == set(FEATURE_FILES):
         print(
             f"or without videos: {encoding_command('retrieval', folder)} --source features; before it, for better "

@@ -36,7 +36,7 @@ COLOURS = ((225, 170, 60), (90, 120, 235), (70, 185, 80), (215, 75, 60), (190, 9
 STYLES = ("tutorial {}", "unexpected {}", "{} compilation", "pov {}")
 BACKGROUNDS = (235, 30, 170, 100)  # grey level, one a style
 FILLERS = ("today", "again", "finally", "tonight", "alone", "slowly", "together", "almost")
-MISLEADING = 0.08  # of the titles name an activity that the video does not show
+MISLEADING = 0.08  # the share of titles that name an activity which the video does not show
 
 # log2(comments + 1) = LEVEL + effect of the topic + effect of the style + noise. A topic's effect is its own: it does
 # not follow from the activity's and the place's, so what similar videos got says more than the words one by one.
@@ -116,7 +116,7 @@ def _shape(pen: ImageDraw.ImageDraw, activity: int, centre: np.ndarray, angle: f
 
 def write_video(video: Video, folder: Path) -> None:
     """<folder>/<item id>.mp4, H.264; the same bytes every time."""
-    # Neither threads nor x264's macroblock tree: on pictures this small the latter differs from call to call.
+    # With threads, or with x264's macroblock tree on pictures this small, the bytes would differ from call to call.
     options = {"preset": "veryfast", "crf": "20", "x264-params": "mbtree=0"}
     with av.open(str(folder / f"{video.item_id}.mp4"), "w") as container:
         stream = container.add_stream("libx264", rate=FPS, options=options)

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DEMO = "data/demo"
 SEED = 2024
 DATASET = "--dataset_path data --dataset_id demo"
-# Chosen by MMRA's validation error; the run without retrieval differs in that flag alone.
+# These flags were chosen by MMRA's validation error; the run without retrieval differs in --no_retrieval alone.
 TRAIN = f"python train.py {DATASET} --feature_dim 64 --lr 1e-3 --epochs 100 --early_stop_turns 20 --seed {SEED}"
 RUNS = {"MMRA without retrieval": ("no_retrieval", " --no_retrieval"), "MMRA": ("mmra", "")}
 MADE = ("raw", "encoders", "frames", *(f"runs/{name}" for name, _ in RUNS.values()))

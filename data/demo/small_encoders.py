@@ -12,7 +12,8 @@ from transformers import BertConfig, BertModel, BertTokenizer, ViTConfig, ViTIma
 WIDTH, LAYERS, HEADS = 96, 2, 4
 IMAGE, PATCH = 64, 16  # pixels
 LONGEST = 32  # tokens of a title
-# Of the ViT's random weights: with the usual 0.02 its CLS token would take up too little of the patches.
+# The standard deviation of the ViT's random weights. With the usual 0.02 its CLS token would take up too little of the
+# patches.
 SPREAD = 0.15
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 SHAPE = {
