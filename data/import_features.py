@@ -1,15 +1,18 @@
 """Turn any table of items (CSV, TSV, JSON Lines or Parquet) and, if there are any, feature arrays into a data set.
 
-Items without a count or label go to split predict. With --videos <folder> all features are made as well: a table and a
-folder of videos is all that a new data set needs. Without it features may be added later, by feature_engineering/.
+Items without a count or label go to split predict. A data set holds any kinds of features, of which none is needed:
+text alone, thumbnails alone (visual features of one frame), ready vectors under a name of their own. With --videos
+<folder> all features are made as well: a table and a folder of videos is all that a new data set needs. Without it
+features may be added later, by feature_engineering/; the last lines that are printed say how.
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +21,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+import commands
 from common.console import InputError, Parser, listed, number, run_script
 from common.settings import add_flags, made, setting
+from dataloader.description import Label
 from dataloader.feature_files import load_features
 from dataloader.items import Items
+from dataloader.modalities import RETRIEVAL, in_order, modality
 from dataloader.names import DTYPES, FAMILIES, SPLITS
 from dataloader.place import add_dataset_flags, folder_of
 from dataloader.scaling import add_normalise_flag, add_normalised, check_normalised, modes_by_array
@@ -40,7 +46,7 @@ class ColumnSettings:
     """Which columns of the table are what; None where there is no such column."""
 
     id_column: str = setting("item_id", "the items' ids, read as text")
-    text_column: str = setting("text", "title or caption")
+    text_column: str = setting("text", "title or caption; not needed, where it is not named here")
     count_column: list[str] | None = setting(
         None, "raw counts; label: log2(count + offset)", kind=list, nargs="+", metavar="C", either=True
     )
@@ -77,7 +83,20 @@ def build_parser() -> Parser:
     features = parser.add_argument_group("features (.npy or .npz, one row an item)")
     features.add_argument("--visual", metavar="FILE", help="(items, frames, dimension) or (items, dimension)")
     features.add_argument("--textual", metavar="FILE", help="(items, dimension)")
-    features.add_argument("--retrieval", metavar="FILE", help="(items, dimension); the textual features if not given")
+    features.add_argument(
+        "--features",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=FILE",
+        help="features of any other kind under a name of their own, as in audio=a.npy: (items, dimension) or (items, "
+        "frames, dimension)",
+    )
+    features.add_argument(
+        "--retrieval",
+        metavar="FILE",
+        help="(items, dimension): what the retriever compares; the textual features if not given, else the others",
+    )
     add_normalise_flag(features, default=["none"])
     features.add_argument("--dtype", default="float32", choices=DTYPES, help="precision of the stored features")
     add_sequence_flags(parser)
@@ -89,36 +108,59 @@ def main(args) -> None:
     sequence, named = made(SequenceSettings, vars(args)), made(ColumnSettings, vars(args))
     check_sequence_flags(sequence, args.typed)
     folder, modes = folder_of(args.dataset_path, args.dataset_id), modes_by_array(args.normalise)
-    # Without videos no retrieval vectors are made, so the textual features serve as such.
-    retrieval = args.retrieval or (None if args.videos else args.textual)
-    files = {"visual": args.visual, "textual": args.textual, "retrieval": retrieval}
-    files = {name: file for name, file in files.items() if file}
+    files = named_files(args.visual, args.textual, args.retrieval, args.features)
     refuse_idle_flags(args.typed, named, files, with_videos=bool(args.videos))
     if not args.overwrite and not args.videos:
         refuse_to_overwrite(folder)
-    found, columns = read_table(args.table, named.wanted)
+    found, columns = read_table(args.table, named.wanted, () if "text_column" in args.typed else (named.text_column,))
     items, problems = make_items(args.table, named, found, columns)
     arrays = load_arrays(files, items, modes, args.dtype, problems)
     if problems:
         raise InputError("; ".join(problems))
+    if not items.has_text:
+        print(f"no texts: no column {named.text_column}, or nothing in it (columns: {', '.join(found)})")
     if not named.targets:
         print(f"no --count_column or --label_column (columns: {', '.join(found)}): all items are of split predict")
 
-    transform, offset = ("log2", named.log_offset) if named.count_column else ("none", 0)
-    label = {"names": named.targets or ["label"], "transform": transform, "offset": offset}
-    label["split_by"] = f"column {named.split_column}" if named.split_column else "published"
+    scale, offset = ("log2", named.log_offset) if named.count_column else ("none", 0)
+    split_by = f"column {named.split_column}" if named.split_column else "published"
+    label = Label(tuple(named.targets or ["label"]), scale, offset, split_by)
     store = FeatureStore.create_or_continue(folder, items, family=args.family, label=label, overwrite=args.overwrite)
+    sources = {name: Path(file).name for name, file in files.items()}
+    if arrays and RETRIEVAL not in arrays and not args.videos:  # with videos a script makes them
+        name = "textual" if "textual" in arrays else in_order(arrays)[0]
+        arrays[RETRIEVAL] = as_retrieval(arrays[name])
+        sources[RETRIEVAL] = f"{sources[name]}: the {name} features, as no --retrieval was given"
+        print(f"no --retrieval given: the {name} features serve as retrieval vectors too")
     for name, array in arrays.items():
-        if name in store.arrays:
-            continue
-        source = Path(files[name]).name
-        if name == "retrieval" and not args.retrieval:
-            source += ": the textual features, as no --retrieval was given"
-            print("no --retrieval given: the textual features serve as retrieval vectors too")
-        add_normalised(store, name, array, modes[name], dtype=args.dtype, source=source)
-    for warning in store.check_features(*(name for name in ("visual", "textual") if name in arrays)):
+        if name not in store.features:
+            add_normalised(store, name, array, modes[name], dtype=args.dtype, source=sources[name])
+    for warning in store.check_features(*(name for name in arrays if name != RETRIEVAL)):
         print(f"warning: {warning}", file=sys.stderr)
     run_sequence(store, sequence, args.typed, modes, given=arrays)
+
+
+def named_files(visual: str | None, textual: str | None, retrieval: str | None, features: list[str]) -> dict[str, str]:
+    """Name of the features -> the file they come from."""
+    files = {"visual": visual, "textual": textual, RETRIEVAL: retrieval}
+    files = {name: file for name, file in files.items() if file}
+    for text in features:
+        name, mark, file = text.partition("=")
+        try:
+            modality(name)
+        except argparse.ArgumentTypeError as error:
+            raise InputError(f"--features {text}: {error}") from None
+        if not mark or not file:
+            raise InputError(f"--features {text}: NAME=FILE is expected, as in audio=a.npy")
+        if name in files:
+            raise InputError(f"--features {text}: {name} features are given twice")
+        files[name] = file
+    return {name: files[name] for name in in_order(files)}
+
+
+def as_retrieval(array: np.ndarray) -> np.ndarray:
+    """(N, D), or of frames (N, F, D) their mean -> (N, D)."""
+    return array if array.ndim == 2 else array.mean(axis=1, dtype=np.float32)
 
 
 def refuse_idle_flags(
@@ -135,18 +177,17 @@ def refuse_idle_flags(
     if idle := [name for name in arrays if name not in files]:
         raise InputError(f"--normalise {idle[0]}=...: no --{idle[0]} features are given")
     if idle := [flag for flag in ("normalise", "dtype") if flag in typed and not files]:
-        raise InputError(f"--{idle[0]}: no features are given; --visual, --textual, --retrieval or --videos bring them")
+        raise InputError(
+            f"--{idle[0]}: no features are given; --visual, --textual, --features, --retrieval or --videos bring them"
+        )
 
 
 def load_arrays(files: dict[str, str], items: Items, modes: dict[str, str], dtype: str, problems: list[str]) -> dict:
     """Name -> array, checked as it will be stored; what is wrong with them joins the problems."""
     arrays = {}
     for name, file in files.items():
-        shared = name == "retrieval" and file == files.get("textual")
-        if shared and "textual" not in arrays:
-            continue  # The problem with that file is in the list already.
         try:
-            array = arrays["textual"] if shared else load_features(Path(file), name, items.item_id)
+            array = load_features(Path(file), name, items.item_id)
             check_normalised(file, array, modes[name], dtype, items)
             arrays[name] = array
         except InputError as error:
@@ -157,8 +198,11 @@ def load_arrays(files: dict[str, str], items: Items, modes: dict[str, str], dtyp
 # ---- the table ---------------------------------------------------------------------------------
 
 
-def read_table(path: Path, wanted: list[str]) -> tuple[list[str], dict[str, list[Any]]]:
-    """The names of all columns, and the wanted ones as plain Python values (text, numbers, None)."""
+def read_table(path: Path, wanted: list[str], optional: Collection[str] = ()) -> tuple[list[str], dict[str, list[Any]]]:
+    """The names of all columns, and the wanted ones as plain Python values (text, numbers, None).
+
+    optional: those of the wanted that need not be there, and are left out then.
+    """
     wanted = list(dict.fromkeys(wanted))
     readers = {".csv": read_csv, ".tsv": read_csv, ".jsonl": read_jsonl, ".parquet": read_parquet}
     if path.suffix.lower() not in readers:
@@ -171,7 +215,7 @@ def read_table(path: Path, wanted: list[str]) -> tuple[list[str], dict[str, list
         raise InputError(f"--table {path}: not UTF-8 ({error}); save it as UTF-8") from None
     if repeated := {name for name in found if found.count(name) > 1}:
         raise InputError(f"--table {path}: several columns of the name {listed(sorted(repeated))}")
-    if missing := [name for name in wanted if name not in found]:
+    if missing := [name for name in wanted if name not in found and name not in optional]:
         raise InputError(
             f"--table {path}: no column {', '.join(missing)} (found {', '.join(found) or 'none'}); "
             "name yours with --id_column, --text_column, --count_column, --label_column, --split_column, "
@@ -264,7 +308,9 @@ def make_items(
     """
     problems: list[str] = []
     ids = as_text(columns[named.id_column], named.id_column, problems)
-    text = as_text(columns[named.text_column], named.text_column, problems, numbers_too=True)
+    text = np.full(len(ids), "", object)
+    if named.text_column in found:
+        text = as_text(columns[named.text_column], named.text_column, problems, numbers_too=True)
     values = [as_numbers(columns[name], name, ids, problems) for name in named.targets] or [np.full(len(ids), np.nan)]
     values = np.stack(values, axis=1)  # (N, L)
     popularity, label = np.full_like(values, np.nan), values
@@ -349,4 +395,4 @@ def split_at_random(label: np.ndarray, problems: list[str]) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    run_script(build_parser(), main)
+    run_script(build_parser(), main, commands.remedy)

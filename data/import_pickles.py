@@ -11,6 +11,7 @@ import numpy as np
 
 from common.console import InputError, Parser, listed, run_script
 from dataloader.describing import describe
+from dataloader.description import Label
 from dataloader.items import Items
 from dataloader.names import DTYPES, FAMILIES, SPLITS
 from dataloader.neighbours import Neighbours
@@ -70,7 +71,7 @@ def main(args) -> None:
         raise InputError(f"--raw {args.raw}: {'; '.join(problems)}")
     neighbours = find_neighbours(parts, items)
 
-    label = {"names": ["label"], "transform": "log2", "offset": 0, "split_by": "published files"}
+    label = Label(("label",), "log2", 0, "published files")
     store = FeatureStore.create(folder, items, family=args.family, label=label, overwrite=args.overwrite)
     for name, column in {"visual": VISUAL[args.visual], "textual": TEXTUAL, "retrieval": RETRIEVAL}.items():
         write_array(store, name, [part.arrays[name] for part in parts], args.dtype, column)
@@ -265,4 +266,4 @@ def neighbour_rows(found, scores, row: int, row_of: dict, split: np.ndarray) -> 
 
 
 if __name__ == "__main__":
-    run_script(build_parser(), main)
+    run_script(build_parser(), main, commands.remedy)

@@ -12,6 +12,7 @@ from typing import Any
 
 from common.console import Parser, number, run_script
 from common.settings import made
+from dataloader.description import Label
 from dataloader.MicroLens.dataset import COUNT_FILES, LABELS, TITLES, VIDEOS, make_items, read_raw
 from dataloader.place import add_dataset_flags, folder_of
 from dataloader.store import FeatureStore
@@ -44,7 +45,7 @@ def main(args) -> None:
     folder = folder_of(args.dataset_path, args.dataset_id)
     raw = read_raw(args.raw, args.label, args.counts)
     items, skipped = make_items(raw, args.label, args.log_offset)
-    label = {"names": [args.label], "transform": "log2", "offset": args.log_offset, "split_by": "published"}
+    label = Label((args.label,), "log2", args.log_offset, "published")
     store = FeatureStore.create_or_continue(folder, items, family="MicroLens", label=label, overwrite=args.overwrite)
     for note in raw.notes:
         print(note)
@@ -71,4 +72,4 @@ def command_with(videos: Path, typed: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    run_script(build_parser(), main)
+    run_script(build_parser(), main, commands.remedy)

@@ -11,11 +11,12 @@ import numpy as np
 
 from common.console import InputError, Parser, listed, run_script
 from common.settings import made
+from dataloader.description import Label
 from dataloader.feature_files import has_ids, load_features
 from dataloader.items import Items
 from dataloader.NUS.dataset import FEATURE_FILES, LABELS, read_raw
 from dataloader.NUS.orders import TEXT, TRUTH, parse_orders
-from dataloader.place import add_dataset_flags, encoding_command, folder_of
+from dataloader.place import add_dataset_flags, folder_of
 from dataloader.scaling import add_normalise_flag, add_normalised, modes_by_array
 from dataloader.splits import published_split, time_split, user_split
 from dataloader.store import FeatureStore, refuse_to_overwrite
@@ -80,7 +81,7 @@ def main(args) -> None:
         raise InputError(f"--split_by user: {len(unknown)} of {n} videos have no user in {file} ({listed(unknown)})")
     if args.videos and "normalise" not in args.typed:
         # The default of --normalise is meant for the histograms of the release, not for what encoders make.
-        modes = dict.fromkeys(modes, "none")
+        modes = modes_by_array(["none"])
     named = {setting.rpartition("=")[0] for setting in args.typed.get("normalise", [])}
     if "normalise" in args.typed and not args.videos and (not features or named - {"", *features}):
         known = ", ".join(f"{name} {file}" for name, file in FEATURE_FILES.items())
@@ -103,7 +104,7 @@ def main(args) -> None:
         user=raw.user,
         time=raw.created,
     )
-    label = {"names": list(targets), "transform": "log2", "offset": 1, "split_by": args.split_by}
+    label = Label(tuple(targets), "log2", 1, args.split_by)
     store = FeatureStore.create_or_continue(folder, items, family="NUS", label=label, overwrite=args.overwrite)
     for note in (*raw.notes, *(f"{files[name]}: {reason}" for name, reason in reasons.items())):
         print(note)
@@ -112,11 +113,11 @@ def main(args) -> None:
     run_sequence(store, sequence, args.typed, modes)
     if set(features) == set(FEATURE_FILES):
         print(
-            f"or without videos: {encoding_command('retrieval', folder)} --source features; before it, for better "
-            f"text features than {FEATURE_FILES['textual']}: {encoding_command('textual', folder)} "
+            f"or without videos: {commands.encoding_command('retrieval', folder)} --source features; before it, for better "
+            f"text features than {FEATURE_FILES['textual']}: {commands.encoding_command('textual', folder)} "
             "--normalise standard+l2 --overwrite"
         )
 
 
 if __name__ == "__main__":
-    run_script(build_parser(), main)
+    run_script(build_parser(), main, commands.remedy)
