@@ -1,4 +1,4 @@
-"""Loading an encoder by transformers, pinned and offline where asked, and what the feature scripts share around it."""
+"""Loading an encoder by transformers, pinned and offline where asked; what a data set says of it."""
 
 from __future__ import annotations
 
@@ -14,18 +14,9 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 
-from common.arrays import Derived, Rows
 from common.console import InputError, listed
-from common.files import require_writable
-from dataloader.place import next_steps
-from dataloader.scaling import add_normalised
-from dataloader.store import FeatureStore
-from feature_engineering.settings import StorageSettings
 
 HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
-
-
-# ---- where an encoder comes from ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -120,29 +111,3 @@ def to_device(batch: np.ndarray, model: torch.nn.Module) -> torch.Tensor:
 
 def _first_line(error: Exception) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-
-
-# ---- into the data set -------------------------------------------------------------------------------------------
-
-
-def write_features(
-    store: FeatureStore, names: list[str], array: np.ndarray | Rows | Derived, storage: StorageSettings, source: dict
-) -> None:
-    """Write `array` (N, ..., D) as the features `names`; source: what dataset.json says of where it comes from."""
-    for name in names:
-        add_normalised(store, name, array, storage.normalise, dtype=storage.dtype, overwrite=True, **source)
-        shape = " x ".join(map(str, array.shape))
-        print(f"{store.folder / name}.npy: {shape} {storage.dtype}, data set fingerprint {store.fingerprint}")
-    print(next_steps(store))
-
-
-def check_before_encoding(store: FeatureStore, names: list[str], storage: StorageSettings, overwrite: bool) -> None:
-    """InputError for what would else fail only when the features, after hours of encoding, are written."""
-    require_writable(store.folder)
-    if "standard" in storage.normalise:
-        store.rows("train")  # Statistics are taken over split train: this raises the InputError where it is empty.
-    # An unfinished run is gone on with although there are features: it was started with --overwrite, or it was killed
-    # after it had written them and before it had removed its progress.
-    unfinished = (store.folder / f"{names[0]}.progress").exists()
-    if not (overwrite or unfinished) and (there := [name for name in names if name in store.arrays]):
-        raise InputError(f"{store.folder}: {' and '.join(there)} features are here already; --overwrite replaces them")

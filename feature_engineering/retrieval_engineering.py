@@ -27,9 +27,6 @@ from common.settings import add_flags, flags_of, made, setting
 from dataloader.place import encoding_command, folder_of, place
 from dataloader.store import FeatureStore
 from feature_engineering.captions import CAPTIONS, read_captions
-from feature_engineering.encoders import check_before_encoding, write_features
-from feature_engineering.frames import make_plan
-from feature_engineering.images import ImageEncoder, encode_frames
 from feature_engineering.lexical import lexical_vectors
 from feature_engineering.progress import other_work
 from feature_engineering.settings import (
@@ -42,7 +39,7 @@ from feature_engineering.settings import (
     add_encoder_flags,
 )
 from feature_engineering.skipped import leave_out, warn_of_losses
-from feature_engineering.texts import RETRIEVAL_PROMPT_OF, TextEncoder, encode_texts
+from feature_engineering.storing import check_before_encoding, write_features
 
 SEPARATOR = " [SEP] "
 OF_FRAMES = ("frames", "fused")
@@ -131,6 +128,9 @@ def from_texts(
     overwrite: bool,
 ) -> None:
     """--source captions and text."""
+    # What imports torch takes seconds: a mistyped flag is told of before, and --source features needs none of it.
+    from feature_engineering.texts import RETRIEVAL_PROMPT_OF, TextEncoder, encode_texts
+
     texts = with_captions(store) if source == "captions" else store.items.text
     encoder = TextEncoder(encoding, text, RETRIEVAL_PROMPT_OF)
     array, progress = encode_texts(texts, encoder, store.folder / "retrieval.progress", overwrite=overwrite)
@@ -204,6 +204,11 @@ def from_frames(
     overwrite: bool,
 ) -> None:
     """--source fused, and without `text` --source frames."""
+    # As in from_texts, torch is imported only where it is needed.
+    from feature_engineering.frames import make_plan
+    from feature_engineering.images import ImageEncoder, encode_frames
+    from feature_engineering.texts import TextEncoder, encode_texts
+
     source = "frames" if text is None else "fused"
     plan = make_plan(store, frames, decoding.on_error)
     images = ImageEncoder(encoding)

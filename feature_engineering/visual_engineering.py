@@ -13,9 +13,6 @@ from common.settings import add_flags, made
 from dataloader.place import folder_of
 from dataloader.store import FeatureStore
 from feature_engineering.captured import CAPTURED, read_captured, write_captured
-from feature_engineering.encoders import check_before_encoding, write_features
-from feature_engineering.frames import make_plan
-from feature_engineering.images import ImageEncoder, encode_frames
 from feature_engineering.settings import (
     VISUAL_ENCODER,
     DecodingSettings,
@@ -25,6 +22,7 @@ from feature_engineering.settings import (
     add_encoder_flags,
 )
 from feature_engineering.skipped import leave_out, warn_of_losses
+from feature_engineering.storing import check_before_encoding, write_features
 
 
 def build_parser() -> Parser:
@@ -37,6 +35,10 @@ def build_parser() -> Parser:
 
 
 def main(args) -> None:
+    # What imports torch takes seconds, so a mistyped flag is told of before.
+    from feature_engineering.frames import make_plan
+    from feature_engineering.images import ImageEncoder, encode_frames
+
     storage, source = made(StorageSettings, vars(args)), made(FrameSettings, vars(args))
     decoding = made(DecodingSettings, vars(args))
     store = FeatureStore.open(folder_of(args.dataset_path, args.dataset_id))

@@ -125,3 +125,11 @@ def test_what_is_missing_is_named_with_what_to_do(tmp_path):
         call(visual_engineering, tmp_path, "--encoder", "anything")
     with pytest.raises(InputError, match="nowhere: no such folder"):
         call(textual_engineering, tmp_path, "--encoder", tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("script", ["visual_engineering", "textual_engineering", "retrieval_engineering"])
+def test_a_mistyped_flag_is_told_of_without_torch(run, script):
+    done = run("-X", "importtime", f"feature_engineering/{script}.py", "--no_such_flag")
+    assert done.returncode == 2 and "unrecognized arguments: --no_such_flag" in done.stderr
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "feature_engineering.settings" in imported and not imported & {"torch", "transformers", "av"}

@@ -1,0 +1,36 @@
+"""Features into a data set: what is checked before they are made, and how they are written. Imports no torch."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from common.arrays import Derived, Rows
+from common.console import InputError
+from common.files import require_writable
+from dataloader.place import next_steps
+from dataloader.scaling import add_normalised
+from dataloader.store import FeatureStore
+from feature_engineering.settings import StorageSettings
+
+
+def write_features(
+    store: FeatureStore, names: list[str], array: np.ndarray | Rows | Derived, storage: StorageSettings, source: dict
+) -> None:
+    """Write `array` (N, ..., D) as the features `names`; source: what dataset.json says of where it comes from."""
+    for name in names:
+        add_normalised(store, name, array, storage.normalise, dtype=storage.dtype, overwrite=True, **source)
+        shape = " x ".join(map(str, array.shape))
+        print(f"{store.folder / name}.npy: {shape} {storage.dtype}, data set fingerprint {store.fingerprint}")
+    print(next_steps(store))
+
+
+def check_before_encoding(store: FeatureStore, names: list[str], storage: StorageSettings, overwrite: bool) -> None:
+    """InputError for what would else fail only when the features, after hours of encoding, are written."""
+    require_writable(store.folder)
+    if "standard" in storage.normalise:
+        store.rows("train")  # Statistics are taken over split train: this raises the InputError where it is empty.
+    # An unfinished run is gone on with although there are features: it was started with --overwrite, or it was killed
+    # after it had written them and before it had removed its progress.
+    unfinished = (store.folder / f"{names[0]}.progress").exists()
+    if not (overwrite or unfinished) and (there := [name for name in names if name in store.arrays]):
+        raise InputError(f"{store.folder}: {' and '.join(there)} features are here already; --overwrite replaces them")
