@@ -137,7 +137,7 @@ def main(args) -> None:
             add_normalised(store, name, array, modes[name], dtype=args.dtype, source=sources[name])
     for warning in store.check_features(*(name for name in arrays if name != RETRIEVAL)):
         print(f"warning: {warning}", file=sys.stderr)
-    run_sequence(store, sequence, args.typed, modes, given=arrays)
+    print(commands.next_steps(run_sequence(store, sequence, args.typed, modes, given=arrays)))
 
 
 def named_files(visual: str | None, textual: str | None, retrieval: str | None, features: list[str]) -> dict[str, str]:

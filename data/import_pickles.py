@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+import commands
 from common.console import InputError, Parser, listed, run_script
 from dataloader.describing import describe
 from dataloader.description import Label

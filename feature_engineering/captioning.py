@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from transformers import AutoImageProcessor, AutoTokenizer, BlipForConditionalGeneration
 
+import commands
 from common.console import InputError, Parser, run_script, whole_number
 from common.devices import pick_device
 from common.files import require_writable
 from common.settings import add_flags, made
-from dataloader.place import encoding_command, folder_of
+from dataloader.place import folder_of
 from dataloader.store import FeatureStore
 from feature_engineering.captions import CAPTIONS, write_captions
 from feature_engineering.encoders import fetch, load_encoder, load_pretrained, provenance, to_device
@@ -59,7 +60,7 @@ def main(args) -> None:
     write_captions(path, captions, provenance(captioner.model, captioner.source, **settings))
     progress.remove()
     print(f"{path}: {plan.frame_num} captions of each of {len(store)} videos")
-    print(f"next: {encoding_command('retrieval', store.folder)}")
+    print(f"next: {commands.encoding_command('retrieval', store.folder)}")
     warn_of_losses(len(progress.failed), progress.total, store.folder / "skipped.csv")
 
 
@@ -99,4 +100,4 @@ def caption_frames(
 
 
 if __name__ == "__main__":
-    run_script(build_parser(), main)
+    run_script(build_parser(), main, commands.remedy)

@@ -15,6 +15,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from safetensors import SafetensorError
 
 from common.console import InputError, listed
+from common.devices import pick_precision
 
 HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
 
@@ -76,12 +77,7 @@ def load_encoder(source: Source, device: torch.device, precision: str, loader) -
             f"--encoder {source.label}: its checkpoint lacks {len(missing)} of the weights ({listed(missing)})"
         )
     model.weights_hash = _hash(model)  # The hash is of the weights of the checkpoint, before they are rounded.
-    return model.eval().to(device, compute_dtype(precision, device))
-
-
-def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
-    reduced = precision == "bf16" or (precision == "auto" and device.type == "cuda")
-    return torch.bfloat16 if reduced else torch.float32
+    return model.eval().to(device, pick_precision(precision, device))
 
 
 def provenance(model: torch.nn.Module, source: Source, **settings) -> dict:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+import commands
 from common.console import InputError, Parser, listed, run_script, whole_number
 from common.settings import add_flags, flags_of, made
 from dataloader.place import add_dataset_flags, folder_of
@@ -205,4 +206,4 @@ def _read_arrow(path: Path, name_column: str) -> tuple[list[str], np.ndarray]:
 
 
 if __name__ == "__main__":
-    run_script(build_parser(), main)
+    run_script(build_parser(), main, commands.remedy)

@@ -6,8 +6,8 @@
 --source frames    the mean of the frames' embeddings by CLIP or its kin, each of length 1
 --source fused     the sum of that mean and of the title's embedding by the same CLIP, both of length 1
 --source features  no encoder: side by side the data set's textual features, the mean of its frames' visual ones times
-                   --visual_weight, both of length 1, and TF-IDF of the title's words times --lexical_weight; a
-                   cosine is then of what was shown, of what was meant and of the very words
+                   --visual_weight, both of length 1, and TF-IDF of the title's words times --lexical_weight, as far as
+                   they are there; a cosine is then of what was shown, of what was meant and of the very words
 
 Vectors that were made elsewhere come in by data/import_features.py --retrieval.
 """
@@ -21,10 +21,12 @@ from typing import Any
 
 import numpy as np
 
+import commands
 from common.arrays import Derived, Rows, blocks
 from common.console import InputError, Parser, listed, number, run_script
 from common.settings import add_flags, flags_of, made, setting
-from dataloader.place import encoding_command, folder_of, place
+from dataloader.modalities import RETRIEVAL, in_order
+from dataloader.place import Lacks, folder_of, place
 from dataloader.store import FeatureStore
 from feature_engineering.captions import CAPTIONS, read_captions
 from feature_engineering.lexical import lexical_vectors
@@ -87,7 +89,7 @@ def main(args) -> None:
     frames, decoding = made(FrameSettings, vars(args)), made(DecodingSettings, vars(args))
     refuse_idle_flags(args.source, args.typed, storage, decoding)
     store = FeatureStore.open(folder_of(args.dataset_path, args.dataset_id))
-    check_before_encoding(store, ["retrieval"], storage, args.overwrite)
+    check_before_encoding(store, [RETRIEVAL], storage, args.overwrite)
     if args.source == "features":
         from_features(store, weights, storage, args.overwrite)
     elif args.source in OF_FRAMES:
@@ -95,6 +97,7 @@ def main(args) -> None:
         from_frames(store, encoding, texts, frames, decoding, storage, args.overwrite)
     else:
         from_texts(store, args.source, encoding, text, storage, args.overwrite)
+    print(commands.next_steps(FeatureStore.open(store.folder)))
 
 
 def refuse_idle_flags(
@@ -134,7 +137,7 @@ def from_texts(
     texts = with_captions(store) if source == "captions" else store.items.text
     encoder = TextEncoder(encoding, text, RETRIEVAL_PROMPT_OF)
     array, progress = encode_texts(texts, encoder, store.folder / "retrieval.progress", overwrite=overwrite)
-    write_features(store, ["retrieval"], array, storage, encoder.provenance() | {"source": source})
+    write_features(store, [RETRIEVAL], array, storage, encoder.provenance() | {"source": source})
     progress.remove()
 
 
@@ -145,51 +148,49 @@ def with_captions(store: FeatureStore) -> list[str]:
     if missing:
         raise InputError(
             f"{store.folder / CAPTIONS}: captions of {len(missing)} of {len(store)} items are missing; make them with: "
-            f"python feature_engineering/captioning.py {place(store.folder)} --videos <folder>, or take "
-            "--source text for the titles alone"
+            f"python feature_engineering/captioning.py {place(store.folder)} --videos <folder>, or take --source text "
+            "for the titles alone, or --source features"
         )
     pairs = zip(store.items.item_id, store.items.text, strict=True)
     return [SEPARATOR.join([text, *captions[item_id]]) for item_id, text in pairs]
 
 
 def from_features(store: FeatureStore, weights: WeightSettings, storage: StorageSettings, overwrite: bool) -> None:
-    """--source features: (N, Dt + Dv + R); with both weights 0 the textual features alone decide."""
-    for name in ("visual", "textual"):
-        if name not in store.arrays:
-            raise InputError(
-                f"{store.folder}: --source features takes {name} features, and there are none; make them with: "
-                f"{encoding_command(name, store.folder)}"
-            )
+    """--source features: (N, D), what there is side by side; with both weights 0 the textual features alone decide."""
     # An encoder may have worked for hours on what an unfinished run left, so only --overwrite drops it.
     unfinished = sorted(store.folder.glob("retrieval*.progress"))
     if unfinished and not overwrite:
         raise other_work(unfinished[0], "by an encoder")
-    visual, textual = store.visual, store.textual  # (N, F, Dv), (N, Dt)
+    # Features of other kinds are compared only where there are neither of these.
+    sides = {
+        name: weight for name, weight in (("textual", 1), ("visual", weights.visual_weight)) if name in store.features
+    }
+    sides = sides or dict.fromkeys(store.modalities, 1)
     words = np.zeros((len(store), 0), np.float32)  # (N, R)
     if weights.lexical_weight:
         words = lexical_vectors(store.items.text, store.items.split == "train")
         if not words.shape[1]:
             print(f"{store.folder}: no word stands in two titles of split train: the features alone are compared")
+    if not sides and not words.shape[1]:
+        raise InputError(f"{store.folder}: no features to compare yet", Lacks("features", store.folder, "textual"))
 
-    def side_by_side(rows: slice) -> np.ndarray:  # (n, Dt + Dv + R)
-        frames = np.asarray(visual[rows], np.float32).mean(axis=1)  # (n, Dv)
-        meant = unit(np.asarray(textual[rows], np.float32))  # (n, Dt)
-        return np.concatenate(
-            [meant, weights.visual_weight * unit(frames), weights.lexical_weight * words[rows]], axis=1
-        )
+    def side_by_side(rows: slice) -> np.ndarray:  # (n, D)
+        parts = [weight * unit(one_vector(store.features[name][rows])) for name, weight in sides.items()]
+        return np.concatenate([*parts, weights.lexical_weight * words[rows]], axis=1)
 
-    width = textual.shape[1] + visual.shape[2] + words.shape[1]
-    joined = Derived((len(store), width), width + visual[0].size, side_by_side)
+    width = sum(store.features[name].shape[-1] for name in sides) + words.shape[1]
+    held = sum(int(np.prod(store.features[name].shape[1:])) for name in sides)
+    joined = Derived((len(store), width), width + held, side_by_side)
     zero = np.concatenate([~joined[rows].any(axis=1) for rows in blocks(joined)])  # (N,)
     if zero.any():
         raise InputError(
             f"{store.folder}: {int(zero.sum())} of {len(store)} items have nothing to compare, all that counts of "
-            f"their features and titles is zero (item ids {listed(store.items.item_id[zero])}); encode better "
-            f"features with: {encoding_command('textual', store.folder)} --overwrite"
+            f"their features and titles is zero (item ids {listed(store.items.item_id[zero])}); encode better features",
+            Lacks("features", store.folder, next(iter(sides), "textual"), " --overwrite"),
         )
-    made_of = {name: store.info["arrays"][name]["sha256"] for name in ("visual", "textual")}
+    made_of = {name: store.description.features[name].sha256 for name in in_order(sides)}
     source = {"source": "features", **asdict(weights), "made_of": made_of}
-    write_features(store, ["retrieval"], joined, storage, source)
+    write_features(store, [RETRIEVAL], joined, storage, source)
     for folder in unfinished:
         shutil.rmtree(folder)
 
@@ -228,10 +229,16 @@ def from_frames(
     values = int(np.prod(encoded.features.shape[1:]))
     fused = Derived(shape, values, lambda rows: sum(part(array[rows]) for array, part in parts))
     made_by = (texts or images).provenance() | {"source": source, "frame_num": plan.frame_num}
-    write_features(store, ["retrieval"], fused, storage, made_by)
+    write_features(store, [RETRIEVAL], fused, storage, made_by)
     for progress in progresses:
         progress.remove()
     warn_of_losses(len(encoded.failed), encoded.total, store.folder / "skipped.csv")
+
+
+def one_vector(features: np.ndarray) -> np.ndarray:
+    """(n, F, D), of which the mean over the frames is taken, or (n, D) -> (n, D) float32."""
+    features = np.asarray(features, np.float32)
+    return features.mean(axis=1) if features.ndim == 3 else features
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -241,4 +248,4 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    run_script(build_parser(), main)
+    run_script(build_parser(), main, commands.remedy)

@@ -15,7 +15,6 @@ from common.console import InputError
 from common.devices import add_device_flag
 from common.settings import add_flags, flags_of
 from dataloader.describing import describe
-from dataloader.place import next_steps
 from dataloader.store import FeatureStore
 from feature_engineering.captions import CAPTIONS, captioner
 from feature_engineering.settings import NO_ENCODER, DecodingSettings, SequenceSettings
@@ -52,16 +51,15 @@ def run_sequence(
     typed: Mapping[str, Any],
     normalise: dict[str, str] | None = None,
     given: Collection[str] = (),
-) -> None:
-    """Make what `store` lacks, a script a step, or print the next steps where there is no --videos.
+) -> FeatureStore:
+    """Make what `store` lacks, a script a step, where there are --videos; the data set, which is described too.
 
     typed: the flags that were on the command line, which hold for the steps too. normalise: array -> mode. given:
     arrays that files of this command brought. Ends the process with a step's exit code where that fails.
     """
     if not sequence.videos:
         print(describe(store))
-        print(next_steps(store))
-        return
+        return store
     for command in steps(store, sequence, typed, normalise or {}, given):
         print(f"\n$ {shlex.join(['python', *command])}", flush=True)
         code = subprocess.run([sys.executable, *command]).returncode
@@ -71,9 +69,9 @@ def run_sequence(
             sys.exit(code)
     store = FeatureStore.open(store.folder)
     print(f"\n{describe(store)}")
-    print(next_steps(store))
     lost = {row["item_id"] for row in read_skipped(store.folder)}
     warn_of_losses(len(lost), len(lost | set(store.items.item_id)), store.folder / "skipped.csv")
+    return store
 
 
 def steps(
@@ -101,7 +99,7 @@ def steps(
     captions, path = sequence.caption_encoder != NO_ENCODER, store.folder / CAPTIONS
     if captions and path.exists() and captioner(path) not in (None, label_of(sequence.caption_encoder)):
         raise InputError(f"{path}: captions by {captioner(path)} are here already; --overwrite begins anew")
-    if captions and "retrieval" not in store.arrays and not path.exists():
+    if captions and "retrieval" not in store.features and not path.exists():
         yield [*script("captioning", store), "--encoder", sequence.caption_encoder, *common, *decoding]
     if not is_made(store, "textual", sequence.textual_encoder, given):
         yield encoding("textual", sequence.textual_encoder)
@@ -116,9 +114,9 @@ def label_of(encoder: str) -> str:
 
 def is_made(store: FeatureStore, name: str, encoder: str, given: Collection[str]) -> bool:
     """Whether the features `name` are there, made by this encoder or `given` by a file of this command."""
-    if name not in store.arrays:
+    if name not in store.features:
         return False
-    found = store.info["arrays"][name]
+    found = store.description.features[name].made
     by = found.get("encoder", {}).get("name")
     if name in given:
         return True

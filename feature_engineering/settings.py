@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from common.console import number, whole_number
-from common.devices import add_device_flag
+from common.devices import PRECISIONS, add_device_flag
 from common.settings import add_flags, setting
 from dataloader.names import DTYPES
 from dataloader.place import add_dataset_flags
@@ -25,7 +25,6 @@ TEXTUAL_ENCODER = "WhereIsAI/angle-bert-base-uncased-nli-en-v1"
 RETRIEVAL_ENCODER = "WhereIsAI/UAE-Large-V1"
 NO_ENCODER = "none"
 
-PRECISIONS = ("auto", "fp32", "bf16")
 POOLINGS = ("mean", "cls", "cls_avg")
 ON_ERROR = {  # policy -> what becomes of an item that cannot be used
     "skip": "leave it out of the data set and list it in skipped.csv",
@@ -51,7 +50,7 @@ class EncoderSettings:
         "of the encoder's arithmetic; auto is bf16 on CUDA and fp32 on a CPU, whose bf16 units, where it has them, "
         "bf16 uses",
         str,
-        PRECISIONS,
+        ("auto", *PRECISIONS),
     )
     device: str = "auto"  # The flag is that of common/devices.py, which every script with a --device adds.
 
@@ -142,4 +141,4 @@ class SequenceSettings:
     )
     keep_frames: bool = setting(False, "write the frames as pictures, and read them there")
     frame_num: int | None = setting(None, "frames of a video; those of the family without it", whole_number(1))
-    precision: str = setting("auto", "of the encoders", str, PRECISIONS)
+    precision: str = setting("auto", "of the encoders", str, ("auto", *PRECISIONS))

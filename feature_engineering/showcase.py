@@ -56,7 +56,7 @@ def show_neighbours(
 
 
 def draw_item(axis, store: FeatureStore, row: int, strips: dict, rank: int, similarity: float | None) -> None:
-    items, label = store.items, store.info["label"]["names"]
+    items, label = store.items, store.label.names
     strip = strips.get(items.item_id[row])
     if strip is None:
         axis.text(0.5, 0.5, "no frames", ha="center", va="center", transform=axis.transAxes)

@@ -7,7 +7,6 @@ import numpy as np
 from common.arrays import Derived, Rows
 from common.console import InputError
 from common.files import require_writable
-from dataloader.place import next_steps
 from dataloader.scaling import add_normalised
 from dataloader.store import FeatureStore
 from feature_engineering.settings import StorageSettings
@@ -21,7 +20,6 @@ def write_features(
         add_normalised(store, name, array, storage.normalise, dtype=storage.dtype, overwrite=True, **source)
         shape = " x ".join(map(str, array.shape))
         print(f"{store.folder / name}.npy: {shape} {storage.dtype}, data set fingerprint {store.fingerprint}")
-    print(next_steps(store))
 
 
 def check_before_encoding(store: FeatureStore, names: list[str], storage: StorageSettings, overwrite: bool) -> None:
@@ -32,5 +30,5 @@ def check_before_encoding(store: FeatureStore, names: list[str], storage: Storag
     # An unfinished run is gone on with although there are features: it was started with --overwrite, or it was killed
     # after it had written them and before it had removed its progress.
     unfinished = (store.folder / f"{names[0]}.progress").exists()
-    if not (overwrite or unfinished) and (there := [name for name in names if name in store.arrays]):
+    if not (overwrite or unfinished) and (there := [name for name in names if name in store.features]):
         raise InputError(f"{store.folder}: {' and '.join(there)} features are here already; --overwrite replaces them")

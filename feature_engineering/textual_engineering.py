@@ -7,6 +7,7 @@ run goes on where it was when the same command is typed again.
 
 from __future__ import annotations
 
+import commands
 from common.console import Parser, run_script
 from common.settings import add_flags, made
 from dataloader.place import folder_of
@@ -44,7 +45,8 @@ def main(args) -> None:
     array, progress = encode_texts(store.items.text, encoder, folder, overwrite=args.overwrite)
     write_features(store, names, array, storage, encoder.provenance())
     progress.remove()
+    print(commands.next_steps(FeatureStore.open(store.folder)))
 
 
 if __name__ == "__main__":
-    run_script(build_parser(), main)
+    run_script(build_parser(), main, commands.remedy)

@@ -14,10 +14,11 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
+import commands
 from common.console import PROGRESS_BAR, InputError, Parser, listed, run_script, whole_number
 from common.files import require_writable
 from common.settings import add_flags, made
-from dataloader.place import add_dataset_flags, encoding_command, folder_of
+from dataloader.place import add_dataset_flags, folder_of
 from dataloader.store import FeatureStore
 from feature_engineering.captured import CAPTURED, captured_line, read_captured, write_captured
 from feature_engineering.naming import find_images, frame_name, refuse_hostile_ids
@@ -56,7 +57,7 @@ def main(args) -> None:
     reasons, there = capture_frames(
         store, args.videos, frames, frame_num, made(CaptureSettings, vars(args)), overwrite=args.overwrite
     )
-    next_step = encoding_command("visual", store.folder) + (f" --frames {args.frames}" if args.frames else "")
+    next_step = commands.encoding_command("visual", store.folder) + (f" --frames {args.frames}" if args.frames else "")
     report(store, args.videos, frames, frame_num, reasons, there, next_step)
 
 
@@ -153,4 +154,4 @@ def report(
 
 
 if __name__ == "__main__":
-    run_script(build_parser(), main)
+    run_script(build_parser(), main, commands.remedy)

@@ -7,6 +7,7 @@ video_frame_capture.py writes them. A killed or stopped run goes on where it was
 
 from __future__ import annotations
 
+import commands
 from common.arrays import Rows
 from common.console import Parser, run_script
 from common.settings import add_flags, made
@@ -57,8 +58,9 @@ def main(args) -> None:
     write_captured(store.folder / CAPTURED, captured)
     write_features(store, ["visual"], Rows(progress.features, rows), storage, encoder.provenance())
     progress.remove()
+    print(commands.next_steps(FeatureStore.open(store.folder)))
     warn_of_losses(len(progress.failed), progress.total, store.folder / "skipped.csv")
 
 
 if __name__ == "__main__":
-    run_script(build_parser(), main)
+    run_script(build_parser(), main, commands.remedy)

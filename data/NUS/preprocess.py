@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+import commands
 from common.console import InputError, Parser, listed, run_script
 from common.settings import made
 from dataloader.description import Label
@@ -110,12 +111,11 @@ def main(args) -> None:
         print(note)
     for name, array in features.items():
         add_normalised(store, name, array, modes[name], source=FEATURE_FILES[name], order=reasons[name])
-    run_sequence(store, sequence, args.typed, modes)
+    print(commands.next_steps(run_sequence(store, sequence, args.typed, modes)))
     if set(features) == set(FEATURE_FILES):
         print(
-            f"or without videos: {commands.encoding_command('retrieval', folder)} --source features; before it, for better "
-            f"text features than {FEATURE_FILES['textual']}: {commands.encoding_command('textual', folder)} "
-            "--normalise standard+l2 --overwrite"
+            f"before it, for better text features than {FEATURE_FILES['textual']}: "
+            f"{commands.encoding_command('textual', folder)} --normalise standard+l2 --overwrite"
         )
 
 
