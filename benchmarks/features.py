@@ -27,6 +27,7 @@ from transformers import ViTConfig, ViTImageProcessorPil, ViTModel
 from benchmarks.synthetic import report
 from common.console import InputError, Parser, run_script, whole_number
 from common.devices import add_device_flag
+from dataloader.description import Label
 from dataloader.items import Items
 from dataloader.store import FeatureStore
 from feature_engineering.frames import plan_videos
@@ -66,7 +67,7 @@ def store_of(folder: Path, ids: list[str], texts: list[str]) -> FeatureStore:
     n = len(ids)
     zeros, split = np.zeros((n, 1)), np.full(n, "train", object)
     items = Items(np.array(ids, object), np.array(texts, object), zeros, zeros, split)
-    label = {"names": ["popularity"], "transform": "none", "offset": 0}
+    label = Label(("popularity",))
     return FeatureStore.create(folder, items, family="MicroLens", label=label, overwrite=True)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dataloader.description import Label
 from dataloader.items import Items
 from dataloader.neighbours import Neighbours
 from dataloader.splits import published_split
@@ -25,7 +26,7 @@ def random_store(folder: Path, items: int, *, frames: int, dim: int, k: int, dty
     label = rng.normal(6, 2, (items, 1))
     ids = np.array([str(i) for i in range(items)], object)
     split = published_split(items)
-    described = {"names": ["popularity"], "transform": "none", "offset": 0}
+    described = Label(("popularity",))
     table = Items(ids, np.full(items, "", object), np.full((items, 1), np.nan), label, split)
     store = FeatureStore.create(folder, table, family="MicroLens", label=described)
     for name, shape in (("visual", (items, frames, dim)), ("textual", (items, dim))):

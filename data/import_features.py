@@ -46,7 +46,7 @@ class ColumnSettings:
     """Which columns of the table are what; None where there is no such column."""
 
     id_column: str = setting("item_id", "the items' ids, read as text")
-    text_column: str = setting("text", "title or caption; not needed, where it is not named here")
+    text_column: str = setting("text", "title or caption; not needed beside features or videos")
     count_column: list[str] | None = setting(
         None, "raw counts; label: log2(count + offset)", kind=list, nargs="+", metavar="C", either=True
     )
@@ -112,7 +112,9 @@ def main(args) -> None:
     refuse_idle_flags(args.typed, named, files, with_videos=bool(args.videos))
     if not args.overwrite and not args.videos:
         refuse_to_overwrite(folder)
-    found, columns = read_table(args.table, named.wanted, () if "text_column" in args.typed else (named.text_column,))
+    # Features may be all that there is; without them a table without texts is one whose column has another name.
+    optional = (named.text_column,) if (files or args.videos) and "text_column" not in args.typed else ()
+    found, columns = read_table(args.table, named.wanted, optional)
     items, problems = make_items(args.table, named, found, columns)
     arrays = load_arrays(files, items, modes, args.dtype, problems)
     if problems:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dataloader.description import Label
 from dataloader.items import Items
 from dataloader.store import FeatureStore
 
@@ -18,7 +19,7 @@ def bare_store(tmp_path: Path, ids=("a", "b", "c", "d", "e", "f"), family="Micro
     texts = np.array([titles[i % len(titles)] for i in range(n)], object)
     values = np.ones((n, 1))
     split = np.array(["train", "valid", "test"] * n, object)[:n]
-    described = {"names": ["count"], "transform": "log2", "offset": 1}
+    described = Label(("count",), "log2", 1)
     items = Items(np.array(ids, object), texts, values, values, split)
     return FeatureStore.create(tmp_path / "set", items, family=family, label=described, overwrite=True)
 

@@ -59,7 +59,7 @@ def test_a_row_that_fails_from_the_shell(store, tmp_path, run):
     assert done.returncode == 1 and "Traceback" not in done.stderr
     last = done.stderr.splitlines()[-1]
     assert last.startswith("compare.py: 1 cell failed: broken, seed 1: train.py: error: --num_of_retrieved_items 7: ")
-    assert "| broken | - | - | - | - | failed | - |" in done.stdout
+    assert "| broken | - | - | - | - | - | - | failed | - |" in done.stdout
     assert re.search(r"\| MMRA \| .*\d\.\d{3}.* \| 1 seed \|", done.stdout)
     assert "`OMP_NUM_THREADS=1 python train.py" in (tmp_path / "tiny" / "table.md").read_text()  # of conftest's one
 
@@ -73,7 +73,7 @@ def test_files_and_their_content(compared, store):
     text = (place / "table.md").read_text()
     for word in (store.fingerprint, "`python train.py --model_id MMRA", "broken, seed 2: "):
         assert word in text
-    assert "| broken | - | - | - | - | failed | - |" in text
+    assert "| broken | - | - | - | - | - | - | failed | - |" in text
     assert "| MMRA minus ... |" in text and "- **K 2**: " in text and "- **ridge on the features**: " in text
     table = pd.read_csv(place / "table.csv").set_index("row")
     assert list(table.index[:3]) == ["MMRA", "K 2", "broken"] and len(table) == 8
@@ -177,7 +177,7 @@ def test_names_and_flags_that_look_like_markup(store, tmp_path, compare):
     assert (place / "table.png").exists()
     assert r"| $a\_$ \*x\* \<b\> \`c\` |" in (place / "table.md").read_text()
     lines = (place / "table.tex").read_text().splitlines()
-    assert all(line.startswith("%") for line in lines[: lines.index(r"\begin{tabular}{lcccclr}")])
+    assert all(line.startswith("%") for line in lines[: lines.index(r"\begin{tabular}{lcccccclr}")])
 
 
 def test_one_line_and_exit_code_2_from_the_shell(store, tmp_path, run):
@@ -376,7 +376,7 @@ def test_ablation(tmp_path, compare, capsys):
         (
             "--no_visual",
             ["retrieval", "the retrieved labels"],
-            ["visual: that is", "textual: the reference has --no_v"],
+            ["visual: that is", "textual: the reference has textual features alone"],
         ),
     ],
 )

@@ -106,7 +106,7 @@ def test_fail_names_the_item_and_writes_nothing(tmp_path, vit):
     (frames / "c_1.jpg").unlink()
     with pytest.raises(InputError, match="item c: no picture of it"):
         call(visual_engineering, tmp_path, "--encoder", vit, "--on_error", "fail", "--overwrite")
-    assert "visual" not in FeatureStore.open(tmp_path / "set").arrays
+    assert "visual" not in FeatureStore.open(tmp_path / "set").features
 
 
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path, bert, run):

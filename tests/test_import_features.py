@@ -353,7 +353,9 @@ def test_arrays_are_taken_and_the_next_command_is_told(importing, table, tmp_pat
     assert f"next: python retriever.py --dataset_path {tmp_path / 'data'} --dataset_id own" in out
     importing(table, *flags, "--overwrite")
     out = capsys.readouterr().out
-    assert "next: python feature_engineering/textual_engineering.py --dataset_path" in out and "retriever.py" not in out
+    assert "the visual features serve as retrieval vectors too" in out and "next: python retriever.py" in out
+    (other,) = [line for line in out.splitlines() if line.startswith("before it, for textual features too: ")]
+    assert "python feature_engineering/textual_engineering.py --dataset_path" in other
     assert "visual_engineering" not in out
 
 

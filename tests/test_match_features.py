@@ -129,7 +129,7 @@ def test_bad_tables_are_refused_in_one_line_and_nothing_is_written(tmp_path):
         with pytest.raises(InputError, match=message) as error:
             call(script, tmp_path, "--table", table)
         assert "\n" not in str(error.value)
-    assert "visual" not in FeatureStore.open(tmp_path / "set").arrays
+    assert "visual" not in FeatureStore.open(tmp_path / "set").features
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)

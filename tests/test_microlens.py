@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
 from common.console import InputError
+from dataloader.description import Label
 from dataloader.MicroLens.dataset import COUNT_FILES, LIKES, TITLES, VIDEOS, read_raw
 from dataloader.store import FeatureStore
 
@@ -106,7 +107,9 @@ def importing(preprocess, tmp_path):
 def sequence(preprocess, monkeypatch) -> list:
     """The --videos of every start, in place of the feature steps, which have tests of their own."""
     starts = []
-    monkeypatch.setattr(preprocess, "run_sequence", lambda store, settings, typed: starts.append(settings.videos))
+    monkeypatch.setattr(
+        preprocess, "run_sequence", lambda store, settings, typed: starts.append(settings.videos) or store
+    )
     return starts
 
 
@@ -121,7 +124,8 @@ def test_titles_labels_and_the_published_split(release, importing, capsys):
         assert items.rows(name).tolist() == sorted(rows)
     out = capsys.readouterr().out
     assert f"comments counted in {PAIRS_CSV}\n" in out and "splits: train 32, valid 4, test 4" in out
-    assert "next: python feature_engineering/visual_engineering.py" in out
+    assert "next: python feature_engineering/textual_engineering.py" in out
+    assert "or, and: python feature_engineering/visual_engineering.py" in out
 
 
 FORMS = {
@@ -197,9 +201,7 @@ def test_likes_and_views_are_kept_and_can_be_the_label(release, importing, separ
     assert store.items.extra["views"].tolist() == [1000 * i for i in range(1, 41)]
     assert store.items.extra["comments"].tolist() == release.comments.tolist()
     store = importing("--label", "views", "--log_offset", "1", "--overwrite")
-    assert store.label | {"split_by": None} == {
-        "names": ["views"], "transform": "log2", "offset": 1, "split_by": None,
-    }  # fmt: skip
+    assert store.label == Label(("views",), "log2", 1, "published")
     assert np.allclose(store.items.label[:, 0], np.log2(1000 * np.arange(1, 41) + 1))
 
 

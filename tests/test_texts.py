@@ -11,6 +11,7 @@ import torch
 import transformers
 from bare import TEXTS, bare_store, call
 from PIL import Image
+from tiny import refused
 
 import retriever
 from common.console import InputError
@@ -271,8 +272,8 @@ def test_retrieval_vectors_of_the_features_compare_both_modalities_and_words(tmp
     """Cosine of the joined vectors: the weighted mean, by squared weights, of the cosines of each part."""
     titles = ("a red ball", "a dog", "ball", "the red ball", "dog", "")  # split train has the first and the fourth
     bare_store(tmp_path, titles=titles)
-    with pytest.raises(InputError, match=r"takes visual features, and there are none; .*visual_engineering.py"):
-        call(retrieval_engineering, tmp_path, "--source", "features")
+    with refused(r"no features to compare yet; make them with: .*textual_engineering.py"):
+        call(retrieval_engineering, tmp_path, "--source", "features", "--lexical_weight", 0)
     store, rng = FeatureStore.open(tmp_path / "set"), np.random.default_rng(0)
     visual, textual = 3 * rng.standard_normal((len(IDS), 2, 4)), 5 * rng.standard_normal((len(IDS), 3))
     for name, array in (("visual", visual), ("textual", textual)):
@@ -299,7 +300,7 @@ def test_items_whose_features_are_all_zero_are_named(tmp_path):
             out[1:] = 1
     with pytest.raises(InputError, match=r"1 of 6 items have nothing to compare, .* \(item ids a\)"):
         call(retrieval_engineering, tmp_path, "--source", "features", "--lexical_weight", 0)
-    assert "retrieval" not in FeatureStore.open(tmp_path / "set").arrays
+    assert "retrieval" not in FeatureStore.open(tmp_path / "set").features
 
 
 def test_retrieval_vectors_of_features_that_were_replaced_are_told_apart(tmp_path, capsys):
@@ -381,7 +382,7 @@ def test_a_run_killed_right_after_writing_goes_on(tmp_path, bert, monkeypatch):
     monkeypatch.setattr(FeatureStore, "add_array", killed)
     with pytest.raises(KeyboardInterrupt):
         call(textual_engineering, tmp_path, *flags)
-    assert list(FeatureStore.open(tmp_path / "set").arrays) == ["textual"]
+    assert list(FeatureStore.open(tmp_path / "set").features) == ["textual"]
     store = call(textual_engineering, tmp_path, *flags)
     assert (
         np.array_equal(store.features["textual"], store.features["retrieval"])
