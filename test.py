@@ -15,7 +15,7 @@ from typing import Any
 import commands
 from baselines import method_of, recipe
 from baselines.parser import MethodParser, preparse
-from common.console import InputError, run_script, whole_number
+from common.console import InputError, in_words, run_script, whole_number
 from common.devices import add_device_flag
 from common.settings import Flag
 from dataloader.names import SPLITS
@@ -93,7 +93,8 @@ def check_flags(path: str, typed: Mapping[str, Any], run: Run) -> dict:
     trained = trained_with(run) | run.config["model"]
     for flag in ("model_id", *flags_of_the_run(model_id)):
         if flag in typed and typed[flag] != trained.get(flag):
-            raise InputError(f"--{flag} {typed[flag]} contradicts the run, which was trained with {trained.get(flag)}")
+            here, there = in_words(typed[flag]), in_words(trained.get(flag))
+            raise InputError(f"--{flag} {here} contradicts the run, which was trained with {there}")
     return run.config["settings"]
 
 

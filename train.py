@@ -14,7 +14,7 @@ from pathlib import Path
 import commands
 from baselines import METHODS, method_of, recipe
 from baselines.parser import MethodParser, preparse
-from common.console import InputError, run_script
+from common.console import InputError, in_words, run_script
 from common.devices import add_device_flag
 from dataloader.place import add_dataset_flags
 from engine.config import check_config, trained_with
@@ -80,7 +80,8 @@ def resumed_settings(args: argparse.Namespace, run: Run) -> argparse.Namespace:
     for flag, value in args.typed.items():
         if flag not in RESUMABLE and value != trained[flag]:
             raise InputError(
-                f"--{flag} {value} contradicts the run {run.folder}, which has {trained[flag]}; leave it out"
+                f"--{flag} {in_words(value)} contradicts the run {run.folder}, which has {in_words(trained[flag])}; "
+                "leave it out"
             )
     typed = {flag: args.typed[flag] for flag in RESUMABLE[1:] if flag in args.typed}
     return argparse.Namespace(**settings | typed, resume=args.resume)
