@@ -12,7 +12,7 @@ import commands
 from common.console import InputError, Parser, run_script, whole_number
 from common.devices import add_device_flag, pick_device
 from dataloader.names import BANKS
-from dataloader.place import add_dataset_flags, dataset_folder
+from dataloader.place import add_dataset_flags, folder_of
 
 
 def build_parser() -> Parser:
@@ -50,7 +50,7 @@ def main(args) -> None:
     from dataloader.search.retrieval import already_there, retrieve
     from dataloader.store import FeatureStore
 
-    store = FeatureStore.open(dataset_folder(args), need=("retrieval",))
+    store = FeatureStore.open(folder_of(args.dataset_path, args.dataset_id), need=("retrieval",))
     k = args.num_of_retrieved_items
     neighbours = already_there(store, k, args.bank) if args.show else None
     if neighbours is None:

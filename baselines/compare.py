@@ -41,7 +41,7 @@ from common.devices import add_device_flag, pick_device
 from common.files import require_writable
 from dataloader.names import FOLDS_BY
 from dataloader.neighbours import Neighbours
-from dataloader.place import Lacks, add_dataset_flags, dataset_folder, folder_of
+from dataloader.place import Lacks, add_dataset_flags, folder_of
 from dataloader.store import FeatureStore
 from engine.run import environment
 
@@ -114,7 +114,7 @@ def main(args) -> None:
     pick_device(args.device)
     place = folder_of(args.save, args.dataset_id)
     require_writable(place)
-    store = FeatureStore.open(dataset_folder(args))
+    store = FeatureStore.open(folder_of(args.dataset_path, args.dataset_id))
     rows, left_out = those_that_can(rows, store, typed, args.ablation)
     reference = typed or (rows[0].name if rows else args.reference)
     for warning in store.check_features(*store.modalities):

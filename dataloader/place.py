@@ -27,10 +27,6 @@ def add_dataset_flags(parser: argparse.ArgumentParser, default_id: str | None = 
     parser.add_argument("--dataset_id", help="name of the data set: a folder in --dataset_path", **required)
 
 
-def dataset_folder(args: argparse.Namespace) -> Path:
-    return folder_of(args.dataset_path, args.dataset_id)
-
-
 def folder_of(dataset_path: str, dataset_id: str) -> Path:
     """`--dataset_path` and `--dataset_id` -> the data set's folder."""
     if dataset_id in ("", ".", "..") or Path(dataset_id).name != dataset_id:
