@@ -46,7 +46,7 @@ def build_parser() -> Parser:
 def main(args) -> None:
     if idle := [flag for flag in ("videos", "frames") if flag in args.typed and not args.show]:
         raise InputError(f"--{idle[0]} is for --show, which is not given")
-    # What computes takes seconds to import; a mistyped flag is told of before.
+    # Importing torch takes seconds, so it is imported after all that can be refused without it.
     from dataloader.search.retrieval import already_there, retrieve
     from dataloader.store import FeatureStore
 

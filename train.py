@@ -61,7 +61,8 @@ def main(args) -> None:
         run = Run.open(args.resume, "--resume")
         settings, typed = resumed_settings(run, settings, typed), {}
     recipe(settings["model_id"]).check(settings, typed)
-    from baselines.training import train  # torch takes seconds to import; a mistyped flag is told of before
+    # Importing torch takes seconds, so it is imported after all that can be refused without it.
+    from baselines.training import train
 
     train(settings, typed, run, ["python", Path(sys.argv[0]).name, *sys.argv[1:]])
 

@@ -40,7 +40,8 @@ def class_of(model_id: str, family: str) -> type:
     """The class of a method for a data set of `family`; InputError where the library that it is made of is absent."""
     how = recipe(model_id)
     if how.network:
-        importlib.import_module("engine.network")  # what it needs and is broken is told of here too
+        # Imported now, so that a broken installation of TensorBoard is told of before a run's folder is made.
+        importlib.import_module("engine.network")
     try:
         return how.made(family)
     except ModuleNotFoundError as error:

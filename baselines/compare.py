@@ -137,7 +137,8 @@ def main(args) -> None:
         )
     if by:
         check_folds(store, args.folds, by)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended from outside: the children end too
+    # What ends this process from outside is then raised here, and the children are ended too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with sole_user(place) as locked:
             device = str(pick_device(args.device))

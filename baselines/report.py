@@ -21,6 +21,7 @@ from engine.figures import draw_rows, draw_sweeps
 from engine.metrics import METRICS
 
 BOOTSTRAP_SEED = 2024
+LARGER = ", ".join(name for name, metric in METRICS.items() if metric.larger_is_better)
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ class Report:
             f"{self.origin.n} test items, label {self.origin.label}. Mean ± sample standard deviation over seeds "
             f"{seeds} of metrics {which}; no ± where there is one seed or every seed predicts the same "
             "(deterministic). Best **bold**, second <u>underlined</u>, as the printed figures rank, trivial rows "
-            "included; larger is better for SRC, smaller for the others. Train s: mean wall seconds of train.py, "
+            f"included; larger is better for {LARGER}, smaller for the others. within2: share of the predicted counts "
+            "that are at least half and at most twice the true one. Train s: mean wall seconds of train.py, "
             "start and loading included."
         )
 

@@ -77,7 +77,7 @@ def add_normalised(
     (compare.py --folds) scales by another train.
     """
     if "standard" in mode:
-        store.rows("train")  # complains where it is empty
+        store.rows("train")  # raises an InputError where it is empty
     unscaled = store.folder / f"{name}.{UNSCALED}.npy"
     if statistics := _statistics(array, mode, store.items.rows("train")):
         source["statistics"] = {"mean": statistics[0].tolist(), "std": statistics[1].tolist()}
