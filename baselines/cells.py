@@ -269,8 +269,8 @@ def _train(setting: Setting, row: Row, seed: int, children: Children) -> tuple[P
             seconds = children.run([*words, "--device", setting.device], folder / "output.txt")
             return unfinished, before + seconds
         except Failed as error:
-            # Code 2 says that the run is damaged or of another version: it is trained anew. Whatever else went wrong may
-            # go away by itself, so the epochs that are done are not thrown away for it.
+            # Code 2 says that the run is damaged or of another version, so it is trained anew. Whatever else went wrong
+            # may go away by itself, so the epochs that are done are not thrown away for it.
             if error.code != 2:
                 raise
     known = set(folder.glob("*/config.json"))
