@@ -18,12 +18,13 @@ from pathlib import Path
 import pandas as pd
 
 import commands
-from baselines import METHODS, ablation, recipe
-from baselines.cells import Cell, Row, Setting, notes, run_cells
-from baselines.children import Children, Failed, sole_user
-from baselines.folds import check_folds, folds_in_words, make_folds
-from baselines.report import Report
-from baselines.results import (
+from baselines import METHODS, recipe
+from baselines.comparison import ablation
+from baselines.comparison.cells import Cell, Row, Setting, notes, run_cells
+from baselines.comparison.children import Children, Failed, sole_user
+from baselines.comparison.folds import check_folds, folds_in_words, make_folds
+from baselines.comparison.report import Report
+from baselines.comparison.results import (
     Part,
     Result,
     trained_result,
@@ -32,10 +33,10 @@ from baselines.results import (
     users_of,
     write_trivial_predictions,
 )
-from baselines.rows import plan_rows
-from baselines.tables import Origin
+from baselines.comparison.rows import plan_rows
+from baselines.comparison.tables import Origin
+from baselines.comparison.trivial import TRIVIAL
 from baselines.training import choose_modalities
-from baselines.trivial import TRIVIAL
 from common.console import InputError, Parser, listed, run_script, whole_number
 from common.devices import add_device_flag, pick_device
 from common.files import require_writable

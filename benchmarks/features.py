@@ -31,11 +31,11 @@ from common.devices import PRECISIONS, add_device_flag
 from dataloader.description import Label
 from dataloader.items import Items
 from dataloader.store import FeatureStore
-from feature_engineering.frames import plan_videos
-from feature_engineering.images import ImageEncoder, encode_frames
+from feature_engineering.decoding.frames import plan_videos
+from feature_engineering.decoding.videos import VIDEO_SUFFIXES, capture, frame_indices, unusable
+from feature_engineering.encoding.images import ImageEncoder, encode_frames
+from feature_engineering.encoding.texts import TextEncoder, encode_texts
 from feature_engineering.settings import DecodingSettings, EncoderSettings, TextSettings
-from feature_engineering.texts import TextEncoder, encode_texts
-from feature_engineering.videos import VIDEO_SUFFIXES, capture, frame_indices, unusable
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("pipeline", "capture", "texts", "memory")

@@ -12,10 +12,10 @@ from common.console import InputError
 
 @dataclass(frozen=True)
 class Lacks:
-    """What is missing: "data set", "features" (of that name) or "neighbours"; flags: what its command needs besides."""
+    """What is missing: "data set", "features" (of that name), "neighbours" or "run"; flags: of its command, besides."""
 
     what: str
-    folder: Path  # of the data set
+    folder: Path  # of the data set or the run
     name: str = ""
     flags: str = ""
 

@@ -74,7 +74,7 @@ def add_normalised(
     """Write `array` (N, ..., D) into the store as `name`, normalised by `mode`, in blocks of rows.
 
     keep_unscaled: what split train's statistics scale is kept beside it, as another split of the same items
-    (compare.py --folds) scales by another train.
+    (as folds are) scales by another train.
     """
     if "standard" in mode:
         store.rows("train")  # raises an InputError where it is empty

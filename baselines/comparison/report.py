@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from baselines.ablation import SWEEPS, Variant
-from baselines.cells import Row
-from baselines.results import Result, cells_table
-from baselines.tables import Origin, frame, markdown, plain, tex, valid_markdown
-from baselines.verdicts import TESTED, judge, verdicts_markdown, verdicts_table
+from baselines.comparison.ablation import SWEEPS, Variant
+from baselines.comparison.cells import Row
+from baselines.comparison.results import Result, cells_table
+from baselines.comparison.tables import Origin, frame, markdown, plain, tex, valid_markdown
+from baselines.comparison.verdicts import TESTED, judge, verdicts_markdown, verdicts_table
 from common.files import written_beside
 from dataloader.description import Label
 from dataloader.items import creators

@@ -19,7 +19,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from baselines.children import Children, Failed
+from baselines.comparison.children import Children, Failed
 from baselines.parser import parse_flags
 from common.console import InputError
 from common.files import read_json, write_json
