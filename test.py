@@ -7,22 +7,24 @@ into <save>/<name of the run> instead.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import commands
-from baselines import method_of, recipe
+from baselines import opened, recipe
 from baselines.parser import MethodParser, preparse
 from common.console import InputError, in_words, run_script, whole_number
-from common.devices import add_device_flag
+from common.devices import add_device_flag, pick_device
+from common.seeding import seed_everything
 from common.settings import Flag
 from dataloader.names import SPLITS
-from engine.config import check_config, trained_with
 from engine.metrics import METRICS
 from engine.recipe import TRAINING
-from engine.run import BEST, LAST, Run
+from engine.run import BEST, LAST
+
+# Flags that say how to evaluate; the others say how the run was trained, and must agree with it.
+OWN = ("model_path", "split", "batch_size", "metric", "save", "seed", "device", "dataset_path", "dataset_id")
+OWN += ("allow_other_data",)
 
 
 def build_parser(model_id: str = "MMRA", preset: None = None) -> MethodParser:
@@ -61,42 +63,37 @@ def flags_of_the_run(model_id: str) -> dict[str, Flag]:
 def named_method(words: list[str]) -> tuple[str, None]:
     """The method of the run that a command line names."""
     path = preparse(words, "model_path")["model_path"]
-    return ("MMRA" if path is None else method_of(Run.open(path, "--model_path"))), None
+    return ("MMRA" if path is None else opened(path, "--model_path")[2]["model_id"]), None
 
 
 def main(args) -> None:
-    run = Run.open(args.model_path, "--model_path")
-    settings = check_flags(args.model_path, args.typed, run)
+    run, how, trained = opened(args.model_path, "--model_path")
+    settings = run.config["settings"]
+    if Path(args.model_path).name == LAST:
+        raise InputError(f"--model_path {args.model_path}: {LAST} is for --resume; give the run's folder or its {BEST}")
+    for flag, value in args.typed.items():
+        if flag not in OWN and value != trained[flag]:
+            here, there = in_words(value), in_words(trained[flag])
+            raise InputError(f"--{flag} {here} contradicts the run, which was trained with {there}")
+    folder = Path(args.dataset_path or settings["dataset_path"]) / (args.dataset_id or settings["dataset_id"])
+    device = pick_device(args.device)
+    seed_everything(args.seed)
     # Importing torch takes seconds, so it is imported after all that can be refused without it.
     from baselines.testing import test
 
     test(
+        how,
         run,
         settings,
+        folder,
+        device,
         split=args.split,
         batch_size=args.batch_size,
         metrics=args.metric,
         save=args.save,
         seed=args.seed,
-        device=args.device,
-        dataset_path=args.dataset_path,
-        dataset_id=args.dataset_id,
         allow_other_data=args.allow_other_data,
     )
-
-
-def check_flags(path: str, typed: Mapping[str, Any], run: Run) -> dict:
-    """The run's settings; InputError where it is no run or a typed flag contradicts it."""
-    if Path(path).name == LAST:
-        raise InputError(f"--model_path {path}: {LAST} is for --resume; give the run's folder or its {BEST}")
-    model_id = method_of(run)
-    check_config(run, recipe(model_id))
-    trained = trained_with(run) | run.config["model"]
-    for flag in ("model_id", *flags_of_the_run(model_id)):
-        if flag in typed and typed[flag] != trained.get(flag):
-            here, there = in_words(typed[flag]), in_words(trained.get(flag))
-            raise InputError(f"--{flag} {here} contradicts the run, which was trained with {there}")
-    return run.config["settings"]
 
 
 if __name__ == "__main__":

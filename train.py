@@ -8,18 +8,15 @@ python train.py --model_id HMMVED --help shows another's.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import commands
-from baselines import METHODS, method_of, recipe
+from baselines import METHODS, opened, recipe
 from baselines.parser import MethodParser, preparse
 from common.console import InputError, in_words, run_script
-from common.devices import add_device_flag
-from dataloader.place import add_dataset_flags
-from engine.config import check_config, trained_with
-from engine.run import Run
+from common.devices import add_device_flag, pick_device
+from common.files import require_writable
+from dataloader.place import add_dataset_flags, folder_of
 
 EPILOG = "Another method's flags and published defaults: python train.py --model_id NAME --help"
 RESUMABLE = ("resume", "epochs", "device", "dataset_path")  # what may be typed beside --resume
@@ -49,47 +46,41 @@ def named_method(words: list[str]) -> tuple[str, str | None]:
     """The method and preset that a command line names; with --resume they are the run's."""
     given = preparse(words, "model_id", "preset", "resume")
     if given["resume"] is not None:
-        return method_of(Run.open(given["resume"], "--resume")), None
+        return opened(given["resume"], "--resume")[2]["model_id"], None
     model_id = given["model_id"] or "MMRA"
     return model_id, given["preset"] if given["preset"] in recipe(model_id).presets else None
 
 
 def main(args) -> None:
-    typed, run = args.typed, None
+    run, how, typed = None, recipe(args.model_id), args.typed
     settings = {flag: value for flag, value in vars(args).items() if flag not in ("typed", "resume")}
     if args.resume:
-        run = Run.open(args.resume, "--resume")
-        settings, typed = resumed_settings(run, settings, typed), {}
-    recipe(settings["model_id"]).check(settings, typed)
+        run, how, trained = opened(args.resume, "--resume")
+        if not how.network:
+            raise InputError(
+                f"--resume {run.folder}: {args.model_id} is fitted in one go and leaves no half-way state; train it "
+                "anew"
+            )
+        if set(run.config["settings"]) != set(settings):
+            raise InputError(f"--resume {run.folder}: its config.json has other settings than this version; train anew")
+        settings = run.config["settings"] | {"metric": tuple(run.config["settings"]["metric"])}
+        trained |= {"metric": settings["metric"]}
+        for flag, value in typed.items():
+            if flag not in RESUMABLE and value != trained[flag]:
+                raise InputError(
+                    f"--{flag} {in_words(value)} contradicts the run {run.folder}, which has "
+                    f"{in_words(trained[flag])}; leave it out"
+                )
+        settings |= {flag: typed[flag] for flag in RESUMABLE[1:] if flag in typed}
+        typed = {}
+    how.check(settings, typed)
+    folder = folder_of(settings["dataset_path"], settings["dataset_id"])
+    device = pick_device(settings["device"])
+    require_writable(run.folder if run else Path(settings["save"]))
     # Importing torch takes seconds, so it is imported after all that can be refused without it.
     from baselines.training import train
 
-    train(settings, typed, run, ["python", Path(sys.argv[0]).name, *sys.argv[1:]])
-
-
-def resumed_settings(run: Run, offered: Mapping[str, Any], typed: Mapping[str, Any]) -> dict[str, Any]:
-    """The run's own settings; a typed flag that says otherwise is an error, but for those in RESUMABLE.
-
-    offered: the settings that this version has.
-    """
-    model_id = method_of(run)
-    check_config(run, recipe(model_id))
-    if not recipe(model_id).network:
-        raise InputError(
-            f"--resume {run.folder}: {model_id} is fitted in one go and leaves no half-way state; train it anew"
-        )
-    settings = dict(run.config["settings"])
-    if set(settings) != set(offered):
-        raise InputError(f"--resume {run.folder}: its config.json has other settings than this version; train anew")
-    settings["metric"] = tuple(settings["metric"])
-    trained = trained_with(run) | {"metric": settings["metric"]}
-    for flag, value in typed.items():
-        if flag not in RESUMABLE and value != trained[flag]:
-            raise InputError(
-                f"--{flag} {in_words(value)} contradicts the run {run.folder}, which has {in_words(trained[flag])}; "
-                "leave it out"
-            )
-    return settings | {flag: typed[flag] for flag in RESUMABLE[1:] if flag in typed}
+    train(how, settings, typed, folder, device, run, ["python", Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 if __name__ == "__main__":

@@ -36,7 +36,6 @@ from baselines.comparison.results import (
 from baselines.comparison.rows import plan_rows
 from baselines.comparison.tables import Origin
 from baselines.comparison.trivial import TRIVIAL
-from baselines.training import choose_modalities
 from common.console import InputError, Parser, listed, run_script, whole_number
 from common.devices import add_device_flag, pick_device
 from common.files import require_writable
@@ -173,7 +172,7 @@ def those_that_can(
     left_out = {}
     for row in rows:
         try:
-            choose_modalities(recipe(row.method), row.settings | {"model_id": row.method}, {}, store)
+            recipe(row.method).wants(row.settings | {"model_id": row.method}).choose(store)
         except InputError as error:
             if error.lacks or row.name == reference or (ablate and row is rows[0]):
                 raise InputError(f"row {row.name}: {error}", error.lacks) from None

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from baselines import METHODS, build
-from baselines.training import shapes_of
+from baselines import METHODS, recipe
 from benchmarks.synthetic import random_store, report
 from common.console import InputError, Parser, run_script, whole_number
 from dataloader.batches import open_split
+from dataloader.opening import shapes_of
 from engine.run import Run
 from engine.settings import TrainingSettings
 
@@ -76,11 +76,11 @@ def svr_against_scikit_learn(folder: Path, items: int, dim: int, repeats: int) -
     store = random_store(folder / "svr", items, frames=1, dim=dim, k=1)
     train, valid = open_split(store, "train"), open_split(store, "valid")
     inputs = np.concatenate([train.read("visual", slice(None))[:, 0], train.read("textual", slice(None))], axis=1)
-    shapes = {"shapes": shapes_of(store, None), "label_dim": 1}
+    shapes = {"shapes": shapes_of(store), "label_dim": 1}
     pairs = []
     for _ in range(repeats):
         run = Run.create(folder / "runs", "SVR", {})
-        ours = build("SVR", store.family, shapes, TrainingSettings(), torch.device("cpu"), run)
+        ours = recipe("SVR").build(store.family, shapes, TrainingSettings(), torch.device("cpu"), run)
         start = time.perf_counter()
         ours._fit(train, valid)
         middle = time.perf_counter()

@@ -1,9 +1,19 @@
-"""The kinds of features by name. A data set holds any of them, and others under names of their own."""
+"""The kinds of features by name, of which a data set holds any, others too, and what a method wants of them."""
 
 from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from common.console import InputError
+from dataloader.names import NeighboursAs
+from dataloader.place import Lacks
+
+if TYPE_CHECKING:
+    from dataloader.store import FeatureStore
 
 # name -> axes of its array: visual (N, F, Dv), textual (N, Dt), audio (N, Da); any other name has two or three
 MODALITIES = {"visual": 3, "textual": 2, "audio": 2}
@@ -42,3 +52,75 @@ def in_order(names) -> list[str]:
 def shape_in_words(name: str) -> str:
     flat, framed = "(items, dimension)", "(items, frames, dimension)"
     return " or ".join(flat if n == 2 else framed for n in reversed(axes(name)))
+
+
+@dataclass(frozen=True)
+class Wants:
+    """What a method wants of a data set.
+
+    method: its name, for messages. modalities: the features it takes; any_modality: any others too; needs_all: it can
+    do without none of them, else without all but one. typed: those that --modalities chose, feature_num: how many they
+    must be, if that was typed. left_out: by ablations. frame_num: frames of a video, all without it. neighbours: how it
+    wants what an item retrieved, of the first k, weighed with `temperature` where aggregated; None: not at all.
+    """
+
+    method: str
+    modalities: tuple[str, ...]
+    any_modality: bool = False
+    needs_all: bool = False
+    typed: tuple[str, ...] | None = None
+    feature_num: int | None = None
+    left_out: tuple[str, ...] = ()
+    frame_num: int | None = None
+    neighbours: NeighboursAs | None = None
+    k: int = 10
+    temperature: float = 1.0
+
+    def of(self, there: Sequence[str]) -> tuple[str, ...]:
+        """The modalities that are taken, of those that are there; InputError where the method cannot do with them.
+
+        Without --modalities they are the published ones that are there, or whatever is there for a method that takes
+        anything. Those that an ablation leaves out are among them.
+        """
+        typed = self.typed or ()
+        if len(set(typed)) < len(typed):
+            raise InputError(f"--modalities {' '.join(typed)}: each once")
+        if absent := [name for name in typed if name not in there]:
+            raise InputError(f"--modalities {absent[0]}: the data set has {_listed(there)} features")
+        if foreign := [name for name in typed if name not in self.modalities and not self.any_modality]:
+            raise InputError(f"--modalities {foreign[0]}: {self.method} takes {_listed(self.modalities)} features")
+        taken = [name for name in self.modalities if name in (typed or there)]
+        if self.any_modality:
+            taken += [name for name in typed or (() if taken else there) if name not in taken]
+        if self.needs_all and len(taken) < len(self.modalities):
+            given = f"it is to take {_listed(typed)}" if typed else f"the data set has {_listed(there)}"
+            raise InputError(f"{self.method} needs {' and '.join(self.modalities)} features, and {given} alone")
+        if not self.used(taken):
+            without = f" without {' and '.join(f'--no_{name}' for name in taken)}" if taken else ""
+            needed = " or ".join(self.modalities)
+            raise InputError(f"{self.method} needs {needed} features{without}; the data set has {_listed(there)}")
+        if self.feature_num not in (None, len(taken)):
+            raise InputError(
+                f"--feature_num {self.feature_num}: it is the number of feature kinds, and {self.method} takes "
+                f"{len(taken)}, {' and '.join(taken)} (the width of the features is --feature_dim)"
+            )
+        if self.frame_num is not None and "visual" not in taken:
+            raise InputError(f"--frame_num {self.frame_num}: no visual features are taken; leave it out")
+        return tuple(taken)
+
+    def used(self, taken: Collection[str]) -> tuple[str, ...]:
+        """Of those that are taken the ones that no ablation leaves out."""
+        return tuple(name for name in taken if name not in self.left_out)
+
+    def choose(self, store: FeatureStore) -> tuple[str, ...]:
+        """`of` what a store has, the InputError naming it."""
+        if not store.modalities:
+            raise InputError(f"{store.folder}: no features yet", Lacks("features", store.folder, self.modalities[-1]))
+        try:
+            return self.of(store.modalities)
+        except InputError as error:
+            raise InputError(f"{store.folder}: {error}") from None
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) or "no"

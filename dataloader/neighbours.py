@@ -93,6 +93,10 @@ class Neighbours:
         """
         return hashlib.sha256(self.ids.tobytes()).hexdigest()[:16]
 
+    def described(self) -> dict:
+        """What a run says of them."""
+        return {"k": self.k, "bank": self.bank, "backend": self.backend, "digest": self.digest()}
+
     def weights(self, rows: np.ndarray, k: int, temperature: float) -> tuple[np.ndarray, np.ndarray]:
         """The first k neighbours of `rows` and softmax(similarity / temperature) over them, (n, k); pads weigh 0."""
         ids = self.ids[rows, :k]

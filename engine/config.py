@@ -11,51 +11,59 @@ from engine.recipe import PUBLISHED, Recipe
 from engine.run import Run
 
 DATA = {"family": str, "fingerprint": str, "modalities": list}
+MISSING = object()  # no flag accepts it
 PLACE = {"model_id": str, "dataset_path": str, "dataset_id": str}
 
 
-def check_config(run: Run, recipe: Recipe) -> None:
-    """InputError that names what config.json lacks or holds with another type or range than training writes.
+def check_config(run: Run, recipe: Recipe) -> dict[str, Any]:
+    """What the run was trained with, flag by flag, where the data set decided too: features and their number.
 
-    What runs of earlier versions did not say yet is added.
+    InputError that names what config.json lacks or holds with another type or range than training writes. What runs of
+    earlier versions did not say yet is added.
     """
-    _bring_up_to_date(run, recipe)
-    settings, flags = _part(run, "settings"), recipe.flags()
-    wrong = [name for name, kind in PLACE.items() if not isinstance(settings.get(name), kind)]
-    wrong += [name for name, flag in flags.items() if name not in settings or not flag.accepts(settings[name])]
-    _refuse(run, "settings", wrong)
-    for part, kinds in {"model": recipe.argument_types(), "data": DATA}.items():
-        values = _part(run, part)
-        wrong = [name for name, kind in kinds.items() if name not in values or not isinstance(values[name], kind)]
-        if part == "data" and "family" not in wrong and values["family"] not in FAMILIES:
-            wrong.append("family")
-        if part == "data" and "modalities" not in wrong and not all(isinstance(m, str) for m in values["modalities"]):
-            wrong.append("modalities")
-        if part == "model":
-            own = [n for n in flags_of(recipe.settings) if n in values and n not in wrong]
-            wrong += [n for n in own if not flags[n].accepts(values[n])]
-            if "shapes" in kinds and "shapes" not in wrong and not _are_shapes(values["shapes"]):
-                wrong.append("shapes")
-        _refuse(run, part, wrong)
-        if part == "model" and (unknown := sorted(set(values) - set(kinds))):
-            raise InputError(f"{run.folder / 'config.json'}: its model has unknown arguments ({', '.join(unknown)})")
+    bring_up_to_date(run, recipe)
+    flags, arguments, own = recipe.flags(), recipe.argument_types(), flags_of(recipe.settings)
+    parts = {part: run.config.get(part) for part in ("settings", "model", "data")}
+    settings, model, data = (values if isinstance(values, dict) else {} for values in parts.values())
+    wrong = {
+        "settings": [name for name, kind in PLACE.items() if not isinstance(settings.get(name), kind)],
+        "model": [name for name, kind in arguments.items() if not isinstance(model.get(name), kind)],
+        "data": [name for name, kind in DATA.items() if not isinstance(data.get(name), kind)],
+    }
+    if data.get("family") not in FAMILIES:
+        wrong["data"].append("family")
+    if not all(isinstance(name, str) for name in data.get("modalities") or [None]):
+        wrong["data"].append("modalities")
+    if "shapes" in arguments and not are_shapes(model.get("shapes")):
+        wrong["model"].append("shapes")
+    unknown = sorted(set(model) - set(arguments))
+    # The flags come last: what one accepts is asked of common/settings.py.
+    wrong["settings"] += [name for name, flag in flags.items() if not flag.accepts(settings.get(name, MISSING))]
+    wrong["model"] += [name for name in own if name in model and not flags[name].accepts(model[name])]
+    for part, names in wrong.items():
+        if names:
+            raise InputError(
+                f"{run.folder / 'config.json'}: not the configuration of a run (its {part} lack, or hold with a value "
+                f"that training does not write: {', '.join(dict.fromkeys(names))})"
+            )
+    if unknown:
+        raise InputError(f"{run.folder / 'config.json'}: its model has unknown arguments ({', '.join(unknown)})")
+    taken = data["modalities"]
+    return model | settings | {"modalities": taken, "feature_num": len(taken)}
 
 
-def trained_with(run: Run) -> dict[str, Any]:
-    """Flag -> what the run was trained with, where the data set decided too: features and their number."""
-    settings, modalities = run.config["settings"], run.config["data"]["modalities"]
-    return settings | {"modalities": modalities, "feature_num": len(modalities)}
-
-
-def _are_shapes(shapes: dict) -> bool:
+def are_shapes(shapes: object) -> bool:
+    """Whether these are the shapes of some features: name -> positive whole numbers."""
+    if not isinstance(shapes, dict):
+        return False
     sizes = [size for shape in shapes.values() for size in (shape if isinstance(shape, list) else [None])]
     return bool(sizes) and all(type(size) is int and size > 0 for size in sizes)
 
 
-def _bring_up_to_date(run: Run, recipe: Recipe) -> None:
+def bring_up_to_date(run: Run, recipe: Recipe) -> None:
     """A run of before --modalities took visual and textual features, and did not say so."""
-    settings, model, data = (_part(run, part) for part in ("settings", "model", "data"))
-    if not (settings and model and data) or "modalities" in data:
+    settings, model, data = (run.config.get(part) for part in ("settings", "model", "data"))
+    if not all(isinstance(part, dict) and part for part in (settings, model, data)) or "modalities" in data:
         return
     model = dict(model)
     sizes = [model.get(name) for name in ("frame_num", "visual_dim", "textual_dim")]
@@ -69,16 +77,3 @@ def _bring_up_to_date(run: Run, recipe: Recipe) -> None:
         "model": model,
         "data": data | {"modalities": list(PUBLISHED)},
     }
-
-
-def _part(run: Run, part: str) -> dict:
-    values = run.config.get(part)
-    return values if isinstance(values, dict) else {}
-
-
-def _refuse(run: Run, part: str, wrong: list[str]) -> None:
-    if wrong:
-        raise InputError(
-            f"{run.folder / 'config.json'}: not the configuration of a run (its {part} lack, or hold with a value "
-            f"that training does not write: {', '.join(wrong)})"
-        )

@@ -9,15 +9,42 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from common.files import written_beside
+from common.files import write_json, written_beside
 from dataloader.batches import Split
 from dataloader.items import creators
-from dataloader.neighbours import Neighbours
+from dataloader.opening import Data
 from dataloader.store import FeatureStore
 from engine.bootstrap import CONFIDENCE, Interval, resample
-from engine.figures import draw_errors, draw_predictions, draw_training
+from engine.figures import draw_errors, draw_predictions, draw_training, plt, save
 from engine.metrics import METRICS, batch_means, measure
 from engine.run import Run
+
+
+def judge(
+    out: Path,
+    run: Run,
+    data: Data,
+    prediction: np.ndarray,
+    split: str,
+    batch_size: int,
+    seed: int,
+    metrics: Sequence[str],
+) -> None:
+    """predictions.csv of (n, label_dim) and, where the truth is known, metrics.json and pictures; print `metrics`."""
+    items, k = data.splits[split], run.config["settings"].get("num_of_retrieved_items", 0)
+    table, report, pictures = predictions(data, items, prediction, k), None, {}
+    if split != "predict":
+        report = evaluate(data.store, items, prediction, split, batch_size, seed)
+        print_report(report, metrics, run, data.store)
+        title = f"{run.config['settings']['model_id']} on {data.store.dataset_id}, {split}"
+        pictures = draw(run, items, prediction, title)
+    for name, picture in pictures.items():
+        save(picture, out / "figures" / name)
+    if report:
+        write_json(out / "metrics.json", report)
+    with written_beside(out / "predictions.csv") as partial:
+        table.to_csv(partial, index=False, float_format="%.12g")
+    print(f"{len(items)} predictions in {out / 'predictions.csv'}")
 
 
 def evaluate(store: FeatureStore, split: Split, prediction: np.ndarray, name: str, batch_size: int, seed: int) -> dict:
@@ -66,11 +93,9 @@ def print_report(report: dict, metrics: Sequence[str], run: Run, store: FeatureS
             print(f"mean {name}".ljust(10) + f"  {value:>11.4f}  {gap}  {batch:.4f}")
 
 
-def write_predictions(
-    path: Path, store: FeatureStore, split: Split, prediction: np.ndarray, neighbours: Neighbours | None, k: int
-) -> None:
-    """A row per item: id, prediction as label and as count, truth, and the ids of its neighbours as a JSON list."""
-    items, names = store.items, split.target.names
+def predictions(data: Data, split: Split, prediction: np.ndarray, k: int) -> pd.DataFrame:
+    """A row an item: id, prediction as label and as count, truth, and the ids of its first k neighbours as JSON."""
+    items, names, neighbours = data.store.items, split.target.names, data.neighbours
     columns = {"item_id": items.item_id[split.rows]}
     counts = split.target.inverse(prediction)
     for t, name in enumerate(names):
@@ -82,16 +107,19 @@ def write_predictions(
         columns[f"truth_count{suffix}"] = items.popularity[split.rows, t]
     ids = np.full((len(split), 0), -1) if neighbours is None else neighbours.ids[split.rows, :k]
     columns["neighbours"] = [json.dumps(items.item_id[row[row >= 0]].tolist(), ensure_ascii=False) for row in ids]
-    with written_beside(path) as partial:
-        pd.DataFrame(columns).to_csv(partial, index=False, float_format="%.12g")
+    return pd.DataFrame(columns)
 
 
-def draw(folder: Path, run: Run, split: Split, prediction: np.ndarray, title: str) -> None:
+def draw(run: Run, split: Split, prediction: np.ndarray, title: str) -> dict[str, plt.Figure]:
+    """Name of the file -> picture."""
+    pictures = {}
     for t, name in enumerate(split.target.names):
         axis = f"log2({name} + {split.target.offset:g})" if split.target.of_counts else name
         suffix = f"_{name}" if len(split.target.names) > 1 else ""
         predicted, true = prediction[:, t], split.label[:, t]
-        draw_predictions(folder / f"predicted_against_true{suffix}.png", predicted, true, axis, title)
-        draw_errors(folder / f"error_over_popularity{suffix}.png", predicted, true, axis, title)
+        pictures[f"predicted_against_true{suffix}.png"] = draw_predictions(predicted, true, axis, title)
+        pictures[f"error_over_popularity{suffix}.png"] = draw_errors(predicted, true, axis, title)
     if history := run.history():
-        draw_training(folder / "training.png", history, "+".join(run.config["settings"].get("metric", ("RMSE",))))
+        metric = "+".join(run.config["settings"].get("metric", ("RMSE",)))
+        pictures["training.png"] = draw_training(history, metric)
+    return pictures

@@ -18,7 +18,7 @@ matplotlib.rcParams["text.parse_math"] = False  # a $ in a name is a $
 BINS = 10  # of the error's course over popularity, with equally many videos each
 
 
-def draw_predictions(path: Path, prediction: np.ndarray, truth: np.ndarray, name: str, title: str) -> None:
+def draw_predictions(prediction: np.ndarray, truth: np.ndarray, name: str, title: str) -> plt.Figure:
     """Predicted against true labels of one target, (n,) both; darker where many videos lie."""
     figure, axes = plt.subplots(figsize=(5.5, 5))
     low, high = min(truth.min(), prediction.min()), max(truth.max(), prediction.max())
@@ -29,10 +29,10 @@ def draw_predictions(path: Path, prediction: np.ndarray, truth: np.ndarray, name
     axes.set(xlim=(low - margin, high + margin), ylim=(low - margin, high + margin), aspect="equal")
     axes.set(xlabel=f"true {name}", ylabel=f"predicted {name}", title=title)
     axes.legend(loc="upper left", fontsize=8)
-    _save(figure, path)
+    return figure
 
 
-def draw_errors(path: Path, prediction: np.ndarray, truth: np.ndarray, name: str, title: str) -> None:
+def draw_errors(prediction: np.ndarray, truth: np.ndarray, name: str, title: str) -> plt.Figure:
     """Error over popularity: mean and spread of prediction - truth in bins of equally many videos."""
     order = np.argsort(truth, kind="stable")
     bins = [part for part in np.array_split(order, min(BINS, len(order))) if len(part)]
@@ -47,10 +47,10 @@ def draw_errors(path: Path, prediction: np.ndarray, truth: np.ndarray, name: str
     axes.axhline(0, color="0.6", linewidth=1)
     axes.set(xlabel=f"true {name}", ylabel="predicted - true", title=title)
     axes.legend(fontsize=8)
-    _save(figure, path)
+    return figure
 
 
-def draw_training(path: Path, history: list[dict], metric: str) -> None:
+def draw_training(history: list[dict], metric: str) -> plt.Figure:
     """Training loss, the validation metrics, and the epoch that was kept."""
     epochs = [record["epoch"] for record in history]
     best = history[-1]["best_epoch"]
@@ -62,17 +62,12 @@ def draw_training(path: Path, history: list[dict], metric: str) -> None:
         axes.axvline(best, color="C1", linestyle=":", linewidth=1, label=f"epoch {best} kept ({metric})")
         axes.set(title="train loss" if name == "train_loss" else f"valid {name}", xlabel="epoch")
     rows[0].legend(fontsize=7)
-    _save(figure, path)
+    return figure
 
 
 def draw_rows(
-    path: Path,
-    rows: list[str],
-    panels: dict[str, list[tuple[Interval, list[float] | None]]],
-    title: str,
-    made: str,
-    drawn: str,
-) -> None:
+    rows: list[str], panels: dict[str, list[tuple[Interval, list[float] | None]]], title: str, drawn: str
+) -> plt.Figure:
     """A line a row and a panel a metric: its 95 % interval, and a tick a seed; the first row is the reference.
 
     A row that is not trained has None for its seeds, and is grey.
@@ -97,10 +92,10 @@ def draw_rows(
     columns[0][0].set(yticks=range(len(rows)), yticklabels=rows, ylim=(len(rows) - 0.5, -0.5))
     subtitle = f"points: mean over seeds, ticks: seeds; lines: 95 % bootstrap over test {drawn}, each row by itself"
     figure.suptitle(f"{title}\n{subtitle}", fontsize=9)
-    _save(figure, path, made)
+    return figure
 
 
-def draw_sweeps(path: Path, sweeps: dict[str, dict], title: str, made: str) -> None:
+def draw_sweeps(sweeps: dict[str, dict], title: str) -> plt.Figure:
     """A column a sweep, a row a metric: the mean over seeds with its standard deviation, a dot a seed.
 
     sweeps: axis label -> {"values": [...], "kept": the reference's value, "metrics": {metric: seeds' values, each}}
@@ -125,11 +120,11 @@ def draw_sweeps(path: Path, sweeps: dict[str, dict], title: str, made: str) -> N
             axes.set_xlim(-0.4, max(len(x) - 0.6, 0.4))
     subtitle = "lines: mean over seeds, bands: standard deviation, dots: seeds, dotted: the reference's value"
     figure.suptitle(f"{title}\n{subtitle}", fontsize=9)
-    _save(figure, path, made)
+    return figure
 
 
-def _save(figure: plt.Figure, path: Path, made: str = "") -> None:
-    """`made`, what made the picture, stands in the file's own description."""
+def save(figure: plt.Figure, path: Path, made: str = "") -> None:
+    """Write a picture and close it; `made`, what made it, stands in the file's own description."""
     figure.tight_layout()
     with written_beside(path) as partial:
         figure.savefig(partial, dpi=120, format="png", metadata={"Description": made} if made else None)

@@ -10,13 +10,21 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from common.console import InputError
 from common.settings import Flag, flags_of
+from dataloader.modalities import Wants
 from dataloader.names import NeighboursAs
 from engine.settings import DataSettings, RetrievalSettings, TrainingSettings
 
+if TYPE_CHECKING:  # a command line makes its parser of recipes, without waiting for torch
+    import torch
+
+    from engine.method import Method
+    from engine.run import Run
+
+LIBRARIES = ("catboost", "lightgbm", "pytorch_tabnet")  # of requirements-baselines.txt
 PUBLISHED = ("visual", "textual")  # what the published methods take
 RETRIEVAL, TRAINING = flags_of(RetrievalSettings), flags_of(TrainingSettings)
 
@@ -52,9 +60,28 @@ class Recipe:
     check: Callable[[Mapping[str, Any], Mapping[str, Any]], None] = lambda settings, typed: None
 
     def made(self, family: str = "MicroLens") -> type:
-        """The class, for a data set of `family`."""
+        """The class, for a data set of `family`; InputError where the library that it is made of is absent."""
         module, _, name = self.where.format(family=family).partition(":")
-        return getattr(importlib.import_module(module), name)
+        try:
+            return getattr(importlib.import_module(module), name)
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] not in LIBRARIES:
+                raise
+            raise InputError(
+                f"{name} needs the package {error.name}, which is not installed; "
+                "pip install -r requirements-baselines.txt"
+            ) from None
+
+    def build(
+        self, family: str, arguments: dict, training: TrainingSettings, device: torch.device, run: Run | None = None
+    ) -> Method:
+        """The method for a data set of `family`, its class made with `arguments`."""
+        made = self.made(family)
+        if self.network:
+            from engine.network import Network
+
+            return Network(made(**arguments), training, device, run)
+        return made(**arguments, seed=training.seed, device=device, run=run)
 
     def groups(self, preset: str | None = None) -> dict[str, dict[str, Flag]]:
         """Title -> the method's flags with their defaults: those shared by all, its own, retrieval, training."""
@@ -81,38 +108,26 @@ class Recipe:
     def retrieves(self, settings: Mapping[str, Any]) -> bool:
         return self.neighbours is not None and not settings.get("no_retrieval", False)
 
-    # ---- which features it gets ----------------------------------------------------------------
+    # ---- what it gets of a data set ------------------------------------------------------------
 
-    def chosen(self, settings: Mapping[str, Any], there: Sequence[str]) -> tuple[str, ...]:
-        """The modalities that the method takes, of those that the data set has; InputError where it cannot be trained.
-
-        --modalities chooses; without it they are the published ones that are there, or whatever is there for a method
-        that takes anything.
-        """
-        method, typed = settings.get("model_id", "the method"), settings.get("modalities")
-        if typed:
-            if len(set(typed)) < len(typed):
-                raise InputError(f"--modalities {' '.join(typed)}: each once")
-            if absent := [name for name in typed if name not in there]:
-                raise InputError(f"--modalities {absent[0]}: the data set has {_listed(there)} features")
-            if foreign := [name for name in typed if name not in self.modalities and not self.any_modality]:
-                raise InputError(f"--modalities {foreign[0]}: {method} takes {_listed(self.modalities)} features")
-        usable = [name for name in self.modalities if name in (typed or there)]
-        if self.any_modality:
-            usable += [name for name in typed or (() if usable else there) if name not in usable]
-        if self.needs_all and len(usable) < len(self.modalities):
-            given = f"it is to take {_listed(typed)}" if typed else f"the data set has {_listed(there)}"
-            raise InputError(f"{method} needs {' and '.join(self.modalities)} features, and {given} alone")
-        if not self.used(settings, usable):
-            left_out = f" without {' and '.join(f'--no_{name}' for name in usable)}" if usable else ""
-            raise InputError(
-                f"{method} needs {' or '.join(self.modalities)} features{left_out}; the data set has {_listed(there)}"
-            )
-        return tuple(usable)
-
-    def used(self, settings: Mapping[str, Any], chosen: Sequence[str]) -> tuple[str, ...]:
-        """Of the `chosen` modalities those that no ablation leaves out, by a switch --no_<modality>."""
-        return tuple(name for name in chosen if not settings.get(f"no_{name}", False))
+    def wants(self, settings: Mapping[str, Any], typed: Mapping[str, Any] | None = None) -> Wants:
+        """What a run with these settings wants; typed: flags that the user gave, of which a default is told."""
+        retrieval = {}
+        if self.retrieves(settings):
+            retrieval = {"neighbours": self.neighbours, "k": settings["num_of_retrieved_items"]}
+            retrieval |= {"temperature": settings["similarity_temperature"]}
+        modalities = settings.get("modalities")
+        return Wants(
+            method=settings["model_id"],
+            modalities=self.modalities,
+            any_modality=self.any_modality,
+            needs_all=self.needs_all,
+            typed=tuple(modalities) if modalities else None,
+            feature_num=(typed or {}).get("feature_num"),
+            left_out=tuple(name for name in self.modalities if settings.get(f"no_{name}", False)),
+            frame_num=settings["frame_num"],
+            **retrieval,
+        )
 
     # ---- how its class is made -----------------------------------------------------------------
 
@@ -147,10 +162,6 @@ class Recipe:
         frames = {"frame_num": int} if "visual" in self.modalities else {}
         use = {} if self.needs_all else dict.fromkeys([f"use_{name}" for name in self.modalities], bool)
         return dims | frames | {"label_dim": int} | own | use
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names) or "no"
 
 
 def argument(flag: str, value: Any) -> tuple[str, Any]:

@@ -61,8 +61,17 @@ class Run:
             raise InputError(f"{flag} {path}: not a checkpoint; the run's folder or its {BEST} is expected")
         return cls(folder, read_json(folder / "config.json"))
 
-    def change_settings(self, **settings) -> None:
-        """What a resumed run was told anew: config.json keeps saying how to repeat the run."""
+    def go_on(self, config: dict, **settings) -> None:
+        """Take what a resumed run is told anew into config.json, which keeps saying how to repeat the run.
+
+        InputError where `config`, that of a run on the data as they are now, says other data, neighbours or dimensions.
+        """
+        for part, what in (("data", "data set"), ("neighbours", "neighbours"), ("model", "dimensions")):
+            if self.config.get(part) != config[part]:
+                raise InputError(
+                    f"--resume {self.folder}: the {what} changed since it was trained ({self.config.get(part)}, now "
+                    f"{config[part]}); bring the old ones back or train anew"
+                )
         changed = self.config["settings"] | settings
         if changed != self.config["settings"]:
             self.config = self.config | {"settings": changed}

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from common.console import number, whole_number
+import numpy as np
+
+from common.console import InputError, number, whole_number
 from common.devices import PRECISIONS
 from common.settings import setting
 from dataloader.modalities import modality
 from engine.metrics import METRICS
+
+if TYPE_CHECKING:
+    from dataloader.batches import Split
+    from dataloader.store import FeatureStore
 
 LOSSES = ("MSE", "MAE", "Huber", "BCE")
 OPTIMISERS = ("Adam", "AdamW", "SGD")
@@ -71,3 +78,20 @@ class TrainingSettings:
     precision: str = setting("fp32", "of the matrix products", str, PRECISIONS)
     no_shuffle: bool = setting(False, "train in the order of the data set, as published")
     seed: int = DataSettings.seed  # --seed is a flag of DataSettings, and training needs its value
+
+    def check_labels(self, store: FeatureStore, train: Split, valid: Split, network: bool) -> None:
+        """InputError for labels for which the loss of a network, or the metric that chooses its epoch, is not defined."""
+        if not network:
+            return
+        if "SRC" in self.metric or "nMSE" in self.metric:
+            for t, name in enumerate(train.target.names):
+                if np.ptp(valid.label[:, t]) == 0:
+                    raise InputError(
+                        f"--metric {'+'.join(self.metric)}: all {len(valid)} labels {name} of split valid are equal, "
+                        f"so nMSE and SRC are not defined in {store.folder}; take MAE or RMSE, or another split"
+                    )
+        labels = np.concatenate([train.label, valid.label])
+        if self.loss == "BCE" and (labels.min() < 0 or labels.max() > 1):
+            raise InputError(
+                f"--loss BCE: needs labels in [0, 1], {store.folder} has {labels.min():g} to {labels.max():g}; take MSE"
+            )

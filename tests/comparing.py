@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-import baselines.testing
 import engine.bootstrap
+import engine.evaluation
 import engine.significance
 from baselines.comparison import children
 from common.console import InputError
@@ -55,7 +55,7 @@ def compare(load_script, scripts_here):
         handler = signal.getsignal(signal.SIGTERM)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(children.Children, "_wait", wait)
-            patch.setattr(baselines.testing, "draw", lambda *_: None)  # a run's pictures have tests elsewhere
+            patch.setattr(engine.evaluation, "draw", lambda *_: {})  # a run's pictures have tests elsewhere
             patch.setattr(engine.bootstrap, "RESAMPLES", 100)
             patch.setattr(engine.significance, "FLIPS", 99)
             try:

@@ -10,13 +10,13 @@ import pytest
 import torch
 from tiny import batch_of, make_store
 
-from baselines import METHODS, build, recipe
+from baselines import METHODS, recipe
 from baselines.SVR.estimator import kernel_mb
 from baselines.TMALL.network import similarity_graph
-from baselines.training import shapes_of
 from common.console import InputError
 from common.seeding import seed_everything
 from dataloader.batches import Batch, Unlabelled, open_split
+from dataloader.opening import shapes_of
 from engine.metrics import measure
 from engine.recipe import PUBLISHED
 from engine.run import Run
@@ -35,8 +35,8 @@ def store(tmp_path_factory):
 def estimator(name: str, store, folder, seed: int = 2024, **arguments):
     """An SVR, Hyfea or MFTM, made but not fitted."""
     run = Run.create(folder, name, {})
-    arguments |= {"shapes": shapes_of(store, None), "label_dim": store.items.label_dim}
-    return build(name, store.family, arguments, TrainingSettings(seed=seed), CPU, run)
+    arguments |= {"shapes": shapes_of(store), "label_dim": store.items.label_dim}
+    return recipe(name).build(store.family, arguments, TrainingSettings(seed=seed), CPU, run)
 
 
 def flat(split, frames: int | None = None) -> np.ndarray:
@@ -186,11 +186,9 @@ def test_tmall_penalty_trains_the_common_space():
 def test_tmall_learns_from_test_features_and_cannot_reach_test_labels(tmp_path):
     def trained(store):
         seed_everything(0)
-        arguments = recipe("TMALL").arguments(
-            {"common_dim": 4, "graph_weight": 1.0}, shapes_of(store, None), PUBLISHED, 1
-        )
-        method = build(
-            "TMALL", "MicroLens", arguments, TrainingSettings(epochs=2, lr=1e-2), CPU, Run.create(tmp_path, "x", {})
+        arguments = recipe("TMALL").arguments({"common_dim": 4, "graph_weight": 1.0}, shapes_of(store), PUBLISHED, 1)
+        method = recipe("TMALL").build(
+            "MicroLens", arguments, TrainingSettings(epochs=2, lr=1e-2), CPU, Run.create(tmp_path, "x", {})
         )
         method.fit(open_split(store, "train"), open_split(store, "valid"), open_split(store, "test").unlabelled())
         return method.module.shared_space_matrix.detach()
@@ -283,8 +281,8 @@ def test_the_flat_input_is_every_frame_then_the_text_read_in_blocks(store, tmp_p
     np.testing.assert_array_equal(estimator("SVR", store, tmp_path).inputs(split), flat(split, 1))
     two = replace(split, frames=np.array([0, 2]))
     expected = np.delete(flat(split), np.arange(5, 10), axis=1)
-    method = build(
-        "Hyfea", "MicroLens", {"shapes": {"visual": [2, 5], "textual": [7]}, "label_dim": 2}, TrainingSettings(), CPU
+    method = recipe("Hyfea").build(
+        "MicroLens", {"shapes": {"visual": [2, 5], "textual": [7]}, "label_dim": 2}, TrainingSettings(), CPU
     )
     np.testing.assert_array_equal(method.inputs(two), expected)
 

@@ -23,12 +23,12 @@ from tiny import batch_of, make_store
 import engine.network
 import engine.settings
 import train
-from baselines import METHODS, build, recipe
-from baselines.training import shapes_of
+from baselines import METHODS, recipe
 from common.console import InputError
 from common.seeding import seed_everything
 from dataloader.batches import Batch, open_split
 from dataloader.neighbours import Neighbours
+from dataloader.opening import shapes_of
 from engine.recipe import PUBLISHED, argument
 from engine.run import Run
 from engine.settings import TrainingSettings
@@ -81,10 +81,10 @@ def splits(name: str, store, *names: str) -> list:
 
 def make(name: str, store, folder: Path | None = None, seed: int = 2024, batch_size: int = 16):
     seed_everything(seed)
-    arguments = recipe(name).arguments(settings(name), shapes_of(store, None), PUBLISHED, store.items.label_dim)
+    arguments = recipe(name).arguments(settings(name), shapes_of(store), PUBLISHED, store.items.label_dim)
     run = None if folder is None else Run.create(folder, name, {})
     training = TrainingSettings(epochs=2, lr=1e-3, seed=seed, batch_size=batch_size)
-    return build(name, store.family, arguments, training, CPU, run)
+    return recipe(name).build(store.family, arguments, training, CPU, run)
 
 
 def fit(name: str, store, folder: Path, seed: int = 2024):
@@ -147,7 +147,7 @@ def test_a_networks_loss_is_finite_and_reaches_every_parameter(name, sizes, prec
     torch.manual_seed(0)
     shapes = {"visual": (frames, visual_dim), "textual": (textual_dim,)}
     arguments = recipe(name).arguments(settings(name), shapes, PUBLISHED, label_dim)
-    network = build(name, "MicroLens", arguments, TrainingSettings(precision=precision), CPU)
+    network = recipe(name).build("MicroLens", arguments, TrainingSettings(precision=precision), CPU)
     batch = random_batch(*sizes)
     assert network.module(batch).shape == (6, sizes[-1])
     loss = network._loss(batch, *([random_batch(*sizes, n=9)] if network.transductive else []))

@@ -121,11 +121,11 @@ def test_shuffling_is_the_default_and_can_be_turned_off(store, tmp_path):
 def test_the_logged_loss_is_the_epochs_mean(store, tmp_path):
     """At a learning rate of almost nothing: the mean over all train items, last batch smaller than the others."""
     folder = trained(store.folder, tmp_path, "--optim", "SGD", "--lr", "1e-12", "--batch_size", 7, "--epochs", 1)
-    from baselines import build
+    from baselines import recipe
     from engine.settings import TrainingSettings
 
     config = Run.open(folder, "").config
-    method = build("MMRA", "MicroLens", config["model"], TrainingSettings(), torch.device("cpu"))
+    method = recipe("MMRA").build("MicroLens", config["model"], TrainingSettings(), torch.device("cpu"))
     method.load(folder)
     split = open_split(store, "train", neighbours=Neighbours.read(store), num_of_retrieved_items=5)
     expected = np.mean((method.predict(split) - split.label) ** 2)

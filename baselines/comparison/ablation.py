@@ -25,9 +25,6 @@ PARTS = {
 }
 
 
-MMRA = recipe("MMRA")
-
-
 @dataclass(frozen=True)
 class Sweep:
     """A setting that is varied: its flag, the values tried, and its name in pictures."""
@@ -60,21 +57,22 @@ def plan(reference: Row, run: Path, store: FeatureStore, stored_neighbours: int)
 
     A sweep holds the reference itself, with its own flags, at the value that it has.
     """
-    kept, chosen = settings(run), MMRA.chosen(reference.settings, store.modalities)
+    kept, wants = settings(run), recipe("MMRA").wants(reference.settings | {"model_id": "MMRA"})
+    taken = wants.choose(store)
     variants, left_out = [Variant("parts", None, reference)], []
     for name, flag in PARTS.items():
         side = flag.removeprefix("no_")
-        if side in MMRA.modalities and side not in chosen:
+        if side in wants.modalities and side not in taken:
             left_out.append(f"{name}: the reference has no {side} features")
         elif reference.settings[flag]:
             left_out.append(f"{name}: that is the reference itself")
-        elif MMRA.used(reference.settings, chosen) == (side,):
+        elif wants.used(taken) == (side,):
             left_out.append(f"{name}: the reference has {side} features alone, so nothing would be left")
         else:
             without = RETRIEVAL_FLAGS if flag == "no_retrieval" else ()
             flags = changed(reference.flags, {f"--{flag}": None}, without)
             variants.append(Variant("parts", None, _varied(reference, f" {name}", flags)))
-    frames = store.features["visual"].shape[1] if "visual" in chosen else 1
+    frames = store.features["visual"].shape[1] if "visual" in taken else 1
     most = {"K": (stored_neighbours, "stored neighbours"), "frames": (frames, "stored frames")}
     for sweep in SWEEPS:
         limit, what = most.get(sweep.key, (float("inf"), ""))

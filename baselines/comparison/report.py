@@ -17,7 +17,7 @@ from common.files import written_beside
 from dataloader.description import Label
 from dataloader.items import creators
 from engine.bootstrap import Resampled, resample
-from engine.figures import draw_rows, draw_sweeps
+from engine.figures import draw_rows, draw_sweeps, save
 from engine.metrics import METRICS
 
 BOOTSTRAP_SEED = 2024
@@ -120,9 +120,8 @@ class Report:
             ]
             for metric in TESTED
         }
-        draw_rows(
-            self.place / picture, [result.name for result in done], panels, title, self.origin.line, resampled.unit
-        )
+        figure = draw_rows([result.name for result in done], panels, title, resampled.unit)
+        save(figure, self.place / picture, self.origin.line)
 
     # ---- the ablation --------------------------------------------------------------------------
 
@@ -155,7 +154,7 @@ class Report:
         self._draw("ablation.png", parts, resampled, f"{title}: parts left out")
         if sweeps := self._sweeps(variants, results):
             title += f": sensitivity of {parts[0].name}"
-            draw_sweeps(self.place / "sensitivity.png", sweeps, title, self.origin.line)
+            save(draw_sweeps(sweeps, title), self.place / "sensitivity.png", self.origin.line)
         rest = f"{self.place / 'ablation.md'} has the rest; beside it .csv, .png and sensitivity.png"
         return f"\n{markdown(parts)}\n\n{rest}"
 
