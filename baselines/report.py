@@ -62,12 +62,14 @@ class Report:
     def _caption(self) -> str:
         seeds = ", ".join(map(str, self.origin.seeds))
         which = f"of {self.origin.folds}, all together" if self.origin.folds else "over the whole split"
+        *names, last = (name for name, metric in METRICS.items() if metric.larger_is_better)
+        larger = f"{', '.join(names)} and {last}"
         return (
             f"{self.origin.n} test items, label {self.origin.label}. Mean ± sample standard deviation over seeds "
             f"{seeds} of metrics {which}; no ± where there is one seed or every seed predicts the same "
             "(deterministic). Best **bold**, second <u>underlined</u>, as the printed figures rank, trivial rows "
-            "included; larger is better for SRC, smaller for the others. Train s: mean wall seconds of train.py, "
-            "start and loading included."
+            f"included; larger is better for {larger}, smaller for the others. Train s: mean wall seconds of "
+            "train.py, start and loading included."
         )
 
     @property

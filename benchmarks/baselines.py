@@ -21,7 +21,6 @@ from baselines import METHODS, build
 from benchmarks.synthetic import random_store, report
 from common.console import InputError, Parser, run_script, whole_number
 from dataloader.batches import open_split
-from engine.recipe import dimensions
 from engine.run import Run
 from engine.settings import TrainingSettings
 
@@ -75,11 +74,12 @@ def svr_against_scikit_learn(folder: Path, args) -> None:
 
     store = random_store(folder / "svr", args.svr_items, frames=1, dim=args.dim, k=1)
     train, valid = open_split(store, "train"), open_split(store, "valid")
-    inputs = np.concatenate([train.features(slice(None))[0][:, 0], train.features(slice(None))[1]], axis=1)
+    inputs = np.concatenate([train.read("visual", slice(None))[:, 0], train.read("textual", slice(None))], axis=1)
+    arguments = {"shapes": {name: store.features[name].shape[1:] for name in store.modalities}, "label_dim": 1}
     pairs = []
     for _ in range(args.repeats):
         run = Run.create(folder / "runs", "SVR", {})
-        ours = build("SVR", store.family, dimensions(store, 1), TrainingSettings(), torch.device("cpu"), run)
+        ours = build("SVR", store.family, arguments, TrainingSettings(), torch.device("cpu"), run)
         start = time.perf_counter()
         ours._fit(train, valid)
         middle = time.perf_counter()
