@@ -28,6 +28,8 @@ def remedy(lacks: Lacks) -> str:
     """What to type where something is missing."""
     if lacks.what == "data set":
         return f"make it with: {maker_command(lacks.folder)}"
+    if lacks.what == "run":
+        return "python train.py makes one"
     if lacks.what == "neighbours":
         return f"make them anew with: {retriever_command(lacks.folder)}{lacks.flags}"
     return f"make them with: {encoding_command(lacks.name, lacks.folder)}{lacks.flags}"

@@ -12,7 +12,7 @@ import commands
 from common.console import InputError, Parser, run_script, whole_number
 from common.devices import add_device_flag, pick_device
 from dataloader.names import BANKS
-from dataloader.place import add_dataset_flags, dataset_folder
+from dataloader.place import add_dataset_flags, folder_of
 
 
 def build_parser() -> Parser:
@@ -46,11 +46,11 @@ def build_parser() -> Parser:
 def main(args) -> None:
     if idle := [flag for flag in ("videos", "frames") if flag in args.typed and not args.show]:
         raise InputError(f"--{idle[0]} is for --show, which is not given")
-    # What computes takes seconds to import; a mistyped flag is told of before.
+    # Importing torch takes seconds, so it is imported after all that can be refused without it.
     from dataloader.search.retrieval import already_there, retrieve
     from dataloader.store import FeatureStore
 
-    store = FeatureStore.open(dataset_folder(args), need=("retrieval",))
+    store = FeatureStore.open(folder_of(args.dataset_path, args.dataset_id), need=("retrieval",))
     k = args.num_of_retrieved_items
     neighbours = already_there(store, k, args.bank) if args.show else None
     if neighbours is None:

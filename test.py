@@ -15,7 +15,7 @@ from typing import Any
 import commands
 from baselines import method_of, recipe
 from baselines.parser import MethodParser, preparse
-from common.console import InputError, run_script, whole_number
+from common.console import InputError, in_words, run_script, whole_number
 from common.devices import add_device_flag
 from common.settings import Flag
 from dataloader.names import SPLITS
@@ -48,13 +48,13 @@ def build_parser(model_id: str = "MMRA", preset: None = None) -> MethodParser:
 
 
 def flags_of_the_run(model_id: str) -> dict[str, Flag]:
-    """Flags of train.py that say what was trained; those that say how are its alone, as ever."""
+    """The flags of train.py that say what was trained. Those that say how (--lr, --epochs ...) are not flags here."""
     flags = recipe(model_id).flags()
     kept = {name: flag for name, flag in flags.items() if name not in TRAINING or name == "loss"}
     return {
         name: replace(flag, default=flag.default if isinstance(flag.default, bool) else None, help="as trained")
         for name, flag in kept.items()
-        if name != "seed"  # here it is of the bootstrap
+        if name != "seed"  # test.py has a --seed of its own, that of the bootstrap
     }
 
 
@@ -67,7 +67,8 @@ def named_method(words: list[str]) -> tuple[str, None]:
 def main(args) -> None:
     run = Run.open(args.model_path, "--model_path")
     settings = check_flags(args.model_path, args.typed, run)
-    from baselines.testing import test  # torch takes seconds to import; what was mistyped is told of before
+    # Importing torch takes seconds, so it is imported after all that can be refused without it.
+    from baselines.testing import test
 
     test(
         run,
@@ -93,7 +94,8 @@ def check_flags(path: str, typed: Mapping[str, Any], run: Run) -> dict:
     trained = trained_with(run) | run.config["model"]
     for flag in ("model_id", *flags_of_the_run(model_id)):
         if flag in typed and typed[flag] != trained.get(flag):
-            raise InputError(f"--{flag} {typed[flag]} contradicts the run, which was trained with {trained.get(flag)}")
+            here, there = in_words(typed[flag]), in_words(trained.get(flag))
+            raise InputError(f"--{flag} {here} contradicts the run, which was trained with {there}")
     return run.config["settings"]
 
 

@@ -7,14 +7,15 @@ python train.py --model_id HMMVED --help shows another's.
 
 from __future__ import annotations
 
-import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import commands
 from baselines import METHODS, method_of, recipe
 from baselines.parser import MethodParser, preparse
-from common.console import InputError, run_script
+from common.console import InputError, in_words, run_script
 from common.devices import add_device_flag
 from dataloader.place import add_dataset_flags
 from engine.config import check_config, trained_with
@@ -54,18 +55,23 @@ def named_method(words: list[str]) -> tuple[str, str | None]:
 
 
 def main(args) -> None:
-    run = Run.open(args.resume, "--resume") if args.resume else None
-    typed = args.typed
-    if run is not None:
-        args, typed = resumed_settings(args, run), {}
-    from baselines.training import train  # torch takes seconds to import; a mistyped flag is told of before
-
+    typed, run = args.typed, None
     settings = {flag: value for flag, value in vars(args).items() if flag not in ("typed", "resume")}
+    if args.resume:
+        run = Run.open(args.resume, "--resume")
+        settings, typed = resumed_settings(run, settings, typed), {}
+    recipe(settings["model_id"]).check(settings, typed)
+    # Importing torch takes seconds, so it is imported after all that can be refused without it.
+    from baselines.training import train
+
     train(settings, typed, run, ["python", Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
-def resumed_settings(args: argparse.Namespace, run: Run) -> argparse.Namespace:
-    """The run's own settings; a typed flag that says otherwise is an error, but for those in RESUMABLE."""
+def resumed_settings(run: Run, offered: Mapping[str, Any], typed: Mapping[str, Any]) -> dict[str, Any]:
+    """The run's own settings; a typed flag that says otherwise is an error, but for those in RESUMABLE.
+
+    offered: the settings that this version has.
+    """
     model_id = method_of(run)
     check_config(run, recipe(model_id))
     if not recipe(model_id).network:
@@ -73,17 +79,17 @@ def resumed_settings(args: argparse.Namespace, run: Run) -> argparse.Namespace:
             f"--resume {run.folder}: {model_id} is fitted in one go and leaves no half-way state; train it anew"
         )
     settings = dict(run.config["settings"])
-    if set(settings) != set(vars(args)) - {"typed", "resume"}:
+    if set(settings) != set(offered):
         raise InputError(f"--resume {run.folder}: its config.json has other settings than this version; train anew")
     settings["metric"] = tuple(settings["metric"])
     trained = trained_with(run) | {"metric": settings["metric"]}
-    for flag, value in args.typed.items():
+    for flag, value in typed.items():
         if flag not in RESUMABLE and value != trained[flag]:
             raise InputError(
-                f"--{flag} {value} contradicts the run {run.folder}, which has {trained[flag]}; leave it out"
+                f"--{flag} {in_words(value)} contradicts the run {run.folder}, which has {in_words(trained[flag])}; "
+                "leave it out"
             )
-    typed = {flag: args.typed[flag] for flag in RESUMABLE[1:] if flag in args.typed}
-    return argparse.Namespace(**settings | typed, resume=args.resume)
+    return settings | {flag: typed[flag] for flag in RESUMABLE[1:] if flag in typed}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-"""METHODS: every method by its name, its module imported on use."""
+"""METHODS: every method by its name, its module imported on use.
+
+A folder a method: its settings and RECIPE, which import no torch, and its class. A baseline imports no other; what two
+share is in model/layers.py or engine. Imports engine, model, dataloader and common.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +44,8 @@ def class_of(model_id: str, family: str) -> type:
     """The class of a method for a data set of `family`; InputError where the library that it is made of is absent."""
     how = recipe(model_id)
     if how.network:
-        importlib.import_module("engine.network")  # what it needs and is broken is told of here too
+        # Imported now, so that a broken installation of TensorBoard is told of before a run's folder is made.
+        importlib.import_module("engine.network")
     try:
         return how.made(family)
     except ModuleNotFoundError as error:
@@ -75,7 +80,7 @@ def method_of(run: Run) -> str:
     model_id = settings.get("model_id") if isinstance(settings, dict) else None
     if not isinstance(model_id, str) or model_id not in METHODS:
         raise InputError(
-            f"{run.folder / 'config.json'}: not the configuration of a run of train.py (its settings have model_id "
+            f"{run.folder / 'config.json'}: not the configuration of a run (its settings have model_id "
             f"{model_id!r}; known: {', '.join(METHODS)})"
         )
     return model_id

@@ -18,12 +18,13 @@ from pathlib import Path
 import pandas as pd
 
 import commands
-from baselines import METHODS, ablation, recipe
-from baselines.cells import Cell, Row, Setting, notes, run_cells
-from baselines.children import Children, Failed, sole_user
-from baselines.folds import check_folds, folds_in_words, make_folds
-from baselines.report import Report
-from baselines.results import (
+from baselines import METHODS, recipe
+from baselines.comparison import ablation
+from baselines.comparison.cells import Cell, Row, Setting, notes, run_cells
+from baselines.comparison.children import Children, Failed, sole_user
+from baselines.comparison.folds import check_folds, folds_in_words, make_folds
+from baselines.comparison.report import Report
+from baselines.comparison.results import (
     Part,
     Result,
     trained_result,
@@ -32,16 +33,16 @@ from baselines.results import (
     users_of,
     write_trivial_predictions,
 )
-from baselines.rows import plan_rows
-from baselines.tables import Origin
+from baselines.comparison.rows import plan_rows
+from baselines.comparison.tables import Origin
+from baselines.comparison.trivial import TRIVIAL
 from baselines.training import choose_modalities
-from baselines.trivial import TRIVIAL
 from common.console import InputError, Parser, listed, run_script, whole_number
 from common.devices import add_device_flag, pick_device
 from common.files import require_writable
 from dataloader.names import FOLDS_BY
 from dataloader.neighbours import Neighbours
-from dataloader.place import Lacks, add_dataset_flags, dataset_folder, folder_of
+from dataloader.place import Lacks, add_dataset_flags, folder_of
 from dataloader.store import FeatureStore
 from engine.run import environment
 
@@ -114,7 +115,7 @@ def main(args) -> None:
     pick_device(args.device)
     place = folder_of(args.save, args.dataset_id)
     require_writable(place)
-    store = FeatureStore.open(dataset_folder(args))
+    store = FeatureStore.open(folder_of(args.dataset_path, args.dataset_id))
     rows, left_out = those_that_can(rows, store, typed, args.ablation)
     reference = typed or (rows[0].name if rows else args.reference)
     for warning in store.check_features(*store.modalities):
@@ -137,7 +138,8 @@ def main(args) -> None:
         )
     if by:
         check_folds(store, args.folds, by)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended from outside: the children end too
+    # What ends this process from outside is then raised here, and the children are ended too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with sole_user(place) as locked:
             device = str(pick_device(args.device))

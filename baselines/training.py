@@ -31,7 +31,6 @@ def train(settings: dict[str, Any], typed: Mapping[str, Any], run: Run | None, c
     """
     device = pick_device(settings["device"])
     method_recipe, resumed = recipe(settings["model_id"]), run is not None
-    method_recipe.check(settings, typed)
     require_writable(run.folder if resumed else Path(settings["save"]))
     store = FeatureStore.open(folder_of(settings["dataset_path"], settings["dataset_id"]))
     chosen = choose_modalities(method_recipe, settings, typed, store)

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from baselines import METHODS, build
+from baselines.training import shapes_of
 from benchmarks.synthetic import random_store, report
 from common.console import InputError, Parser, run_script, whole_number
 from dataloader.batches import open_split
@@ -47,7 +48,7 @@ def build_parser() -> Parser:
 def main(args) -> None:
     with tempfile.TemporaryDirectory() as folder:
         if args.repeats:
-            svr_against_scikit_learn(Path(folder), args)
+            svr_against_scikit_learn(Path(folder), args.svr_items, args.dim, args.repeats)
         # In a process of its own: Linux would count this one's peak as its child's.
         size = {"frames": args.frames, "dim": args.dim, "k": 10}
         making = get_context("spawn").Process(
@@ -64,7 +65,7 @@ def main(args) -> None:
             report(name, f"GB resident, peak of train.py {short}", peak / 1e9, limit, "what it may take, GB", **more)
 
 
-def svr_against_scikit_learn(folder: Path, args) -> None:
+def svr_against_scikit_learn(folder: Path, items: int, dim: int, repeats: int) -> None:
     """In turn, so that a machine whose speed drifts slows both. Ours includes standardising and the two short fits.
 
     scikit-learn's is as by default, so holds 200 MB of the kernel: all of it up to --svr_items 9000, as ours does.
@@ -72,14 +73,14 @@ def svr_against_scikit_learn(folder: Path, args) -> None:
     from sklearn.preprocessing import StandardScaler
     from sklearn.svm import SVR
 
-    store = random_store(folder / "svr", args.svr_items, frames=1, dim=args.dim, k=1)
+    store = random_store(folder / "svr", items, frames=1, dim=dim, k=1)
     train, valid = open_split(store, "train"), open_split(store, "valid")
     inputs = np.concatenate([train.read("visual", slice(None))[:, 0], train.read("textual", slice(None))], axis=1)
-    arguments = {"shapes": {name: store.features[name].shape[1:] for name in store.modalities}, "label_dim": 1}
+    shapes = {"shapes": shapes_of(store, None), "label_dim": 1}
     pairs = []
-    for _ in range(args.repeats):
+    for _ in range(repeats):
         run = Run.create(folder / "runs", "SVR", {})
-        ours = build("SVR", store.family, arguments, TrainingSettings(), torch.device("cpu"), run)
+        ours = build("SVR", store.family, shapes, TrainingSettings(), torch.device("cpu"), run)
         start = time.perf_counter()
         ours._fit(train, valid)
         middle = time.perf_counter()

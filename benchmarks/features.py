@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -26,15 +27,15 @@ from transformers import ViTConfig, ViTImageProcessorPil, ViTModel
 
 from benchmarks.synthetic import report
 from common.console import InputError, Parser, run_script, whole_number
-from common.devices import add_device_flag
+from common.devices import PRECISIONS, add_device_flag
 from dataloader.description import Label
 from dataloader.items import Items
 from dataloader.store import FeatureStore
-from feature_engineering.frames import plan_videos
-from feature_engineering.images import ImageEncoder, encode_frames
-from feature_engineering.settings import PRECISIONS, DecodingSettings, EncoderSettings, TextSettings
-from feature_engineering.texts import TextEncoder, encode_texts
-from feature_engineering.videos import VIDEO_SUFFIXES, capture, frame_indices, unusable
+from feature_engineering.decoding.frames import plan_videos
+from feature_engineering.decoding.videos import VIDEO_SUFFIXES, capture, frame_indices, unusable
+from feature_engineering.encoding.images import ImageEncoder, encode_frames
+from feature_engineering.encoding.texts import TextEncoder, encode_texts
+from feature_engineering.settings import DecodingSettings, EncoderSettings, TextSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("pipeline", "capture", "texts", "memory")
@@ -57,10 +58,16 @@ def main(args) -> None:
     if not shared.is_dir():
         raise InputError(f"{shared}: no such folder; MMRA_SHARED names the one with clips/, data/ and models/")
     with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        encoding = EncoderSettings("", args.batch_size, args.precision, args.device)
+        parts = {
+            "pipeline": lambda: pipeline(shared, place, encoding, args.frame_num, args.workers),
+            "capture": lambda: capture_part(shared, place),
+            "texts": lambda: texts(shared, place, args.device),
+            "memory": lambda: memory(shared, place, args.workers, args.device),
+        }
         for part in args.part:
-            {"pipeline": pipeline, "capture": capture_part, "texts": texts, "memory": memory}[part](
-                args, shared, Path(folder)
-            )
+            parts[part]()
 
 
 def store_of(folder: Path, ids: list[str], texts: list[str]) -> FeatureStore:
@@ -87,7 +94,7 @@ def write_vit(folder: Path, **config) -> Path:
 # ---- the parts ---------------------------------------------------------------------------------------------------
 
 
-def pipeline(args, shared: Path, folder: Path) -> None:
+def pipeline(shared: Path, folder: Path, encoding: EncoderSettings, frame_num: int, workers: int) -> None:
     videos = clips(shared)
     source = folder / "videos"
     source.mkdir()
@@ -95,16 +102,16 @@ def pipeline(args, shared: Path, folder: Path) -> None:
         (source / f"{item_id}{path.suffix}").symlink_to(path.resolve())
     store = store_of(folder / "pipeline", list(videos), [""] * len(videos))
     vit = str(write_vit(folder / "vit"))
-    encoder = ImageEncoder(EncoderSettings(vit, args.batch_size, args.precision, args.device))
-    plan = plan_videos(store, source, args.frame_num)
-    frames = len(videos) * args.frame_num
-    before = encoder_rate(encoder, args.batch_size)
+    encoder, batch_size = ImageEncoder(replace(encoding, encoder=vit)), encoding.batch_size
+    plan = plan_videos(store, source, frame_num)
+    frames = len(videos) * frame_num
+    before = encoder_rate(encoder, batch_size)
     start = time.perf_counter()
-    decoding = DecodingSettings(workers=args.workers, on_error="fail")
+    decoding = DecodingSettings(workers=workers, on_error="fail")
     encode_frames(store.folder / "visual.progress", plan, encoder, decoding, overwrite=True)
     rate = frames / (time.perf_counter() - start)
-    limit = (before + encoder_rate(encoder, args.batch_size)) / 2
-    shape = {"videos": len(videos), "frames": frames, "batch_size": args.batch_size, "workers": args.workers}
+    limit = (before + encoder_rate(encoder, batch_size)) / 2
+    shape = {"videos": len(videos), "frames": frames, "batch_size": batch_size, "workers": workers}
     report("features", "pipeline_frames_per_s", rate, limit, "the encoder alone on ready tensors", **shape)
 
 
@@ -117,7 +124,7 @@ def encoder_rate(encoder: ImageEncoder, batch_size: int, repeats: int = 8) -> fl
     return repeats * batch_size / (time.perf_counter() - start)
 
 
-def capture_part(args, shared: Path, folder: Path) -> None:
+def capture_part(shared: Path, folder: Path) -> None:
     import cv2  # only this part needs it
 
     path = folder / "long.mp4"
@@ -169,9 +176,9 @@ def write_long_clip(path: Path, sources: list[Path]) -> None:
         out.mux(stream.encode())
 
 
-def texts(args, shared: Path, folder: Path) -> None:
+def texts(shared: Path, folder: Path, device: str) -> None:
     captions = (shared / "data/nus_vine_10k/video_text.txt").read_text("utf-8").split("\n")[:10000]
-    settings = EncoderSettings(str(shared / "models/all-MiniLM-L6-v2"), 64, "fp32", args.device)
+    settings = EncoderSettings(str(shared / "models/all-MiniLM-L6-v2"), 64, "fp32", device)
     encoder = TextEncoder(settings, TextSettings())
     some = captions[::10]
     encoder(some[:1])
@@ -185,7 +192,7 @@ def texts(args, shared: Path, folder: Path) -> None:
     report("features", "texts_per_s", rate, alone, "one text at a time", texts=len(captions), unit="times")
 
 
-def memory(args, shared: Path, folder: Path) -> None:
+def memory(shared: Path, folder: Path, workers: int, device: str) -> None:
     vit = write_vit(folder / "small", hidden_size=48, intermediate_size=96, num_hidden_layers=2, num_attention_heads=2)
     peaks = []
     for copies in (1, 4):
@@ -198,7 +205,7 @@ def memory(args, shared: Path, folder: Path) -> None:
                 (source / f"{item_id}.{copy}{path.suffix}").symlink_to(path.resolve())
         store_of(place / "set", ids, [""] * len(ids))
         command = ["feature_engineering/visual_engineering.py", "--dataset_path", place, "--dataset_id", "set"]
-        command += ["--videos", source, "--encoder", vit, "--workers", args.workers, "--device", args.device]
+        command += ["--videos", source, "--encoder", vit, "--workers", workers, "--device", device]
         subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
         peaks.append(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
     report("features", "peak_bytes_4x", peaks[1], peaks[0], "peak with a quarter of the videos", videos=len(ids))

@@ -34,9 +34,8 @@ def main(args) -> None:
     for dtype in args.dtype:
         with tempfile.TemporaryDirectory() as folder:
             # In a process of its own: Linux would count this one's peak as its child's.
-            making = Process(
-                target=random_store, args=(Path(folder) / "random", args.items), kwargs=size_of(args, dtype)
-            )
+            shape = {"frames": args.frames, "dim": args.dim, "k": 10, "dtype": dtype}
+            making = Process(target=random_store, args=(Path(folder) / "random", args.items), kwargs=shape)
             making.start()
             making.join()
             start = time.perf_counter()
@@ -53,10 +52,6 @@ def main(args) -> None:
             report(
                 "memory", "MB resident, peak of train.py", peak / 1e6, needed / 1e6, "arrays and network, MB", **size
             )
-
-
-def size_of(args, dtype: str) -> dict:
-    return {"frames": args.frames, "dim": args.dim, "k": 10, "dtype": dtype}
 
 
 def peak_of_training(folder: str, dim: int) -> int:

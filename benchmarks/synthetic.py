@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from dataloader.description import Label
+from dataloader.importing.splits import published_split
 from dataloader.items import Items
 from dataloader.neighbours import Neighbours
-from dataloader.splits import published_split
 from dataloader.store import FeatureStore
 
 ROWS_AT_ONCE = 256

@@ -50,7 +50,8 @@ def main(args) -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = random_store(Path(folder) / "random", args.items, frames=args.frames, dim=args.dim, k=50)
         shape = {"frames": args.frames, "dim": args.dim, "batch_size": args.batch_size, "device": str(device)}
-        epochs = {(p, k): epoch_timings(store, args, device, p, k) for p, k in (("fp32", 10), ("bf16", 10))}
+        size = (args.frames, args.dim, args.batch_size, args.repeats)
+        epochs = {(p, k): epoch_timings(store, *size, device, p, k) for p, k in (("fp32", 10), ("bf16", 10))}
         steps = -(-len(store.rows("train")) // args.batch_size)
         flops = necessary_flops(args.frames, args.dim) * len(store.rows("train")) / steps
         parameters = sum(
@@ -67,18 +68,20 @@ def main(args) -> None:
         rates = {"bf16_matmul_gflops": matmul_rate(device, torch.bfloat16) / 1e9}
         bf16 = step["bf16", 10]
         report("training", "bf16 s a step, K = 10", bf16, fp32, "fp32 s a step", fp32 / bf16, **shape, **rates)
-        few, many = (epoch_timings(store, args, device, "fp32", k) for k in (1, 50))
+        few, many = (epoch_timings(store, *size, device, "fp32", k) for k in (1, 50))
         few, many = sorted(few)[len(few) // 2], sorted(many)[len(many) // 2]
         report("training", "fp32 s an epoch, K = 50", many, few, "fp32 s an epoch, K = 1", **shape)
 
 
-def epoch_timings(store, args, device: torch.device, precision: str, k: int) -> list[float]:
+def epoch_timings(
+    store, frames: int, dim: int, batch_size: int, repeats: int, device: torch.device, precision: str, k: int
+) -> list[float]:
     """Seconds of epochs as train.py runs them: batches gathered, forward, backward, optimiser."""
     train = open_split(store, "train", neighbours=Neighbours.read(store), num_of_retrieved_items=k)
-    dims = {"visual_dim": args.dim, "textual_dim": args.dim, "feature_dim": args.dim, "frame_num": args.frames}
-    network = Network(MMRA(**dims), TrainingSettings(batch_size=args.batch_size, precision=precision), device)
+    dims = {"visual_dim": dim, "textual_dim": dim, "feature_dim": dim, "frame_num": frames}
+    network = Network(MMRA(**dims), TrainingSettings(batch_size=batch_size, precision=precision), device)
     optimiser, generator = network.optimiser(), torch.Generator().manual_seed(0)
-    return timings(lambda: network.train_epoch(train, optimiser, generator, epoch=1), args.repeats)
+    return timings(lambda: network.train_epoch(train, optimiser, generator, epoch=1), repeats)
 
 
 if __name__ == "__main__":

@@ -109,6 +109,11 @@ def _fail(prog: str, error: Exception, remedy: Callable[[Any], str] | None) -> i
     return 2
 
 
+def in_words(value: Any) -> str:
+    """A flag's value as it would be typed."""
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
 def listed(values) -> str:
     """The first few values, and how many more there are: `a, b, c and 12 more`."""
     values = [str(v) for v in values]

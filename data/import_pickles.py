@@ -13,11 +13,11 @@ import commands
 from common.console import InputError, Parser, listed, run_script
 from dataloader.describing import describe
 from dataloader.description import Label
+from dataloader.importing.safe_pickle import plain, read_columns
 from dataloader.items import Items
 from dataloader.names import DTYPES, FAMILIES, SPLITS
 from dataloader.neighbours import Neighbours
 from dataloader.place import add_dataset_flags, folder_of
-from dataloader.safe_pickle import plain, read_columns
 from dataloader.store import (
     FeatureStore,
     not_finite,

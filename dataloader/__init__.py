@@ -1,0 +1,1 @@
+"""A data set on disk -> batches: its description, items, features, neighbours, splits. Imports common alone."""

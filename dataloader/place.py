@@ -12,10 +12,10 @@ from common.console import InputError
 
 @dataclass(frozen=True)
 class Lacks:
-    """What is missing: "data set", "features" (of that name) or "neighbours"; flags: what its command needs besides."""
+    """What is missing: "data set", "features" (of that name), "neighbours" or "run"; flags: of its command, besides."""
 
     what: str
-    folder: Path  # of the data set
+    folder: Path  # of the data set or the run
     name: str = ""
     flags: str = ""
 
@@ -25,10 +25,6 @@ def add_dataset_flags(parser: argparse.ArgumentParser, default_id: str | None = 
     parser.add_argument("--dataset_path", default="data", help="folder that holds the data sets")
     required = {"required": True} if default_id is None else {"default": default_id}
     parser.add_argument("--dataset_id", help="name of the data set: a folder in --dataset_path", **required)
-
-
-def dataset_folder(args: argparse.Namespace) -> Path:
-    return folder_of(args.dataset_path, args.dataset_id)
 
 
 def folder_of(dataset_path: str, dataset_id: str) -> Path:

@@ -19,7 +19,7 @@ from common.files import open_array, written_beside
 from dataloader.checks import check_content, not_finite
 from dataloader.description import FILE, Description, Feature, Label
 from dataloader.items import Items
-from dataloader.modalities import RETRIEVAL, axes, in_order
+from dataloader.modalities import MODALITIES, RETRIEVAL, axes, in_order
 from dataloader.names import DTYPES, SPLITS
 from dataloader.place import Lacks
 
@@ -136,10 +136,9 @@ class FeatureStore:
         folder.mkdir(parents=True, exist_ok=True)
         # From here until dataset.json stands the folder holds no data set: half of one is never opened.
         # dataset.json.next goes first: with it, files of a killed `keep` would be put in place of the new ones.
-        for name in (f"{FILE}{NEXT}", FILE, "neighbours.npz", *LEFT_BY_STEPS):
+        arrays = [f"{name}{kind}.npy" for name in _features_in(folder) for kind in ("", f".{UNSCALED}")]
+        for name in (f"{FILE}{NEXT}", FILE, "neighbours.npz", *arrays, *LEFT_BY_STEPS):
             (folder / name).unlink(missing_ok=True)
-        for array in folder.glob("*.npy"):  # of the data set that was here
-            array.unlink()
         for unfinished in folder.glob("*.progress"):
             shutil.rmtree(unfinished)
         items.write(folder / "items.parquet")
@@ -249,6 +248,15 @@ class FeatureStore:
         self.description = replace(self.description, features=changed.features)
         if changed.features != now.features:
             self.description.write(self.folder / FILE)
+
+
+def _features_in(folder: Path) -> set[str]:
+    """Names of the features that a data set in `folder` may have; other arrays that lie there are not its own."""
+    try:
+        described = Description.read(folder / FILE).features
+    except (InputError, FileNotFoundError):
+        described = {}
+    return {*MODALITIES, RETRIEVAL, *described}
 
 
 def _finish_replacement(folder: Path) -> None:

@@ -40,4 +40,4 @@ def load_state(path: Path, device: torch.device) -> dict | None:
         return torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch, zipfile and pickle each have their own; all mean the same here
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: truncated or not a checkpoint of train.py ({reason})") from None
+        raise InputError(f"{path}: truncated or not a checkpoint of a run ({reason})") from None

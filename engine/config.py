@@ -15,7 +15,7 @@ PLACE = {"model_id": str, "dataset_path": str, "dataset_id": str}
 
 
 def check_config(run: Run, recipe: Recipe) -> None:
-    """InputError that names what config.json lacks or holds with another type or range than train.py writes.
+    """InputError that names what config.json lacks or holds with another type or range than training writes.
 
     What runs of earlier versions did not say yet is added.
     """
@@ -79,6 +79,6 @@ def _part(run: Run, part: str) -> dict:
 def _refuse(run: Run, part: str, wrong: list[str]) -> None:
     if wrong:
         raise InputError(
-            f"{run.folder / 'config.json'}: not the configuration of a run of train.py (its {part} lack, or "
-            f"hold with a value that train.py does not write: {', '.join(wrong)})"
+            f"{run.folder / 'config.json'}: not the configuration of a run (its {part} lack, or hold with a value "
+            f"that training does not write: {', '.join(wrong)})"
         )

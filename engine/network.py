@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-import torch.utils.tensorboard  # a run writes its events with it: where it is broken, that is told of before any epoch
+import torch.utils.tensorboard  # A run writes events with it. Imported here so that a broken one is told of at once.
 from torch import Tensor, nn
 from tqdm import tqdm
 

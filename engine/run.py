@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from common.console import InputError
 from common.files import read_json, without_nan, write_json, written_beside
+from dataloader.place import Lacks
 
 if TYPE_CHECKING:  # it takes seconds to import, and reading what a run was trained with does not need it
     from torch.utils.tensorboard import SummaryWriter
@@ -50,10 +51,10 @@ class Run:
         path = Path(path)
         folder = path if path.is_dir() else path.parent
         if not path.exists():
-            raise InputError(f"{flag} {path}: no such run folder or checkpoint; python train.py makes one")
+            raise InputError(f"{flag} {path}: no such run folder or checkpoint", Lacks("run", path))
         if not (folder / "config.json").is_file():
             raise InputError(
-                f"{flag} {path}: no config.json beside it, so it is not a run of train.py (published checkpoints "
+                f"{flag} {path}: no config.json beside it, so it is no run (published checkpoints "
                 "are pickled code and are not loaded; load_published takes their tensors)"
             )
         if path.is_file() and path.name not in (BEST, LAST, "config.json"):

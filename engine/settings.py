@@ -64,10 +64,10 @@ class TrainingSettings:
     metric: tuple[str, ...] = setting(
         ("MAE", "nMSE"),
         f"what chooses the epoch, on the whole valid split: one of {', '.join(METRICS)}, or a sum of them with + "
-        "(SRC counts negative)",
+        "(those that are better the larger they are count negative)",
         metric_names,
         typed="MAE+nMSE",
     )
     precision: str = setting("fp32", "of the matrix products", str, PRECISIONS)
     no_shuffle: bool = setting(False, "train in the order of the data set, as published")
-    seed: int = DataSettings.seed  # a flag there
+    seed: int = DataSettings.seed  # --seed is a flag of DataSettings, and training needs its value

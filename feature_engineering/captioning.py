@@ -19,11 +19,12 @@ from common.files import require_writable
 from common.settings import add_flags, made
 from dataloader.place import folder_of
 from dataloader.store import FeatureStore
-from feature_engineering.captions import CAPTIONS, write_captions
-from feature_engineering.encoders import fetch, load_encoder, load_pretrained, provenance, to_device
-from feature_engineering.frames import SHARD_ITEMS, Plan, batches_by_shard, make_plan
-from feature_engineering.images import settings_of
-from feature_engineering.progress import Progress
+from feature_engineering.decoding.frames import SHARD_ITEMS, Plan, batches_by_shard, make_plan
+from feature_engineering.encoding.captions import CAPTIONS, write_captions
+from feature_engineering.encoding.encoders import fetch, load_encoder, load_pretrained, provenance, to_device
+from feature_engineering.encoding.images import settings_of
+from feature_engineering.jobs.progress import Progress
+from feature_engineering.jobs.skipped import leave_out, warn_of_losses
 from feature_engineering.settings import (
     CAPTION_ENCODER,
     DecodingSettings,
@@ -31,7 +32,6 @@ from feature_engineering.settings import (
     FrameSettings,
     add_encoder_flags,
 )
-from feature_engineering.skipped import leave_out, warn_of_losses
 
 
 def build_parser() -> Parser:

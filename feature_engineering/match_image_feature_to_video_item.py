@@ -20,10 +20,10 @@ from common.console import InputError, Parser, listed, run_script, whole_number
 from common.settings import add_flags, flags_of, made
 from dataloader.place import add_dataset_flags, folder_of
 from dataloader.store import FeatureStore
-from feature_engineering.naming import item_and_number
+from feature_engineering.decoding.naming import item_and_number
+from feature_engineering.jobs.skipped import fail_on, leave_out_failed, warn_of_losses
+from feature_engineering.jobs.storing import check_before_encoding, write_features
 from feature_engineering.settings import DecodingSettings, StorageSettings
-from feature_engineering.skipped import fail_on, leave_out_failed, warn_of_losses
-from feature_engineering.storing import check_before_encoding, write_features
 
 MOST_FRAMES = 10_000
 MISSING = ("repeat", "zero", "lose")

@@ -28,9 +28,11 @@ from common.settings import add_flags, flags_of, made, setting
 from dataloader.modalities import RETRIEVAL, in_order
 from dataloader.place import Lacks, folder_of, place
 from dataloader.store import FeatureStore
-from feature_engineering.captions import CAPTIONS, read_captions
-from feature_engineering.lexical import lexical_vectors
-from feature_engineering.progress import other_work
+from feature_engineering.encoding.captions import CAPTIONS, read_captions
+from feature_engineering.encoding.lexical import lexical_vectors
+from feature_engineering.jobs.progress import other_work
+from feature_engineering.jobs.skipped import leave_out, warn_of_losses
+from feature_engineering.jobs.storing import check_before_encoding, write_features
 from feature_engineering.settings import (
     RETRIEVAL_ENCODER,
     DecodingSettings,
@@ -40,8 +42,6 @@ from feature_engineering.settings import (
     TextSettings,
     add_encoder_flags,
 )
-from feature_engineering.skipped import leave_out, warn_of_losses
-from feature_engineering.storing import check_before_encoding, write_features
 
 SEPARATOR = " [SEP] "
 OF_FRAMES = ("frames", "fused")
@@ -132,7 +132,7 @@ def from_texts(
 ) -> None:
     """--source captions and text."""
     # What imports torch takes seconds: a mistyped flag is told of before, and --source features needs none of it.
-    from feature_engineering.texts import RETRIEVAL_PROMPT_OF, TextEncoder, encode_texts
+    from feature_engineering.encoding.texts import RETRIEVAL_PROMPT_OF, TextEncoder, encode_texts
 
     texts = with_captions(store) if source == "captions" else store.items.text
     encoder = TextEncoder(encoding, text, RETRIEVAL_PROMPT_OF)
@@ -206,9 +206,9 @@ def from_frames(
 ) -> None:
     """--source fused, and without `text` --source frames."""
     # As in from_texts, torch is imported only where it is needed.
-    from feature_engineering.frames import make_plan
-    from feature_engineering.images import ImageEncoder, encode_frames
-    from feature_engineering.texts import TextEncoder, encode_texts
+    from feature_engineering.decoding.frames import make_plan
+    from feature_engineering.encoding.images import ImageEncoder, encode_frames
+    from feature_engineering.encoding.texts import TextEncoder, encode_texts
 
     source = "frames" if text is None else "fused"
     plan = make_plan(store, frames, decoding.on_error)

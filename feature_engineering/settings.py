@@ -14,9 +14,9 @@ from typing import Any
 from common.console import number, whole_number
 from common.devices import PRECISIONS, add_device_flag
 from common.settings import add_flags, setting
+from dataloader.importing.scaling import MODES
 from dataloader.names import DTYPES
 from dataloader.place import add_dataset_flags
-from dataloader.scaling import MODES
 
 # The published encoders.
 VISUAL_ENCODER = "google/vit-base-patch16-224-in21k"

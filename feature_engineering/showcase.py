@@ -15,10 +15,10 @@ from common.console import InputError
 from common.files import written_beside
 from dataloader.neighbours import Neighbours
 from dataloader.store import FeatureStore
-from feature_engineering.naming import find_images, refuse_hostile_ids
-from feature_engineering.pictures import read_image
-from feature_engineering.videos import capture, find_videos, unusable
-from feature_engineering.workers import Failure, in_workers
+from feature_engineering.decoding.naming import find_images, refuse_hostile_ids
+from feature_engineering.decoding.pictures import read_image
+from feature_engineering.decoding.videos import capture, find_videos, unusable
+from feature_engineering.decoding.workers import Failure, in_workers
 
 SHOWN_NEIGHBOURS = 4
 FRAMES = 3  # of each video: its first, its middle and its last

@@ -12,6 +12,7 @@ from common.console import Parser, run_script
 from common.settings import add_flags, made
 from dataloader.place import folder_of
 from dataloader.store import FeatureStore
+from feature_engineering.jobs.storing import check_before_encoding, write_features
 from feature_engineering.settings import (
     TEXTUAL_ENCODER,
     EncoderSettings,
@@ -19,7 +20,6 @@ from feature_engineering.settings import (
     TextSettings,
     add_encoder_flags,
 )
-from feature_engineering.storing import check_before_encoding, write_features
 
 OUTPUTS = {"textual": ["textual"], "both": ["textual", "retrieval"]}
 
@@ -35,7 +35,7 @@ def build_parser() -> Parser:
 
 def main(args) -> None:
     # What imports torch takes seconds, so a mistyped flag is told of before.
-    from feature_engineering.texts import TextEncoder, encode_texts
+    from feature_engineering.encoding.texts import TextEncoder, encode_texts
 
     names, storage = OUTPUTS[args.output], made(StorageSettings, vars(args))
     store = FeatureStore.open(folder_of(args.dataset_path, args.dataset_id))

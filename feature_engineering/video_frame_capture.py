@@ -20,12 +20,12 @@ from common.files import require_writable
 from common.settings import add_flags, made
 from dataloader.place import add_dataset_flags, folder_of
 from dataloader.store import FeatureStore
-from feature_engineering.captured import CAPTURED, captured_line, read_captured, write_captured
-from feature_engineering.naming import find_images, frame_name, refuse_hostile_ids
+from feature_engineering.decoding.captured import CAPTURED, captured_line, read_captured, write_captured
+from feature_engineering.decoding.naming import find_images, frame_name, refuse_hostile_ids
+from feature_engineering.decoding.videos import capture, family_frames, find_videos, unusable
+from feature_engineering.decoding.workers import Failure, in_workers
+from feature_engineering.jobs.skipped import fail_on, warn_of_losses, write_skipped
 from feature_engineering.settings import DecodingSettings, on_error_setting
-from feature_engineering.skipped import fail_on, warn_of_losses, write_skipped
-from feature_engineering.videos import capture, family_frames, find_videos, unusable
-from feature_engineering.workers import Failure, in_workers
 
 QUALITY = 95
 

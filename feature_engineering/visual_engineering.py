@@ -13,7 +13,9 @@ from common.console import Parser, run_script
 from common.settings import add_flags, made
 from dataloader.place import folder_of
 from dataloader.store import FeatureStore
-from feature_engineering.captured import CAPTURED, read_captured, write_captured
+from feature_engineering.decoding.captured import CAPTURED, read_captured, write_captured
+from feature_engineering.jobs.skipped import leave_out, warn_of_losses
+from feature_engineering.jobs.storing import check_before_encoding, write_features
 from feature_engineering.settings import (
     VISUAL_ENCODER,
     DecodingSettings,
@@ -22,8 +24,6 @@ from feature_engineering.settings import (
     StorageSettings,
     add_encoder_flags,
 )
-from feature_engineering.skipped import leave_out, warn_of_losses
-from feature_engineering.storing import check_before_encoding, write_features
 
 
 def build_parser() -> Parser:
@@ -37,8 +37,8 @@ def build_parser() -> Parser:
 
 def main(args) -> None:
     # What imports torch takes seconds, so a mistyped flag is told of before.
-    from feature_engineering.frames import make_plan
-    from feature_engineering.images import ImageEncoder, encode_frames
+    from feature_engineering.decoding.frames import make_plan
+    from feature_engineering.encoding.images import ImageEncoder, encode_frames
 
     storage, source = made(StorageSettings, vars(args)), made(FrameSettings, vars(args))
     decoding = made(DecodingSettings, vars(args))

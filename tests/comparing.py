@@ -12,7 +12,7 @@ import pytest
 import baselines.testing
 import engine.bootstrap
 import engine.significance
-from baselines import children
+from baselines.comparison import children
 from common.console import InputError
 
 SMALL = "--feature_dim 8 --lr 1e-3 --epochs 2 --num_of_retrieved_items 5"

@@ -19,11 +19,11 @@ from comparing import SMALL, contents
 from conftest import ROOT
 from tiny import make_store, with_creators
 
-from baselines import ablation, cells, children, report, trivial
-from baselines.cells import Row, Setting, changed
-from baselines.results import Result
-from baselines.tables import escaped, figure, marks, plain
-from baselines.verdicts import judge, sentence
+from baselines.comparison import ablation, cells, children, report, trivial
+from baselines.comparison.cells import Row, Setting, changed
+from baselines.comparison.results import Result
+from baselines.comparison.tables import escaped, figure, marks, plain
+from baselines.comparison.verdicts import judge, sentence
 from dataloader.neighbours import Neighbours
 from engine.bootstrap import resample
 from engine.metrics import METRICS, measure

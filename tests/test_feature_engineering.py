@@ -16,7 +16,7 @@ from tiny_encoders import WIDTH
 from common.console import InputError
 from dataloader.store import FeatureStore
 from feature_engineering import textual_engineering, visual_engineering
-from feature_engineering.skipped import read_skipped
+from feature_engineering.jobs.skipped import read_skipped
 
 
 def draw_frames(tmp_path: Path, ids, frame_num: int, suffix=".jpg") -> Path:

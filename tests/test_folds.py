@@ -18,16 +18,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import make_store, refused, with_creators
 
-from baselines.children import Children, sole_user
-from baselines.folds import check_folds, make_folds
-from baselines.trivial import trivial_rows
+from baselines.comparison.children import Children, sole_user
+from baselines.comparison.folds import check_folds, make_folds
+from baselines.comparison.trivial import trivial_rows
 from common.console import InputError
+from dataloader.importing.scaling import add_normalised
+from dataloader.importing.splits import fold_splits
 from dataloader.items import Items
 from dataloader.names import FOLDS_BY
 from dataloader.neighbours import Neighbours
-from dataloader.scaling import add_normalised
 from dataloader.search.exact import search
-from dataloader.splits import fold_splits
 from dataloader.store import FeatureStore
 from engine.metrics import measure
 
@@ -349,7 +349,7 @@ def test_another_split_of_the_same_items_makes_the_fold_anew(store, tmp_path, ch
 
     before = make().items.split
     splits = fold_splits(store.items, 2, "random")
-    monkeypatch.setattr("baselines.folds.fold_splits", lambda *_: splits[::-1])
+    monkeypatch.setattr("baselines.comparison.folds.fold_splits", lambda *_: splits[::-1])
     assert (make().items.split == splits[1]).all() and (before == splits[0]).all()
 
 

@@ -13,9 +13,9 @@ from PIL import Image
 from common.console import InputError
 from feature_engineering import video_frame_capture as frame_capture
 from feature_engineering import visual_engineering
-from feature_engineering.captured import read_captured
-from feature_engineering.skipped import read_skipped
-from feature_engineering.videos import capture
+from feature_engineering.decoding.captured import read_captured
+from feature_engineering.decoding.videos import capture
+from feature_engineering.jobs.skipped import read_skipped
 
 
 def write_grey(path: Path, count: int, options: dict | None = None) -> None:

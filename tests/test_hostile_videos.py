@@ -24,8 +24,8 @@ from PIL import Image
 from test_videos import write
 
 from dataloader.store import FeatureStore
-from feature_engineering.videos import capture
-from feature_engineering.workers import Failure, in_workers
+from feature_engineering.decoding.videos import capture
+from feature_engineering.decoding.workers import Failure, in_workers
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
 FRAME_NUM = 2

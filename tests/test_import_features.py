@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from common.console import InputError
-from dataloader.splits import published_split
+from dataloader.importing.splits import published_split
+from dataloader.importing.tables import read_table
 from dataloader.store import FeatureStore
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -479,7 +480,7 @@ def test_random_tables_end_in_one_kind_of_error(script, tmp_path, suffix, conten
     path.write_bytes(sound[:position] + content + sound[position + int(cut * 50) :])
     named = script.ColumnSettings(count_column=["count"])
     try:
-        found, columns = script.read_table(path, named.wanted)
+        found, columns = read_table(path, named.wanted)
         script.make_items(path, named, found, columns)
     except InputError as error:
         assert str(path) in str(error)

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from common.console import InputError
+from dataloader.importing.safe_pickle import plain, read_columns
 from dataloader.neighbours import Neighbours
-from dataloader.safe_pickle import plain, read_columns
 from dataloader.store import FeatureStore
 
 SPLITS = ("train", "valid", "test")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feature_engineering import lexical
-from feature_engineering.lexical import lexical_vectors, tokens
+from feature_engineering.encoding import lexical
+from feature_engineering.encoding.lexical import lexical_vectors, tokens
 
 
 @given(st.lists(st.lists(st.sampled_from(["a", "b", "#c", "😂", "d!", ""]), max_size=4).map(" ".join), min_size=1))

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
+from tiny import make_store
 
-from engine.metrics import METRICS, batch_means, measure, selection_score
+import train
+from dataloader.description import Label
+from engine.metrics import METRICS, Metric, batch_means, measure, selection_score
 
 TRUTH = np.array([[1.0], [2.0], [3.0], [6.0]])
 PREDICTION = np.array([[2.0], [1.0], [3.0], [4.0]])
@@ -20,6 +26,39 @@ def test_by_hand():
     assert measured["RMSE"] == pytest.approx(np.sqrt(6 / 4))
     # ranks 2 1 3 4 against 1 2 3 4: 1 - 6 * (1 + 1) / (4 * 15)
     assert measured["SRC"] == pytest.approx(1 - 12 / 60)
+
+
+def test_pearsons_r_and_the_share_within_a_factor_of_two():
+    measured = measure(PREDICTION, TRUTH)
+    assert measured["PCC"] == pytest.approx(stats.pearsonr(PREDICTION[:, 0], TRUTH[:, 0]).statistic)
+    # 2 of 1 (at most twice), 1 of 2 (at least half), 3 of 3, 4 of 6
+    assert measured["within2"] == 1
+    # As counts, 2^label - 1, of labels log2(count + 1): 3 of 1, 1 of 3, 7 of 7, 15 of 63.
+    assert measure(PREDICTION, TRUTH, Label(("views",), "log2", 1))["within2"] == 0.25
+    counts = np.array([[0.0], [0.0], [10.0], [10.0], [10.0], [10.0]])
+    near = np.array([[0.4], [0.6], [5.0], [4.99], [20.0], [20.01]])
+    assert measure(near, counts)["within2"] == pytest.approx(3 / 6)
+    assert measure(-near, -counts)["within2"] == pytest.approx(3 / 6)  # of labels as given, which may be negative
+
+
+def test_a_metric_is_one_line(monkeypatch, tmp_path, load_script):
+    """A line in METRICS: test.py prints it with its interval and writes it down."""
+
+    def largest(prediction, truth, weight):  # (P, n), (n,), (n, R) -> (P, R)
+        return np.abs(prediction - truth).max(axis=1, keepdims=True) + 0 * weight[:1]
+
+    monkeypatch.setitem(METRICS, "largest", Metric("largest", largest))
+    make_store(tmp_path / "data" / "tiny")
+    where = ["--dataset_path", str(tmp_path / "data"), "--dataset_id", "tiny", "--save", str(tmp_path / "runs")]
+    words = [*where, "--model_id", "Contextual_LSTM", "--epochs", "1", "--metric", "largest"]
+    train.main(train.build_parser().parse_args(words))
+    (run,) = (tmp_path / "runs").iterdir()
+    script = load_script("test.py")
+    script.main(script.build_parser().parse_args(["--model_path", str(run), "--metric", "largest"]))
+    table = pd.read_csv(run / "predictions.csv")
+    expected = (table["prediction"] - table["truth"]).abs().max()
+    found = json.loads((run / "metrics.json").read_text())["metrics"]["largest"]
+    assert found["value"] == pytest.approx(expected, rel=1e-6) and found["low"] <= found["value"]
 
 
 def test_the_mean_predictor_has_nmse_one():
@@ -48,6 +87,8 @@ def test_published_batch_means_move_with_the_batch_size():
 def test_what_is_not_defined_is_nan_and_never_raises():
     constant = measure(np.ones((3, 1)), np.ones((3, 1)))
     assert np.isnan(constant["nMSE"]) and np.isnan(constant["SRC"]) and constant["MAE"] == 0
+    assert np.isnan(constant["PCC"]) and constant["within2"] == 1
+    assert np.isnan(measure(np.full((3, 1), 0.1), np.arange(3.0)[:, None])["PCC"])
     assert np.isnan(measure(np.ones((1, 1)), np.ones((1, 1)))["SRC"])
     assert np.isnan(measure(np.arange(3.0)[:, None], np.full((3, 1), 0.1))["nMSE"])  # 0.1 has no exact mean
 

@@ -9,7 +9,7 @@ from nus_release import Release
 from sklearn.model_selection import train_test_split
 
 from common.console import InputError
-from dataloader.splits import published_split, time_split, user_split
+from dataloader.importing.splits import published_split, time_split, user_split
 from dataloader.store import FeatureStore
 
 

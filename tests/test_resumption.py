@@ -21,10 +21,12 @@ from tiny import make_store
 
 from common.console import InputError
 from dataloader.store import FeatureStore
-from feature_engineering import frames, images, visual_engineering
-from feature_engineering.naming import find_images
-from feature_engineering.progress import Progress
-from feature_engineering.workers import _attempt
+from feature_engineering import visual_engineering
+from feature_engineering.decoding import frames
+from feature_engineering.decoding.naming import find_images
+from feature_engineering.decoding.workers import _attempt
+from feature_engineering.encoding import images
+from feature_engineering.jobs.progress import Progress
 
 RESULT = ("visual.npy", "textual.npy", "items.parquet", "dataset.json", "skipped.csv", "captured.jsonl")
 IDS = tuple(f"v{k}" for k in range(11))

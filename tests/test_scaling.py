@@ -7,7 +7,7 @@ import pytest
 from tiny import make_store
 
 from common.console import InputError
-from dataloader.scaling import MODES, add_normalised
+from dataloader.importing.scaling import MODES, add_normalised
 from dataloader.store import FeatureStore
 
 

@@ -17,10 +17,10 @@ from common.console import InputError
 from common.settings import made
 from dataloader.neighbours import Neighbours
 from dataloader.store import FeatureStore
-from feature_engineering import sequence
+from feature_engineering.jobs import sequence
+from feature_engineering.jobs.skipped import read_skipped
 from feature_engineering.settings import SequenceSettings
 from feature_engineering.showcase import show_neighbours
-from feature_engineering.skipped import read_skipped
 
 IDS = [f"v{i}" for i in range(12)]
 

@@ -220,6 +220,15 @@ def test_nan_is_named_with_counts_and_first_ids(folder):
         FeatureStore.open(folder).check_features("visual", "textual")
 
 
+def test_a_data_set_made_anew_takes_its_own_files_along_and_no_others(folder):
+    store = FeatureStore.open(folder)
+    with store.add_array("sound", (6, 2), "float32") as out:
+        out[:] = 1
+    np.save(folder / "mine.npy", np.ones(3))
+    FeatureStore.create(folder, make_items(), family="NUS", label=LABEL, overwrite=True)
+    assert {path.name for path in folder.glob("*.npy")} == {"mine.npy"}
+
+
 def test_a_saturating_scale_is_warned_of(folder):
     store = FeatureStore.open(folder)
     assert store.check_features("visual", "textual") == []

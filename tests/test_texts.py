@@ -16,9 +16,10 @@ from tiny import refused
 import retriever
 from common.console import InputError
 from dataloader.store import FeatureStore
-from feature_engineering import captioning, progress, retrieval_engineering, textual_engineering
-from feature_engineering.captions import read_captions
-from feature_engineering.lexical import lexical_vectors
+from feature_engineering import captioning, retrieval_engineering, textual_engineering
+from feature_engineering.encoding.captions import read_captions
+from feature_engineering.encoding.lexical import lexical_vectors
+from feature_engineering.jobs import progress
 
 IDS = ("a", "b", "c", "d", "e", "f")
 
@@ -114,7 +115,7 @@ def test_published_encoders_get_their_own_pooling_and_prompt(tmp_path, bert):
 def test_a_killed_job_goes_on_to_the_same_bits(tmp_path, bert, monkeypatch):
     ids = [f"v{i}" for i in range(6)]
     flags = ("--encoder", bert, "--batch_size", 1)
-    monkeypatch.setattr("feature_engineering.texts.SHARD_BATCHES", 2)
+    monkeypatch.setattr("feature_engineering.encoding.texts.SHARD_BATCHES", 2)
     bare_store(tmp_path, ids)
     whole = np.array(call(textual_engineering, tmp_path, *flags).features["textual"])
     bare_store(tmp_path, ids)

@@ -11,8 +11,8 @@ import av
 import numpy as np
 import pytest
 
-from feature_engineering import videos
-from feature_engineering.videos import capture, read_index
+from feature_engineering.decoding import videos
+from feature_engineering.decoding.videos import capture, read_index
 
 av.logging.set_level(None)
 

@@ -13,15 +13,15 @@ import commands
 from common.console import InputError, Parser, listed, run_script
 from common.settings import made
 from dataloader.description import Label
-from dataloader.feature_files import has_ids, load_features
+from dataloader.importing.feature_files import has_ids, load_features
+from dataloader.importing.scaling import add_normalise_flag, add_normalised, modes_by_array
+from dataloader.importing.splits import published_split, time_split, user_split
 from dataloader.items import Items
 from dataloader.NUS.dataset import FEATURE_FILES, LABELS, read_raw
 from dataloader.NUS.orders import TEXT, TRUTH, parse_orders
 from dataloader.place import add_dataset_flags, folder_of
-from dataloader.scaling import add_normalise_flag, add_normalised, modes_by_array
-from dataloader.splits import published_split, time_split, user_split
 from dataloader.store import FeatureStore, refuse_to_overwrite
-from feature_engineering.sequence import add_sequence_flags, check_sequence_flags, run_sequence
+from feature_engineering.jobs.sequence import add_sequence_flags, check_sequence_flags, run_sequence
 from feature_engineering.settings import SequenceSettings
 
 

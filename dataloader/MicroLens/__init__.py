@@ -1,0 +1,1 @@
+"""What differs for MicroLens: frames, label, and the files of its release."""

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from common.console import MAX_LISTED, InputError, listed
+from dataloader.importing.splits import FEWEST, published_split
 from dataloader.items import Items
-from dataloader.splits import FEWEST, published_split
 
 FRAME_NUM = 10  # frames captured of each video
 LABELS = ("comments", "likes", "views")

@@ -16,12 +16,13 @@ import os
 import shlex
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from common.console import InputError, Parser, run_script, whole_number
-from common.files import read_json
+from dataloader.description import FILE, Description
 
 ROOT = Path(__file__).resolve().parents[2]
 APART = ("--folds", "5", "--folds_by", "creator")
@@ -47,67 +48,82 @@ def build_parser() -> Parser:
 
 
 def main(args) -> None:
-    {"data": make_data, "vectors": search_vectors, "preset": search_preset, "tables": make_tables}[args.part](args)
+    making = Making(args.raw, args.encoder, args.work, args.jobs)
+    parts = {"data": making.data, "vectors": making.vectors, "preset": making.preset, "tables": making.tables}
+    parts[args.part]()
 
 
-def make_data(args) -> None:
-    if not (args.work / "data" / "NUS" / "neighbours.npz").exists():
-        make_features(args)
-        make_neighbours(args)
+@dataclass(frozen=True)
+class Making:
+    """Where the release and the encoder are, and where the data sets and results go."""
 
+    raw: Path
+    encoder: str
+    work: Path
+    jobs: int
 
-def make_features(args, name: str = "data") -> None:
-    where = place(args, name)
-    python("data/NUS/preprocess.py", "--raw", args.raw, *where, "--overwrite")
-    encoder = ("--encoder", args.encoder, "--normalise", "standard+l2", "--overwrite")
-    python("feature_engineering/textual_engineering.py", *where, *encoder)
+    def data(self) -> None:
+        if not (self.work / "data" / "NUS" / "neighbours.npz").exists():
+            self.make_features()
+            self.make_neighbours()
 
+    def make_features(self, name: str = "data") -> None:
+        where = self.place(name)
+        python("data/NUS/preprocess.py", "--raw", self.raw, *where, "--overwrite")
+        encoder = ("--encoder", self.encoder, "--normalise", "standard+l2", "--overwrite")
+        python("feature_engineering/textual_engineering.py", *where, *encoder)
 
-def is_encoded(path: Path) -> bool:
-    """The release brings textual features too, so that there are any does not tell."""
-    return path.exists() and "encoder" in read_json(path)["arrays"].get("textual", {})
+    def make_neighbours(self, *weights, name: str = "data") -> None:
+        where = self.place(name)
+        python("feature_engineering/retrieval_engineering.py", *where, "--source", "features", "--overwrite", *weights)
+        python("retriever.py", *where, "--num_of_retrieved_items", 50)
 
+    def vectors(self) -> None:
+        if not is_encoded(self.work / "data_of_vectors" / "NUS"):
+            self.make_features("data_of_vectors")
+        lines = []
+        for visual, lexical in VECTORS:
+            save = self.work / "vectors" / f"visual_{visual:g}_words_{lexical:g}"
+            tables = [save / "NUS" / "table.csv", save / "NUS" / "creator_5" / "table.csv"]
+            if not all(table.exists() for table in tables):
+                weights = ("--visual_weight", visual, "--lexical_weight", lexical)
+                self.make_neighbours(*weights, name="data_of_vectors")
+                for folds in ((), APART):
+                    self.compare(save, "--methods", *folds, name="data_of_vectors")
+            line = {"visual_weight": visual, "lexical_weight": lexical}
+            lines.append(line | found(tables, "neighbours' labels, softmax"))
+        show(lines, self.work / "vectors.csv")
 
-def make_neighbours(args, *weights, name: str = "data") -> None:
-    where = place(args, name)
-    python("feature_engineering/retrieval_engineering.py", *where, "--source", "features", "--overwrite", *weights)
-    python("retriever.py", *where, "--num_of_retrieved_items", 50)
-
-
-def search_vectors(args) -> None:
-    if not is_encoded(args.work / "data_of_vectors" / "NUS" / "dataset.json"):
-        make_features(args, "data_of_vectors")
-    lines = []
-    for visual, lexical in VECTORS:
-        save = args.work / "vectors" / f"visual_{visual:g}_words_{lexical:g}"
+    def preset(self) -> None:
+        rows = [RECOMMENDED, *(f"{flags.replace('--', '')}=MMRA --preset recommended {flags}" for flags in VARIED)]
+        save = self.work / "preset"
+        words = ["--methods", *(word for row in rows for word in ("--row", row)), "--reference", "MMRA recommended"]
+        self.compare(save, *words, "--seeds", 2024)
+        self.compare(save, *words, *APART)
         tables = [save / "NUS" / "table.csv", save / "NUS" / "creator_5" / "table.csv"]
-        if not all(table.exists() for table in tables):
-            weights = ("--visual_weight", visual, "--lexical_weight", lexical)
-            make_neighbours(args, *weights, name="data_of_vectors")
-            for folds in ((), APART):
-                compare(args, save, "--methods", *folds, name="data_of_vectors")
-        line = {"visual_weight": visual, "lexical_weight": lexical}
-        lines.append(line | found(tables, "neighbours' labels, softmax"))
-    show(lines, args.work / "vectors.csv")
+        names = [row.partition("=")[0] for row in rows]
+        show([{"settings": name} | found(tables, name) for name in names], self.work / "preset.csv")
+
+    def tables(self) -> None:
+        recommended = ("--row", RECOMMENDED, "--reference", "MMRA recommended")
+        save = self.work / "tables"
+        self.compare(save, *recommended, *APART)
+        self.compare(save, *recommended)
+        self.compare(save, *recommended, "--folds", 3, "--folds_by", "time")
+
+    def place(self, name: str) -> tuple:
+        return ("--dataset_path", self.work / name, "--dataset_id", "NUS")
+
+    def compare(self, save: Path, *words, name: str = "data") -> None:
+        python("baselines/compare.py", *self.place(name), "--save", save, "--jobs", self.jobs, *words)
 
 
-def search_preset(args) -> None:
-    rows = [RECOMMENDED, *(f"{flags.replace('--', '')}=MMRA --preset recommended {flags}" for flags in VARIED)]
-    save = args.work / "preset"
-    words = ["--methods", *(word for row in rows for word in ("--row", row)), "--reference", "MMRA recommended"]
-    compare(args, save, *words, "--seeds", 2024)
-    compare(args, save, *words, *APART)
-    tables = [save / "NUS" / "table.csv", save / "NUS" / "creator_5" / "table.csv"]
-    names = [row.partition("=")[0] for row in rows]
-    show([{"settings": name} | found(tables, name) for name in names], args.work / "preset.csv")
-
-
-def make_tables(args) -> None:
-    recommended = ("--row", RECOMMENDED, "--reference", "MMRA recommended")
-    save = args.work / "tables"
-    compare(args, save, *recommended, *APART)
-    compare(args, save, *recommended)
-    compare(args, save, *recommended, "--folds", 3, "--folds_by", "time")
+def is_encoded(folder: Path) -> bool:
+    """The release brings textual features too, so that there are any does not tell."""
+    if not (folder / FILE).exists():
+        return False
+    textual = Description.read(folder / FILE).features.get("textual")
+    return textual is not None and "encoder" in textual.made
 
 
 def found(tables: list[Path], row: str) -> dict[str, float]:
@@ -120,14 +136,6 @@ def show(lines: list[dict], path: Path) -> None:
     table = pd.DataFrame(lines).sort_values("mean", kind="stable")
     table.to_csv(path, index=False)
     print(f"\nnMSE on split valid ({path})\n{table.to_string(index=False, float_format='%.4f')}")
-
-
-def place(args, name: str) -> tuple:
-    return ("--dataset_path", args.work / name, "--dataset_id", "NUS")
-
-
-def compare(args, save: Path, *words, name: str = "data") -> None:
-    python("baselines/compare.py", *place(args, name), "--save", save, "--jobs", args.jobs, *words)
 
 
 def python(script: str, *words) -> None:

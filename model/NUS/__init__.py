@@ -1,0 +1,1 @@
+"""MMRA as published for NUS."""

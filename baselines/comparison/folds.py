@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from baselines.children import Children
+from baselines.comparison.children import Children
 from common.console import InputError
 from dataloader.description import Feature
+from dataloader.importing.scaling import add_normalised
+from dataloader.importing.splits import fold_splits
 from dataloader.neighbours import Neighbours
 from dataloader.place import Lacks
-from dataloader.scaling import add_normalised
-from dataloader.splits import fold_splits
 from dataloader.store import FeatureStore
 
 OF = "fold_of"  # in dataset.json: what a fold was made of

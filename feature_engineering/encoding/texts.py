@@ -13,8 +13,8 @@ from transformers import AutoModel, AutoTokenizer
 from common.arrays import Rows
 from common.console import PROGRESS_BAR, InputError
 from common.devices import pick_device
-from feature_engineering.encoders import fetch, load_encoder, load_pretrained, provenance, revision_of
-from feature_engineering.progress import Progress
+from feature_engineering.encoding.encoders import fetch, load_encoder, load_pretrained, provenance, revision_of
+from feature_engineering.jobs.progress import Progress
 from feature_engineering.settings import EncoderSettings, TextSettings
 
 LONGEST_UNLESS_SAID = 512  # tokens; some tokenizers say that their limit is 1e30

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from baselines.results import Result
+from baselines.comparison.results import Result
 from engine.metrics import METRICS
 
 DIGITS = 3

@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 from transformers.image_processing_utils import BaseImageProcessor
 
-from feature_engineering.pictures import read_image
-from feature_engineering.videos import capture
+from feature_engineering.decoding.pictures import read_image
+from feature_engineering.decoding.videos import capture
 
 _processor: BaseImageProcessor | None = None
 

@@ -12,7 +12,7 @@ import numpy as np
 from common.console import InputError, listed
 from common.files import written_beside
 from dataloader.store import FeatureStore
-from feature_engineering.progress import Progress
+from feature_engineering.jobs.progress import Progress
 
 COLUMNS = ("item_id", "stage", "reason")
 MOST_LOST = 0.05  # A job that loses a larger share of the items than this ends with a warning.

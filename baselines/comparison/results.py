@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from baselines.cells import Outcome, Row, Setting, recorded
-from baselines.trivial import trivial_rows
+from baselines.comparison.cells import Outcome, Row, Setting, recorded
+from baselines.comparison.trivial import trivial_rows
 from common.console import InputError
 from common.files import written_beside
 from dataloader.neighbours import Neighbours

@@ -74,10 +74,10 @@ def add_normalised(
     """Write `array` (N, ..., D) into the store as `name`, normalised by `mode`, in blocks of rows.
 
     keep_unscaled: what split train's statistics scale is kept beside it, as another split of the same items
-    (compare.py --folds) scales by another train.
+    (as folds are) scales by another train.
     """
     if "standard" in mode:
-        store.rows("train")  # complains where it is empty
+        store.rows("train")  # raises an InputError where it is empty
     unscaled = store.folder / f"{name}.{UNSCALED}.npy"
     if statistics := _statistics(array, mode, store.items.rows("train")):
         source["statistics"] = {"mean": statistics[0].tolist(), "std": statistics[1].tolist()}

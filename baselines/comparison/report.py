@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from baselines.ablation import SWEEPS, Variant
-from baselines.cells import Row
-from baselines.results import Result, cells_table
-from baselines.tables import Origin, frame, markdown, plain, tex, valid_markdown
-from baselines.verdicts import TESTED, judge, verdicts_markdown, verdicts_table
+from baselines.comparison.ablation import SWEEPS, Variant
+from baselines.comparison.cells import Row
+from baselines.comparison.results import Result, cells_table
+from baselines.comparison.tables import Origin, frame, markdown, plain, tex, valid_markdown
+from baselines.comparison.verdicts import TESTED, judge, verdicts_markdown, verdicts_table
 from common.files import written_beside
 from dataloader.description import Label
 from dataloader.items import creators
@@ -21,6 +21,7 @@ from engine.figures import draw_rows, draw_sweeps
 from engine.metrics import METRICS
 
 BOOTSTRAP_SEED = 2024
+LARGER = ", ".join(name for name, metric in METRICS.items() if metric.larger_is_better)
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,13 @@ class Report:
     def _caption(self) -> str:
         seeds = ", ".join(map(str, self.origin.seeds))
         which = f"of {self.origin.folds}, all together" if self.origin.folds else "over the whole split"
-        *names, last = (name for name, metric in METRICS.items() if metric.larger_is_better)
-        larger = f"{', '.join(names)} and {last}"
         return (
             f"{self.origin.n} test items, label {self.origin.label}. Mean ± sample standard deviation over seeds "
             f"{seeds} of metrics {which}; no ± where there is one seed or every seed predicts the same "
             "(deterministic). Best **bold**, second <u>underlined</u>, as the printed figures rank, trivial rows "
-            f"included; larger is better for {larger}, smaller for the others. Train s: mean wall seconds of "
-            "train.py, start and loading included."
+            f"included; larger is better for {LARGER}, smaller for the others. within2: share of the predicted counts "
+            "that are at least half and at most twice the true one. Train s: mean wall seconds of train.py, "
+            "start and loading included."
         )
 
     @property

@@ -16,7 +16,7 @@ from pathlib import Path
 from common.console import InputError
 from dataloader.checks import checked
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 20  # seconds that children have to end by themselves
 
 

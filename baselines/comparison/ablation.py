@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from baselines import recipe
-from baselines.cells import Row, changed
+from baselines.comparison.cells import Row, changed
 from common.console import InputError
 from common.files import read_json
 from dataloader.store import FeatureStore

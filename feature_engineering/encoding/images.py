@@ -10,7 +10,8 @@ from transformers import AutoImageProcessor, AutoModel
 
 from common.console import InputError
 from common.devices import pick_device
-from feature_engineering.encoders import (
+from feature_engineering.decoding.frames import SHARD_ITEMS, Plan, batches_by_shard
+from feature_engineering.encoding.encoders import (
     fetch,
     load_encoder,
     load_pretrained,
@@ -18,8 +19,7 @@ from feature_engineering.encoders import (
     revision_of,
     to_device,
 )
-from feature_engineering.frames import SHARD_ITEMS, Plan, batches_by_shard
-from feature_engineering.progress import Progress
+from feature_engineering.jobs.progress import Progress
 from feature_engineering.settings import DecodingSettings, EncoderSettings
 
 

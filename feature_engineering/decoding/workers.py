@@ -45,7 +45,7 @@ def in_workers(
     if start == "forkserver":
         # The server imports once what the workers need. Each worker, and each in place of one that died, is then a
         # fork of it, which is quick.
-        context.set_forkserver_preload([name for name in sys.modules if name.startswith(f"{__package__}.")])
+        context.set_forkserver_preload([name for name in sys.modules if name.startswith("feature_engineering.")])
     pool = pebble.ProcessPool(
         max_workers=workers, initializer=_begin, initargs=(initializer, initargs), context=context
     )

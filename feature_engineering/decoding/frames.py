@@ -13,13 +13,13 @@ from tqdm import tqdm
 from common.console import PROGRESS_BAR, InputError, listed
 from dataloader.place import place
 from dataloader.store import FeatureStore
-from feature_engineering import pixels
-from feature_engineering.naming import IMAGE_SUFFIXES, find_images, refuse_hostile_ids
-from feature_engineering.progress import Progress
+from feature_engineering.decoding import pixels
+from feature_engineering.decoding.naming import IMAGE_SUFFIXES, find_images, refuse_hostile_ids
+from feature_engineering.decoding.videos import family_frames, find_videos, unusable
+from feature_engineering.decoding.workers import Failure, in_workers
+from feature_engineering.jobs.progress import Progress
+from feature_engineering.jobs.skipped import fail_on
 from feature_engineering.settings import DecodingSettings, FrameSettings
-from feature_engineering.skipped import fail_on
-from feature_engineering.videos import family_frames, find_videos, unusable
-from feature_engineering.workers import Failure, in_workers
 
 SHARD_ITEMS = 32  # A killed run loses the work on at most so many items.
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from baselines.children import Children, Failed
+from baselines.comparison.children import Children, Failed
 from baselines.parser import parse_flags
 from common.console import InputError
 from common.files import read_json, write_json
@@ -269,7 +269,9 @@ def _train(setting: Setting, row: Row, seed: int, children: Children) -> tuple[P
             seconds = children.run([*words, "--device", setting.device], folder / "output.txt")
             return unfinished, before + seconds
         except Failed as error:
-            if error.code != 2:  # 2: damaged, or of another version, so anew; else its epochs are not to be lost
+            # Code 2 says that the run is damaged or of another version, so it is trained anew. Whatever else went wrong
+            # may go away by itself, so the epochs that are done are not thrown away for it.
+            if error.code != 2:
                 raise
     known = set(folder.glob("*/config.json"))
     seconds = children.run(setting.train_words(row, seed), folder / "output.txt")

@@ -16,12 +16,12 @@ from common.devices import add_device_flag
 from common.settings import add_flags, flags_of
 from dataloader.describing import describe
 from dataloader.store import FeatureStore
-from feature_engineering.captions import CAPTIONS, captioner
+from feature_engineering.decoding.videos import find_videos
+from feature_engineering.encoding.captions import CAPTIONS, captioner
+from feature_engineering.jobs.skipped import read_skipped, warn_of_losses
 from feature_engineering.settings import NO_ENCODER, DecodingSettings, SequenceSettings
-from feature_engineering.skipped import read_skipped, warn_of_losses
-from feature_engineering.videos import find_videos
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 COMMON = ("device", "precision")  # flags that every step takes
 DECODING = ("frame_num", *flags_of(DecodingSettings))  # and those of the steps that decode videos
 

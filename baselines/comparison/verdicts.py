@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from baselines.results import Result
-from baselines.tables import plain
+from baselines.comparison.results import Result
+from baselines.comparison.tables import plain
 from engine.bootstrap import CONFIDENCE, RESAMPLES, Interval, Resampled
 from engine.metrics import METRICS
 from engine.significance import FLIPS, holm, paired_tests

@@ -7,7 +7,7 @@ import numpy as np
 from common.arrays import Derived, Rows
 from common.console import InputError
 from common.files import require_writable
-from dataloader.scaling import add_normalised
+from dataloader.importing.scaling import add_normalised
 from dataloader.store import FeatureStore
 from feature_engineering.settings import StorageSettings
 

@@ -152,12 +152,14 @@ def ridge(store: FeatureStore, neighbours: Neighbours | None) -> tuple[Predict, 
     train, valid = store.rows("train"), store.rows("valid")
     x, y, scaler = inputs(train), store.items.label[train], StandardScaler(copy=False)
     for start in range(0, len(x), ROWS_AT_ONCE):
-        scaler.partial_fit(x[start : start + ROWS_AT_ONCE])  # its fit would make two copies of x
+        # In blocks, because fitting all of x at once would make two copies of it.
+        scaler.partial_fit(x[start : start + ROWS_AT_ONCE])
     x = scaler.transform(x)
     x_valid = scaler.transform(inputs(valid))
     errors, models = [], []
     for alpha in _progress(ALPHAS):
-        models.append(Ridge(alpha=alpha, copy_X=False).fit(x, y))  # it centres x, which is centred already
+        # Without a copy: Ridge centres x in place, which changes nothing, as the scaler has centred it already.
+        models.append(Ridge(alpha=alpha, copy_X=False).fit(x, y))
         errors.append(squared_error(predict(models[-1], x_valid), store.items.label[valid]))
     best = int(np.argmin(errors))
     chosen = f"alpha {ALPHAS[best]:g}" + ("" if weighing is None else f"; labels: {in_words(neighbours, *weighing)}")

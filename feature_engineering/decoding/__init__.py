@@ -1,0 +1,1 @@
+"""Files -> pixels: videos and pictures, decoded in processes that may die."""

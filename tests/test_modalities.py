@@ -1,0 +1,237 @@
+"""Any subset of features is a data set: what is not there is no dummy array, from the table to the comparison."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from tiny import make_store, refused
+
+import retriever
+import train
+from baselines import METHODS, recipe
+from common.console import InputError
+from dataloader.description import FILE, Description
+from dataloader.neighbours import Neighbours
+from dataloader.search.exact import search
+from dataloader.store import FeatureStore
+
+pytest_plugins = ("comparing",)
+N = 60
+SMALL = {
+    "MMRA": ("--feature_dim", "8", "--epochs", "2", "--num_of_retrieved_items", "5"),
+    "SVR": (),
+    "Hyfea": ("--trees", "5", "--depth", "2"),
+    "Contextual_LSTM": ("--hidden_size", "4", "--epochs", "2"),
+    "MFTM": ("--trees", "3", "--epochs", "2"),
+    "TMALL": ("--common_dim", "4", "--epochs", "2"),
+    "MASSL": ("--latent_dim", "40", "--epochs", "2"),
+    "CBAN": ("--feature_dim", "8", "--epochs", "2"),
+    "HMMVED": ("--latent_dim", "4", "--epochs", "2"),
+}
+TAKE_ANYTHING = ("SVR", "Hyfea", "MFTM")
+# what a data set is made of -> flags of import_features.py, as in {array}.npy
+SETS = {
+    "text": ("--textual", "textual"),
+    "thumbnails": ("--visual", "thumbnails"),
+    "frames": ("--visual", "frames"),
+    "audio": ("--features", "audio=audio"),
+    "audio and motion": ("--features", "audio=audio", "motion=frames"),
+}
+
+
+def without(store: FeatureStore, *names: str) -> FeatureStore:
+    """The same data set, which never had these features; its neighbours stay."""
+    neighbours = Neighbours.read(store)
+    description = store.description
+    for name in names:
+        description = description.with_feature(name, None)
+        (store.folder / f"{name}.npy").unlink()
+    description.write(store.folder / FILE)
+    new = FeatureStore.open(store.folder)
+    found = neighbours.ids, neighbours.similarity
+    Neighbours(*found, neighbours.k, neighbours.bank, "tests", new.fingerprint).write(new)
+    return new
+
+
+def trained(store, save, *flags):
+    """Train in this process; the run's folder."""
+    where = ["--dataset_path", store.folder.parent, "--dataset_id", store.folder.name, "--save", save]
+    before = set(save.glob("*"))
+    train.main(train.build_parser().parse_args([str(word) for word in (*where, *flags)]))
+    (run,) = set(save.glob("*")) - before
+    return run
+
+
+def predictions(load_script, run) -> np.ndarray:
+    script = load_script("test.py")
+    script.main(script.build_parser().parse_args(["--model_path", str(run)]))
+    return pd.read_csv(run / "predictions.csv")["prediction"].to_numpy()
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """A folder with a table and arrays whose first value says the count."""
+    folder, rng = tmp_path_factory.mktemp("raw"), np.random.default_rng(0)
+    signal = rng.normal(size=N)
+    ids = [f"v{i}" for i in range(N)]
+    pd.DataFrame({"item_id": ids, "count": np.round(np.exp2(6 + signal))}).to_csv(folder / "t.csv", index=False)
+    for name, shape in {"textual": (N, 6), "thumbnails": (N, 4), "frames": (N, 3, 5), "audio": (N, 7)}.items():
+        array = rng.normal(size=shape).astype("f4")
+        array.reshape(N, -1)[:, 0] = signal
+        np.save(folder / f"{name}.npy", array)
+    return folder
+
+
+@pytest.mark.parametrize("family", ["MicroLens", "NUS"])
+@pytest.mark.parametrize("which", SETS)
+def test_from_a_table_to_the_comparison(load_script, compare, table, tmp_path, which, family, capsys):
+    """Every method runs with what it can do without, or is left out, and the table says why."""
+    flag, *values = SETS[which]
+    values = [name + mark + str(table / f"{file}.npy") for name, mark, file in (v.rpartition("=") for v in values)]
+    script = load_script("data/import_features.py")
+    words = ["--table", table / "t.csv", "--dataset_path", tmp_path, "--dataset_id", "set", "--family", family]
+    words += ["--count_column", "count", flag, *values]
+    script.main(script.build_parser().parse_args([str(word) for word in words]))
+    assert "no texts: no column text" in capsys.readouterr().out
+    where = ["--dataset_path", str(tmp_path), "--dataset_id", "set"]
+    retriever.main(retriever.build_parser().parse_args([*where, "--num_of_retrieved_items", "5"]))
+    said = capsys.readouterr().out
+    published = which in ("text", "thumbnails", "frames")
+    assert f"next: python train.py {' '.join(where)}{'' if published else ' --model_id SVR'}\n" in said
+    store = FeatureStore.open(tmp_path / "set")
+    flags = [word for name, words in SMALL.items() if words for word in ("--flags", f"{name}: {' '.join(words)}")]
+    assert compare(store, tmp_path / "save", *flags, "--seeds", 1) == 0
+    said = capsys.readouterr().out
+    text = (tmp_path / "save" / "set" / "table.md").read_text()
+    rows = set(pd.read_csv(tmp_path / "save" / "set" / "table.csv")["row"])
+    able = {*TAKE_ANYTHING, *(set(METHODS) - {"CBAN"} if published else ())}
+    assert rows & set(METHODS) == able
+    for name in set(METHODS) - able:
+        reason = f"{name}: {store.folder}: {name} needs visual {'and' if name == 'CBAN' else 'or'} textual features"
+        assert f"left out: {reason}" in said and f"- {reason}" in text.replace("\\", "")
+    assert {"mean of train", "ridge on the features", "neighbours' labels, uniform"} <= rows
+
+
+@pytest.mark.parametrize("family", ["MicroLens", "NUS"])
+@pytest.mark.parametrize(("absent", "there"), [("visual", "textual"), ("textual", "visual")])
+def test_mmra_without_a_side_is_its_own_ablation(load_script, tmp_path, family, absent, there):
+    """To the last bit: --no_visual, --modalities textual, and, where the dimension is 1, a data set without it."""
+    dims = {"frames": 1 if absent == "visual" else 3, f"{absent}_dim": 1}
+    store = make_store(tmp_path / "data" / "tiny", family=family, **dims)
+    flags = (*SMALL["MMRA"], "--lr", "1e-2")
+    ablated = predictions(load_script, trained(store, tmp_path / "a", *flags, f"--no_{absent}"))
+    chosen = predictions(load_script, trained(store, tmp_path / "b", *flags, "--modalities", there))
+    np.testing.assert_array_equal(ablated, chosen)
+    bare = without(make_store(tmp_path / "bare" / "tiny", family=family, **dims), absent)
+    run = trained(bare, tmp_path / "c", *flags, "--feature_num", 1)
+    np.testing.assert_array_equal(ablated, predictions(load_script, run))
+    assert (run / "log.txt").read_text().count(f"no {absent} features in the data set") == 1
+
+
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {"MMRA", "CBAN"}))
+def test_a_baseline_without_a_side_does_not_see_it(load_script, tmp_path, name):
+    """What is not taken changes nothing, and a run says which it took."""
+    store = make_store(tmp_path / "data" / "tiny")
+    one = trained(store, tmp_path / "a", "--model_id", name, *SMALL[name], "--modalities", "textual")
+    predicted = predictions(load_script, one)
+    with store.add_array("visual", (len(store), 3, 5), "float32", overwrite=True) as out:
+        out[:] = np.random.default_rng(9).normal(size=out.shape)
+    other = trained(store, tmp_path / "b", "--model_id", name, *SMALL[name], "--modalities", "textual")
+    np.testing.assert_array_equal(predicted, predictions(load_script, other))
+    config = json.loads((one / "config.json").read_text())
+    assert config["data"]["modalities"] == ["textual"] and config["settings"]["modalities"] == ["textual"]
+
+
+def test_modalities_are_chosen_among_those_that_are_there(tmp_path, load_script):
+    store = make_store(tmp_path / "data" / "tiny")
+    with store.add_array("audio", (len(store), 3), "float32") as out:
+        out[:] = np.random.default_rng(1).normal(size=out.shape)
+    neighbours = search(store.features["retrieval"], store.rows("train"), 6)
+    Neighbours(*neighbours, 6, "train", "tests", store.fingerprint).write(store)
+    svr = ("--model_id", "SVR")
+    default = json.loads((trained(store, tmp_path / "a", *svr, "--feature_num", 2) / "config.json").read_text())
+    assert default["data"]["modalities"] == ["visual", "textual"]  # published, so the audio is not taken unasked
+    run = trained(store, tmp_path / "b", *svr, "--modalities", "audio", "visual", "--feature_num", 2)
+    assert json.loads((run / "config.json").read_text())["model"]["shapes"] == {"visual": [3, 5], "audio": [3]}
+    for flags, message in {
+        ("--modalities", "sound"): "--modalities sound: the data set has visual, textual, audio features",
+        ("--modalities", "audio"): "--modalities audio: MMRA takes visual, textual features",
+        ("--modalities", "visual", "visual"): "--modalities visual visual: each once",
+        ("--modalities", "visual", "--feature_num", 2): "--feature_num 2: .* MMRA takes 1, visual",
+        (*svr, "--modalities", "audio", "--feature_num", 2): "--feature_num 2: .* SVR takes 1, audio",
+        ("--modalities", "textual", "--frame_num", 2): "--frame_num 2: no visual features are taken",
+        ("--modalities", "visual", "--no_visual"): "MMRA needs visual or textual features without --no_visual",
+        ("--model_id", "CBAN", "--modalities", "visual"): "CBAN needs visual and textual features, and it is to take",
+    }.items():
+        with refused(message):
+            trained(store, tmp_path / "refused", *flags)
+    assert not (tmp_path / "refused").exists()
+    script = load_script("test.py")
+    with pytest.raises(
+        InputError, match="--modalities visual contradicts the run, which was trained with visual audio"
+    ):
+        words = ["--model_path", str(run), "--modalities", "visual"]
+        script.main(script.build_parser().parse_args(words))
+
+
+def test_a_data_set_without_features_names_the_command_that_makes_them(tmp_path):
+    store = without(make_store(tmp_path / "data" / "tiny"), "visual", "textual", "retrieval")
+    with refused("no features yet; make them with: python feature_engineering/textual_engineering.py"):
+        trained(store, tmp_path / "runs")
+
+
+@pytest.mark.parametrize("name", ["MMRA", "HMMVED", "SVR"])
+def test_a_run_of_before_modalities_opens(load_script, tmp_path, name):
+    """It took visual and textual features and did not say so; estimators named dimensions, not shapes."""
+    store = make_store(tmp_path / "data" / "tiny")
+    run = trained(store, tmp_path / "runs", "--model_id", name, *SMALL[name])
+    predicted = predictions(load_script, run)
+    shutil.rmtree(run / "figures")
+    config = json.loads((run / "config.json").read_text())
+    del config["settings"]["modalities"], config["data"]["modalities"]
+    model = config["model"]
+    if "shapes" in model:
+        del model["shapes"]
+        model |= {"frame_num": 3, "visual_dim": 5, "textual_dim": 7}
+    if name == "HMMVED":
+        del model["use_visual"], model["use_textual"]
+    (run / "config.json").write_text(json.dumps(config))
+    np.testing.assert_array_equal(predictions(load_script, run), predicted)
+    if recipe(name).network:
+        train.main(train.build_parser().parse_args(["--resume", str(run), "--epochs", "3"]))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--features", "audio"), "--features audio: NAME=FILE is expected"),
+        (("--features", "Audio=a.npy"), "--features Audio=a.npy: 'Audio' names no features"),
+        (("--features", "../a=a.npy"), "names no features"),
+        (("--features", "items=a.npy"), "not the name of another file of a data set"),
+        (("--features", "textual=a.npy", "textual=b.npy"), "textual features are given twice"),
+        (("--textual", "a.npy", "--features", "textual=b.npy"), "textual features are given twice"),
+        (("--features", "audio=absent.npy"), "absent.npy: no such file"),
+        ((), "no column text .found item_id, count.; name yours with --id_column, --text_column"),
+        (("--features", "audio={table}/audio.npy", "--text_column", "title"), "no column title"),
+    ],
+)
+def test_bad_features_are_named(load_script, table, tmp_path, flags, message):
+    script = load_script("data/import_features.py")
+    words = ["--table", table / "t.csv", "--dataset_path", tmp_path, "--dataset_id", "set", "--count_column", "count"]
+    with pytest.raises(InputError, match=message):
+        script.main(script.build_parser().parse_args([str(word).format(table=table) for word in (*words, *flags)]))
+    assert not (tmp_path / "set").exists()
+
+
+def test_a_description_is_read_as_it_was_written(tmp_path):
+    store = make_store(tmp_path / "tiny", label_dim=2)
+    store.note(fold_of={"fold": 1})
+    assert Description.read(tmp_path / "tiny" / FILE) == store.description
+    label = store.description.label
+    counts = np.array([[0.0, 7.0], [3.0, 1e6]])
+    np.testing.assert_allclose(label.inverse(label.transform(counts)), counts)
+    assert (label.inverse(np.full((1, 2), -5.0)) == 0).all()  # no count is below 0
