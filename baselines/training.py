@@ -68,9 +68,10 @@ def train(
         f"{'resuming' if resumed else 'run'} {run.folder}: {model_id} ({store.family}) on {store.folder}, "
         f"{len(known)} train and {len(valid)} valid videos, {', '.join(data.used)} features, {method.device}"
     )
-    if absent := [name for name in how.modalities if name not in store.modalities]:
-        what = f"no {' and no '.join(absent)} features in the data set"
-        run.log(f"note: {what}: {model_id} runs without them, as its ablation does")
+    absent = [name for name in how.modalities if name not in store.modalities]
+    if absent and not how.any_modality:
+        ablation = f", as its ablation --no_{absent[0]} does" if f"no_{absent[0]}" in settings else ""
+        run.log(f"note: no {absent[0]} features in the data set: {model_id} runs without them{ablation}")
     history = method.fit(known, valid, unlabelled)
     if history.best_epoch:
         best = history.epochs[history.best_epoch - 1]

@@ -80,7 +80,7 @@ class TrainingSettings:
     seed: int = DataSettings.seed  # --seed is a flag of DataSettings, and training needs its value
 
     def check_labels(self, store: FeatureStore, train: Split, valid: Split, network: bool) -> None:
-        """InputError for labels for which the loss of a network, or the metric that chooses its epoch, is not defined."""
+        """InputError for labels for which a network's loss, or the metric that chooses its epoch, is not defined."""
         if not network:
             return
         if "SRC" in self.metric or "nMSE" in self.metric:
