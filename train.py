@@ -58,8 +58,8 @@ def main(args) -> None:
         run, how, trained = opened(args.resume, "--resume")
         if not how.network:
             raise InputError(
-                f"--resume {run.folder}: {args.model_id} is fitted in one go and leaves no half-way state; train it "
-                "anew"
+                f"--resume {run.folder}: {trained['model_id']} is fitted in one go and leaves no half-way state; train "
+                "it anew"
             )
         if set(run.config["settings"]) != set(settings):
             raise InputError(f"--resume {run.folder}: its config.json has other settings than this version; train anew")

@@ -49,7 +49,7 @@ def check_config(run: Run, recipe: Recipe) -> dict[str, Any]:
     if unknown:
         raise InputError(f"{run.folder / 'config.json'}: its model has unknown arguments ({', '.join(unknown)})")
     taken = data["modalities"]
-    return model | settings | {"modalities": taken, "feature_num": len(taken)}
+    return settings | model | {"modalities": taken, "feature_num": len(taken)}
 
 
 def are_shapes(shapes: object) -> bool:

@@ -1,4 +1,4 @@
-"""The pictures that test.py and baselines/compare.py draw."""
+"""The pictures of a run and of a comparison."""
 
 from __future__ import annotations
 

@@ -42,6 +42,8 @@ class Network:
     def __init__(self, module: nn.Module, training: TrainingSettings, device: torch.device, run: Run | None = None):
         self.module, self.training, self.device, self.run = module.to(device), training, device, run
         self.precision = pick_precision(training.precision, device)
+        if self.precision != torch.float32 and device.type == "cpu":
+            keep_recurrent_in_float32(module)
         self.transductive = getattr(module, "transductive", False)
 
     # ---- prediction ----------------------------------------------------------------------------
@@ -202,6 +204,21 @@ class Network:
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:300]
             raise InputError(f"{folder / BEST}: weights of another method or dimension ({reason})") from None
+
+
+def keep_recurrent_in_float32(module: nn.Module) -> None:
+    """On a CPU without bfloat16 units oneDNN has no recurrent layer in bfloat16, and autocast would ask for one.
+
+    So they stay in float32 on every CPU, which then gives the same everywhere.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.RNNBase):
+
+            def forward(x: Tensor, state=None, own=layer.forward):
+                with torch.autocast("cpu", enabled=False):
+                    return own(x.float(), state)
+
+            layer.forward = forward
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:

@@ -11,7 +11,6 @@ import csv
 import functools
 import importlib
 import importlib.util
-import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -24,16 +23,14 @@ from conftest import ROOT
 from nus_release import Release
 from tiny import make_store
 
-import baselines.testing
+import engine.evaluation
 from baselines import recipe
 from common.console import InputError
 from dataloader.store import FeatureStore
-from engine.run import Run
 
 RUN = ("README.md", "docs/guide.md")
 PAGES = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))]
 NOT_COMMANDS = ("text", "bibtex")  # languages of code blocks that hold none
-NOT_YET = {"docs/architecture.md"}  # linked to, and to be written
 
 NOT_RUN = {
     "pip install -r requirements.txt": "what the tests run in is installed already",
@@ -121,7 +118,7 @@ def run_page(script, compare, bert, tmp_path, monkeypatch):
 
     def run_all(page: str) -> None:
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(baselines.testing, "draw", lambda *_: None)  # a run's pictures have tests elsewhere
+        monkeypatch.setattr(engine.evaluation, "draw", lambda *_: {})  # a run's pictures have tests elsewhere
         for command in block_commands(page):
             if command in NOT_RUN:
                 continue
@@ -148,11 +145,14 @@ def appended(path: str, flags: list[str], bert: Path) -> list[str]:
 @pytest.fixture
 def check_flags(script, tmp_path, capsys):
     """Parse a command as its script does; required flags may be missing where a command is only named."""
-    (tmp_path / "config.json").write_text(json.dumps({"settings": {"model_id": "MMRA"}}))
-    assert Run.open(tmp_path, "--model_path")
+    make_store(tmp_path / "tiny")
+    words = ["--dataset_path", str(tmp_path), "--dataset_id", "tiny", "--save", str(tmp_path / "runs"), "--epochs", "1"]
+    train = script("train.py")
+    train.main(train.build_parser().parse_args([*words, "--feature_dim", "8", "--num_of_retrieved_items", "5"]))
+    (run,) = (tmp_path / "runs").iterdir()
 
     def check(page: str, command: str, *, complete: bool) -> None:
-        path, *flags = words_of(re.sub(r"<(?!run>)[^>]*>", "placeholder", command), tmp_path)
+        path, *flags = words_of(re.sub(r"<(?!run>)[^>]*>", "placeholder", command), run)
         if path == "-m":
             name, *flags = flags
             assert importlib.util.find_spec(name), f"{page}: no module {name}: {command}"
@@ -250,8 +250,6 @@ def test_relative_links_lead_somewhere():
             if target.startswith(("http:", "https:")):
                 continue
             found = ((ROOT / page).parent / target).resolve() if target else ROOT / page
-            if not found.exists() and found.is_relative_to(ROOT) and found.relative_to(ROOT).as_posix() in NOT_YET:
-                continue
             assert found.exists(), f"{page} links to {target}, which is not there"
             if anchor:
                 assert anchor[1:] in headings(found), f"{page} links to {target}{anchor}: no such heading"

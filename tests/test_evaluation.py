@@ -179,7 +179,7 @@ def test_other_neighbours_need_to_be_allowed(tmp_path, test_script):
 
 
 def test_checkpoints_that_are_none(evaluated, fresh, tmp_path, test_script):
-    refused(test_script, tmp_path / "absent", "no such run folder or checkpoint; python train.py makes one")
+    refused(test_script, tmp_path / "absent", "absent: no such run folder or checkpoint$")
     (tmp_path / "alone").mkdir()
     published = tmp_path / "alone" / "model.pth"
     published.write_bytes(pickle.dumps({"weights": [1]}))

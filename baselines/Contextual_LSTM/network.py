@@ -15,7 +15,7 @@ class Contextual_LSTM(nn.Module):
     """The last states of an LSTM over the frames and of one over the text, a sequence of one step; two linear layers.
 
     No activation stands between the two, as published. frame_num: any number will do. use_visual, use_textual False:
-    without that LSTM. --precision bf16 leaves the LSTMs in float32 on a CPU.
+    without that LSTM.
     """
 
     def __init__(
@@ -36,15 +36,13 @@ class Contextual_LSTM(nn.Module):
         self.fc2 = nn.Linear(200, label_dim)
 
     def forward(self, batch) -> Tensor:
-        # On a CPU without bfloat16 units oneDNN has no recurrent network in bfloat16, and autocast would ask for one.
-        device, states = self.fc1.weight.device.type, []
-        with torch.autocast(device, enabled=torch.is_autocast_enabled(device) and device != "cpu"):
-            if self.lstm_text is not None:
-                _, (textual, _) = self.lstm_text(batch.features["textual"].unsqueeze(1))  # (1, B, hidden_size)
-                states.append(textual[0])
-            if self.lstm_visual is not None:
-                _, (visual, _) = self.lstm_visual(batch.features["visual"])  # (1, B, hidden_size)
-                states.append(visual[0])
+        states = []
+        if self.lstm_text is not None:
+            _, (textual, _) = self.lstm_text(batch.features["textual"].unsqueeze(1))  # (1, B, hidden_size)
+            states.append(textual[0])
+        if self.lstm_visual is not None:
+            _, (visual, _) = self.lstm_visual(batch.features["visual"])  # (1, B, hidden_size)
+            states.append(visual[0])
         return self.fc2(self.fc1(torch.cat(states, dim=1)))  # (B, label_dim)
 
     def load_published(self, weights: Mapping[str, Tensor | np.ndarray]) -> None:
