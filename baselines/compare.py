@@ -8,7 +8,6 @@ significance.csv, cells.csv.
 
 from __future__ import annotations
 
-import os
 import shlex
 import signal
 import sys
@@ -20,21 +19,13 @@ import pandas as pd
 import commands
 from baselines import METHODS, recipe
 from baselines.comparison import ablation
-from baselines.comparison.cells import Cell, Row, Setting, notes, run_cells
-from baselines.comparison.children import Children, Failed, sole_user
-from baselines.comparison.folds import check_folds, folds_in_words, make_folds
-from baselines.comparison.report import Report
-from baselines.comparison.results import (
-    Part,
-    Result,
-    trained_result,
-    trivial_results,
-    truth_of,
-    users_of,
-    write_trivial_predictions,
-)
+from baselines.comparison.cells import Cell, Row, notes, run_cells
+from baselines.comparison.children import Failed, sole_user
+from baselines.comparison.folds import check_folds
+from baselines.comparison.parts import Part, parts_of, those_that_can, truth_of, users_of
+from baselines.comparison.report import Report, origin_of
+from baselines.comparison.results import Result, trained_result, trivial_results, write_trivial_predictions
 from baselines.comparison.rows import plan_rows
-from baselines.comparison.tables import Origin
 from baselines.comparison.trivial import TRIVIAL
 from common.console import InputError, Parser, listed, run_script, whole_number
 from common.devices import add_device_flag, pick_device
@@ -43,7 +34,6 @@ from dataloader.names import FOLDS_BY
 from dataloader.neighbours import Neighbours
 from dataloader.place import Lacks, add_dataset_flags, folder_of
 from dataloader.store import FeatureStore
-from engine.run import environment
 
 
 def build_parser() -> Parser:
@@ -162,61 +152,6 @@ def main(args) -> None:
         sys.exit(1)
 
 
-def those_that_can(
-    rows: list[Row], store: FeatureStore, reference: str | None, ablate: bool
-) -> tuple[list[Row], dict[str, str]]:
-    """The rows that can do with what the data set has, and why the others cannot, by name.
-
-    InputError where the reference that was typed, or that is to be ablated, is among the others.
-    """
-    left_out = {}
-    for row in rows:
-        try:
-            recipe(row.method).wants(row.settings | {"model_id": row.method}).choose(store)
-        except InputError as error:
-            if error.lacks or row.name == reference or (ablate and row is rows[0]):
-                raise InputError(f"row {row.name}: {error}", error.lacks) from None
-            left_out[row.name] = str(error)
-            print(f"left out: {row.name}: {error}")
-    return [row for row in rows if row.name not in left_out], left_out
-
-
-def parts_of(
-    store: FeatureStore,
-    neighbours: Neighbours | None,
-    place: Path,
-    by: str | None,
-    folds: int,
-    jobs: int,
-    device: str,
-    locked: int | None,
-) -> list[Part]:
-    """The data sets that every row is trained and tested on: the one that was named, or its folds in `place`."""
-    threads = None if jobs == 1 else max(1, available_threads() // jobs)
-    found = [(store, neighbours)]
-    if by:
-        found = make_folds(store, neighbours, place, folds, by, device, Children(None, locked))
-        for fold, _ in found:
-            fold.check_features(*fold.modalities)
-    return [
-        Part(
-            one,
-            its_neighbours,
-            Setting(
-                place=one.folder if by else place,
-                dataset_path=str(one.folder.parent),
-                dataset_id=one.folder.name,
-                device=device,
-                fingerprint=one.fingerprint,
-                neighbours=its_neighbours.digest() if its_neighbours else None,
-                threads=threads,
-                fold=f"fold {number}" if by else "",
-            ),
-        )
-        for number, (one, its_neighbours) in enumerate(found, start=1)
-    ]
-
-
 def check_splits(store: FeatureStore) -> None:
     for split in ("train", "valid", "test"):
         store.rows(split)
@@ -249,42 +184,6 @@ def keep_larger_table(place: Path, rows: list[Row]) -> None:
             f"--ablation: {path} has rows that would be lost ({listed(lost)}); --save in another folder, or type what "
             f"made it with --ablation: {there['made_by'].iloc[0]}"
         )
-
-
-def available_threads() -> int:
-    typed = os.environ.get("OMP_NUM_THREADS", "")
-    if typed.isdigit() and int(typed):
-        return int(typed)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def origin_of(
-    store: FeatureStore,
-    neighbours: Neighbours | None,
-    n: int,
-    by: str | None,
-    folds: int,
-    seeds: list[int],
-    command: str,
-) -> Origin:
-    return Origin(
-        command=command,
-        dataset_id=store.dataset_id,
-        fingerprint=store.fingerprint,
-        neighbours=neighbours_in_words(neighbours, by),
-        label=f"{', '.join(store.label.names)} ({store.label.in_words()})",
-        n=n,
-        folds=folds_in_words(folds, by) if by else "",
-        seeds=seeds,
-        environment=environment(),
-    )
-
-
-def neighbours_in_words(neighbours: Neighbours | None, by: str | None) -> str:
-    if neighbours is None:
-        return "no neighbours"
-    which = "searched anew in each fold" if by else f"digest {neighbours.digest()}"
-    return f"{neighbours.k} neighbours an item from bank {neighbours.bank} ({which})"
 
 
 # ---- the work ----------------------------------------------------------------------------------

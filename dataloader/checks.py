@@ -9,17 +9,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from common.arrays import digest, scan
 from common.console import InputError, listed
 from dataloader.place import Lacks
-
-if TYPE_CHECKING:
-    from dataloader.store import FeatureStore
-
 
 CHECKED = "MMRA_CHECKED"  # environment variable: the files that the command that started this one has checked
 MOST_PASSED_ON = 200  # files; an environment variable has no room for thousands
@@ -40,29 +35,32 @@ def scale_warning(name: str, rms: float) -> str | None:
     )
 
 
-def check_content(store: FeatureStore, names, directions: bool = False) -> list[str]:
+def check_content(
+    folder: Path, arrays: dict[str, np.ndarray], sha256: dict[str, str], item_ids: np.ndarray, directions: bool = False
+) -> list[str]:
     """Read the arrays; InputError on NaN, infinity or other content than was written; warnings about their scale.
 
-    directions: all-zero rows, which have none, are an error too, so the arrays are read whatever was checked before.
+    sha256: of each array, as it was written. directions: all-zero rows, which have none, are an error too, so the
+    arrays are read whatever was checked before.
     """
     problems, warnings = [], []
-    for name in names:
-        path = store.folder / f"{name}.npy"
-        state = _state(path)
+    for name, array in arrays.items():
+        path = folder / f"{name}.npy"
+        state = f"{_state(path)} {sha256[name]}"
         if not directions and state in _seen:
             warnings += _seen[state]
             continue
-        bad, rms, zero = scan(store.features[name])
-        found = [not_finite(bad, store.items.item_id)] if bad.any() else []
+        bad, rms, zero = scan(array)
+        found = [not_finite(bad, item_ids)] if bad.any() else []
         if directions and zero.any():
-            ids = listed(store.items.item_id[zero])
+            ids = listed(item_ids[zero])
             found.append(f"{int(zero.sum())} all-zero vectors, which are similar to nothing (item ids {ids})")
-        if not found and digest(store.features[name]) != store.description.features[name].sha256:
+        if not found and digest(array) != sha256[name]:
             found.append("not the array that was written (changed by hand?)")
         if found:
             how = "make it anew with --overwrite and the settings that dataset.json has of it"
             problems.append(f"{path}: {'; '.join(found)}; {how}")
-            lacks = Lacks("features", store.folder, name)
+            lacks = Lacks("features", folder, name)
             continue
         warning = scale_warning(name, rms)
         _seen[state] = [f"{path}: {warning}"] if warning else []

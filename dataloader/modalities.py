@@ -6,14 +6,9 @@ import argparse
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from common.console import InputError
 from dataloader.names import NeighboursAs
-from dataloader.place import Lacks
-
-if TYPE_CHECKING:
-    from dataloader.store import FeatureStore
 
 # name -> axes of its array: visual (N, F, Dv), textual (N, Dt), audio (N, Da); any other name has two or three
 MODALITIES = {"visual": 3, "textual": 2, "audio": 2}
@@ -111,15 +106,6 @@ class Wants:
     def used(self, taken: Collection[str]) -> tuple[str, ...]:
         """Of those that are taken the ones that no ablation leaves out."""
         return tuple(name for name in taken if name not in self.left_out)
-
-    def choose(self, store: FeatureStore) -> tuple[str, ...]:
-        """`of` what a store has, the InputError naming it."""
-        if not store.modalities:
-            raise InputError(f"{store.folder}: no features yet", Lacks("features", store.folder, self.modalities[-1]))
-        try:
-            return self.of(store.modalities)
-        except InputError as error:
-            raise InputError(f"{store.folder}: {error}") from None
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.console import InputError
 from dataloader.batches import Split, choose_frames, open_split
 from dataloader.modalities import Wants
 from dataloader.neighbours import Neighbours
+from dataloader.place import Lacks
 from dataloader.store import FeatureStore
 
 
@@ -31,7 +33,7 @@ def open_data(folder: Path, wants: Wants, splits: Sequence[str], need: Sequence[
     need: features that must be there. InputError where the data set is not what the method can do with.
     """
     store = FeatureStore.open(folder, need)
-    taken = wants.choose(store)
+    taken = choose(store, wants)
     used = wants.used(taken)
     for warning in store.check_features(*used):
         print(f"warning: {warning}", file=sys.stderr)
@@ -41,6 +43,16 @@ def open_data(folder: Path, wants: Wants, splits: Sequence[str], need: Sequence[
     how |= {"neighbours_as": wants.neighbours}
     opened = {name: open_split(store, name, **how) for name in splits}
     return Data(store, taken, used, shapes_of(store, wants.frame_num), neighbours, opened)
+
+
+def choose(store: FeatureStore, wants: Wants) -> tuple[str, ...]:
+    """The modalities that are taken of what the store has; InputError where the method cannot do with them."""
+    if not store.modalities:
+        raise InputError(f"{store.folder}: no features yet", Lacks("features", store.folder, wants.modalities[-1]))
+    try:
+        return wants.of(store.modalities)
+    except InputError as error:
+        raise InputError(f"{store.folder}: {error}") from None
 
 
 def shapes_of(store: FeatureStore, frame_num: int | None = None) -> dict[str, tuple[int, ...]]:

@@ -121,7 +121,9 @@ class FeatureStore:
 
     def check_features(self, *names: str, directions: bool = False) -> list[str]:
         """What dataloader/checks.py checks of these arrays: InputError, or warnings about their scale."""
-        return check_content(self, names, directions)
+        arrays = {name: self.features[name] for name in names}
+        sha256 = {name: self.description.features[name].sha256 for name in names}
+        return check_content(self.folder, arrays, sha256, self.items.item_id, directions)
 
     # ---- writing -------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from baselines import recipe
 from baselines.comparison.cells import Row, changed
 from common.console import InputError
 from common.files import read_json
+from dataloader.opening import choose
 from dataloader.store import FeatureStore
 
 # What does nothing with --no_retrieval, and is refused beside it.
@@ -58,7 +59,7 @@ def plan(reference: Row, run: Path, store: FeatureStore, stored_neighbours: int)
     A sweep holds the reference itself, with its own flags, at the value that it has.
     """
     kept, wants = settings(run), recipe("MMRA").wants(reference.settings | {"model_id": "MMRA"})
-    taken = wants.choose(store)
+    taken = choose(store, wants)
     variants, left_out = [Variant("parts", None, reference)], []
     for name, flag in PARTS.items():
         side = flag.removeprefix("no_")

@@ -10,15 +10,19 @@ import pandas as pd
 
 from baselines.comparison.ablation import SWEEPS, Variant
 from baselines.comparison.cells import Row
+from baselines.comparison.folds import folds_in_words
 from baselines.comparison.results import Result, cells_table
 from baselines.comparison.tables import Origin, frame, markdown, plain, tex, valid_markdown
 from baselines.comparison.verdicts import TESTED, judge, verdicts_markdown, verdicts_table
 from common.files import written_beside
 from dataloader.description import Label
 from dataloader.items import creators
+from dataloader.neighbours import Neighbours
+from dataloader.store import FeatureStore
 from engine.bootstrap import Resampled, resample
 from engine.figures import draw_rows, draw_sweeps, save
 from engine.metrics import METRICS
+from engine.run import environment
 
 BOOTSTRAP_SEED = 2024
 LARGER = ", ".join(name for name, metric in METRICS.items() if metric.larger_is_better)
@@ -213,3 +217,32 @@ def failures(results: list[Result]) -> list[str]:
     """A paragraph that names the cells that failed, and why; none where none did."""
     lines = [f"- {plain(r.name)}, {cell}: {plain(reason)}" for r in results for cell, reason in r.failed.items()]
     return ["Failed, and tried again by the same command:\n\n" + "\n".join(lines)] if lines else []
+
+
+def origin_of(
+    store: FeatureStore,
+    neighbours: Neighbours | None,
+    n: int,
+    by: str | None,
+    folds: int,
+    seeds: list[int],
+    command: str,
+) -> Origin:
+    return Origin(
+        command=command,
+        dataset_id=store.dataset_id,
+        fingerprint=store.fingerprint,
+        neighbours=neighbours_in_words(neighbours, by),
+        label=f"{', '.join(store.label.names)} ({store.label.in_words()})",
+        n=n,
+        folds=folds_in_words(folds, by) if by else "",
+        seeds=seeds,
+        environment=environment(),
+    )
+
+
+def neighbours_in_words(neighbours: Neighbours | None, by: str | None) -> str:
+    if neighbours is None:
+        return "no neighbours"
+    which = "searched anew in each fold" if by else f"digest {neighbours.digest()}"
+    return f"{neighbours.k} neighbours an item from bank {neighbours.bank} ({which})"

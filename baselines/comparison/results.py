@@ -8,38 +8,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from baselines.comparison.cells import Outcome, Row, Setting, recorded
+from baselines.comparison.cells import Outcome, Row, recorded
+from baselines.comparison.parts import Part, truth_of
 from baselines.comparison.trivial import trivial_rows
 from common.console import InputError
 from common.files import written_beside
-from dataloader.neighbours import Neighbours
 from dataloader.store import FeatureStore
 from engine.estimator import VALID
 from engine.metrics import METRICS, measure
 from engine.run import Run
-
-
-@dataclass(frozen=True)
-class Part:
-    """A data set that every row is tested on: the one that was named, or one of its folds."""
-
-    store: FeatureStore
-    neighbours: Neighbours | None
-    setting: Setting
-
-    @property
-    def test(self) -> np.ndarray:
-        return self.store.rows("test")
-
-
-def truth_of(parts: list[Part]) -> np.ndarray:
-    """(n, label_dim) of all test items, part after part."""
-    return np.concatenate([part.store.items.label[part.test] for part in parts])
-
-
-def users_of(parts: list[Part]) -> np.ndarray:
-    """(n,) who made each of them, "" where unknown."""
-    return np.concatenate([part.store.items.user[part.test] for part in parts])
 
 
 @dataclass(frozen=True)
