@@ -135,6 +135,7 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_the_command_killed_in_the_middle_and_continued(tmp_path, vit):
     videos, ids = tmp_path / "videos", [f"v{k}" for k in range(40)]
     videos.mkdir()

@@ -60,6 +60,7 @@ def command(raw, tmp_path, vit, bert, blip, *more):
     return ("data/import_features.py", *table, *where, *videos, *encoders, *more)
 
 
+@pytest.mark.slow
 def test_one_command_makes_all_features_and_goes_on_where_it_stopped(raw, tmp_path, vit, bert, blip, run, capsys):
     broken = command(raw, tmp_path, vit, tmp_path / "no-such-encoder", blip)
     result = run(*broken)

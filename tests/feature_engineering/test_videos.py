@@ -58,6 +58,7 @@ def clips(shared) -> list[Path]:
 # ---- real clips ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_seeking_gives_the_frames_of_decoding_through_for_every_clip(clips):
     by_seeking = set()
     for path in clips:
@@ -86,6 +87,7 @@ def opencv_frames(path: Path, frame_num: int) -> list[np.ndarray]:
     return [images[k] for k in positions(count, frame_num)] if count else []
 
 
+@pytest.mark.slow
 def test_frames_are_those_that_opencv_reads(clips):
     """Upright ones too: OpenCV rotates by itself. It maps no tones, and its wheels read no AV1."""
     worst = {}
