@@ -31,8 +31,10 @@ def remedy(lacks: Lacks) -> str:
     if lacks.what == "run":
         return "python train.py makes one"
     if lacks.what == "neighbours":
-        return f"make them anew with: {retriever_command(lacks.folder)}{lacks.flags}"
-    return f"make them with: {encoding_command(lacks.name, lacks.folder)}{lacks.flags}"
+        return f"make them with: {retriever_command(lacks.folder)}{lacks.flags}"
+    if lacks.name not in ENCODERS and lacks.flags:
+        return f"import the whole data set anew: {maker_command(lacks.folder)} --overwrite and the flags of then"
+    return f"make them with: {encoding_command(lacks.name, lacks.folder)}{videos(lacks.name)}{lacks.flags}"
 
 
 def maker_command(folder: Path) -> str:

@@ -6,6 +6,7 @@ and no item of test or predict is ever retrieved. Equal similarities go to the l
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import commands
@@ -47,10 +48,17 @@ def main(args) -> None:
     if idle := [flag for flag in ("videos", "frames") if flag in args.typed and not args.show]:
         raise InputError(f"--{idle[0]} is for --show, which is not given")
     # Importing torch takes seconds, so it is imported after all that can be refused without it.
-    from dataloader.search.retrieval import already_there, retrieve
+    from dataloader.search.retrieval import already_there, changed_since, retrieve
     from dataloader.store import FeatureStore
 
     store = FeatureStore.open(folder_of(args.dataset_path, args.dataset_id), need=("retrieval",))
+    if changed := changed_since(store):
+        print(
+            f"warning: {store.folder}: the retrieval vectors were made of other {' and '.join(changed)} features than "
+            f"those here now; make them anew with: {commands.encoding_command('retrieval', store.folder)} "
+            "--source features --overwrite and the weights that dataset.json has of them",
+            file=sys.stderr,
+        )
     k = args.num_of_retrieved_items
     neighbours = already_there(store, k, args.bank) if args.show else None
     if neighbours is None:

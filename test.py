@@ -17,7 +17,9 @@ from common.console import InputError, in_words, run_script, whole_number
 from common.devices import add_device_flag, pick_device
 from common.seeding import seed_everything
 from common.settings import Flag
+from dataloader.modalities import in_order
 from dataloader.names import SPLITS
+from dataloader.place import folder_of
 from engine.metrics import METRICS
 from engine.recipe import TRAINING
 from engine.run import BEST, LAST
@@ -30,16 +32,17 @@ OWN += ("allow_other_data",)
 def build_parser(model_id: str = "MMRA", preset: None = None) -> MethodParser:
     """The flags of an evaluation of one method; what it parses names a run, whose method's flags then hold."""
     parser = MethodParser(build_parser, named_method, model_id, preset, description=__doc__)
-    parser.add_argument("--model_path", required=True, metavar="RUN", help="folder of a run, or the checkpoint in it")
-    parser.add_argument("--split", default="test", choices=SPLITS[1:], help="predict: videos without a label")
-    parser.add_argument("--batch_size", type=whole_number(1), default=256, help="also of the published batch means")
-    parser.add_argument("--metric", nargs="+", choices=METRICS, default=list(METRICS), help="what is printed")
-    parser.add_argument("--save", help="folder for the results, as <save>/<run>/; the run's own folder if not given")
-    parser.add_argument("--seed", type=whole_number(0), default=2024, help="of the bootstrap")
-    add_device_flag(parser)
-    parser.add_argument("--dataset_path", help="folder that holds the data sets; the run's if not given")
-    parser.add_argument("--dataset_id", help="data set to evaluate on; the run's if not given")
-    parser.add_argument(
+    what, where = parser.add_argument_group("what is evaluated"), parser.add_argument_group("place")
+    what.add_argument("--model_path", required=True, metavar="RUN", help="folder of a run, or the checkpoint in it")
+    what.add_argument("--split", default="test", choices=SPLITS[1:], help="predict: videos without a label")
+    what.add_argument("--batch_size", type=whole_number(1), default=256, help="also of the published batch means")
+    what.add_argument("--metric", nargs="+", choices=METRICS, default=list(METRICS), help="what is printed")
+    where.add_argument("--save", help="folder for the results, as <save>/<run>/; the run's own folder if not given")
+    what.add_argument("--seed", type=whole_number(0), default=2024, help="of the bootstrap")
+    add_device_flag(where)
+    where.add_argument("--dataset_path", help="folder that holds the data sets; the run's if not given")
+    where.add_argument("--dataset_id", help="data set to evaluate on; the run's if not given")
+    what.add_argument(
         "--allow_other_data", action="store_true", help="evaluate on data that are not the ones trained on"
     )
     published = parser.add_argument_group("flags of training", "given by the run; typed, they must agree with it")
@@ -72,10 +75,15 @@ def main(args) -> None:
     if Path(args.model_path).name == LAST:
         raise InputError(f"--model_path {args.model_path}: {LAST} is for --resume; give the run's folder or its {BEST}")
     for flag, value in args.typed.items():
+        if flag == "modalities":
+            value = in_order(value)
         if flag not in OWN and value != trained[flag]:
             here, there = in_words(value), in_words(trained[flag])
             raise InputError(f"--{flag} {here} contradicts the run, which was trained with {there}")
-    folder = Path(args.dataset_path or settings["dataset_path"]) / (args.dataset_id or settings["dataset_id"])
+    folder = folder_of(
+        settings["dataset_path"] if args.dataset_path is None else args.dataset_path,
+        settings["dataset_id"] if args.dataset_id is None else args.dataset_id,
+    )
     device = pick_device(args.device)
     seed_everything(args.seed)
     # Importing torch takes seconds, so it is imported after all that can be refused without it.

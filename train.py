@@ -16,6 +16,7 @@ from baselines.parser import MethodParser, preparse
 from common.console import InputError, in_words, run_script
 from common.devices import add_device_flag, pick_device
 from common.files import require_writable
+from dataloader.modalities import in_order
 from dataloader.place import add_dataset_flags, folder_of
 
 EPILOG = "Another method's flags and published defaults: python train.py --model_id NAME --help"
@@ -66,6 +67,8 @@ def main(args) -> None:
         settings = run.config["settings"] | {"metric": tuple(run.config["settings"]["metric"])}
         trained |= {"metric": settings["metric"]}
         for flag, value in typed.items():
+            if flag == "modalities":
+                value = in_order(value)
             if flag not in RESUMABLE and value != trained[flag]:
                 raise InputError(
                     f"--{flag} {in_words(value)} contradicts the run {run.folder}, which has "
@@ -80,7 +83,13 @@ def main(args) -> None:
     # Importing torch takes seconds, so it is imported after all that can be refused without it.
     from baselines.training import train
 
-    train(how, settings, typed, folder, device, run, ["python", Path(sys.argv[0]).name, *sys.argv[1:]])
+    command = ["python", Path(sys.argv[0]).name, *sys.argv[1:]]
+    run, history = train(how, settings, typed, folder, device, run, command)
+    if history.interrupted:
+        kept = f"epoch {history.best_epoch} is kept" if history.best_epoch else "no epoch was finished"
+        run.log(f"interrupted: {kept}; go on with: python train.py --resume {run.folder}")
+        sys.exit(130)
+    run.log(f"next: python test.py --model_path {run.folder}")
 
 
 if __name__ == "__main__":

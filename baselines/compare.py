@@ -38,63 +38,65 @@ from dataloader.store import FeatureStore
 
 def build_parser() -> Parser:
     parser = Parser(description=__doc__)
-    add_dataset_flags(parser)
-    parser.add_argument("--save", default="compare_results", help="folder for cells and results: <save>/<dataset_id>/")
-    parser.add_argument(
+    where, rows = parser.add_argument_group("data and place"), parser.add_argument_group("rows")
+    tested = parser.add_argument_group("what they are tested on")
+    add_dataset_flags(where)
+    where.add_argument("--save", default="compare_results", help="folder for cells and results: <save>/<dataset_id>/")
+    rows.add_argument(
         "--methods",
         nargs="*",
         default=list(METHODS),
         metavar="METHOD",
         help="rows, with their default flags; none after it and no --row: the trivial rows alone",
     )
-    parser.add_argument(
+    rows.add_argument(
         "--flags",
         action="append",
         default=[],
         metavar='"METHOD: FLAGS"',
         help='flags of train.py for the row METHOD of --methods, as in "MMRA: --feature_dim 384 --lr 1e-4"; repeatable',
     )
-    parser.add_argument(
+    rows.add_argument(
         "--row",
         action="append",
         default=[],
         metavar='"NAME=METHOD FLAGS"',
         help='one more row, with these flags alone, as in "MMRA, wide=MMRA --feature_dim 1024"; repeatable',
     )
-    parser.add_argument(
+    rows.add_argument(
         "--seeds",
         nargs="+",
         type=whole_number(0),
         default=[2024, 2025, 2026],
         help="of every row; with --folds, if not given, the first of these alone",
     )
-    parser.add_argument(
+    tested.add_argument(
         "--folds",
         type=whole_number(2),
         metavar="N",
         help="instead of the data set's own split: test N parts of it in turn, each with all that is fitted on train "
         "fitted anew; metrics are of all test items together. Each fold is a data set of its own, beside the results",
     )
-    parser.add_argument(
+    tested.add_argument(
         "--folds_by",
         choices=FOLDS_BY,
         help="creator: a creator's videos on one side (the default where creators are known); time: tested on what "
         "came after all that was trained on, the oldest block never; random (the default where they are not)",
     )
-    parser.add_argument(
+    rows.add_argument(
         "--reference",
         default="MMRA",
         metavar="ROW",
         help="the row that the others are tested against; a trivial one too",
     )
-    parser.add_argument("--ablation", action="store_true", help="also ablate and vary the reference row, which is MMRA")
-    parser.add_argument(
+    rows.add_argument("--ablation", action="store_true", help="also ablate and vary the reference row, which is MMRA")
+    where.add_argument(
         "--jobs",
         type=whole_number(1),
         default=1,
         help="cells at a time; the processor's threads are divided among them",
     )
-    add_device_flag(parser)
+    add_device_flag(where)
     return parser
 
 
@@ -134,7 +136,7 @@ def main(args) -> None:
             device = str(pick_device(args.device))
             parts = parts_of(store, neighbours, place, by, args.folds, args.jobs, device, locked)
             truth = truth_of(parts)
-            words = ["python", "baselines/compare.py", *getattr(args, "words", sys.argv[1:])]
+            words = ["python", "baselines/compare.py", *sys.argv[1:]]
             origin = origin_of(store, neighbours, len(truth), by, args.folds, seeds, shlex.join(words))
             report = Report(place, truth, store.label, users_of(parts), origin, left_out)
             comparison = Comparison(place, parts, seeds, args.jobs, report, reference)

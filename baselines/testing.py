@@ -39,8 +39,10 @@ def test(
     settings: those of the run. save: another place than the run's own folder. seed: of the bootstrap.
     """
     model, trained = run.config["model"], run.config["data"]
-    wants = how.wants(settings | {"modalities": trained["modalities"]})
+    wants = how.wants(settings)
     used = wants.used(trained["modalities"])
+    # What an ablation leaves out is not asked of the data set.
+    wants = replace(wants, typed=used, left_out=())
     frames = model["shapes"].get("visual", [None])[0] if "shapes" in model else model.get("frame_num")
     # Other data may have more frames than the model takes.
     data = open_data(folder, replace(wants, frame_num=frames if "visual" in used else None), [split], need=used)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from common.console import InputError
 from common.seeding import seed_everything
 from common.settings import made
 from dataloader.opening import open_data
+from engine.method import History
 from engine.recipe import Recipe
 from engine.run import Run
 from engine.settings import TrainingSettings
@@ -27,7 +27,7 @@ def train(
     device: torch.device,
     run: Run | None,
     command: list[str],
-) -> None:
+) -> tuple[Run, History]:
     """Train as `settings` say on the data set in `folder`: in a new run's folder, or on in `run`.
 
     typed: the flags that the user gave, so that what contradicts a choice is told from a default. command: what
@@ -77,8 +77,4 @@ def train(
         best = history.epochs[history.best_epoch - 1]
         measured = "  ".join(f"{name} {value:.4f}" for name, value in best["valid"].items())
         run.log(f"best {history.unit} {history.best_epoch} of {len(history.epochs)}: valid {measured}")
-    if history.interrupted:
-        kept = f"epoch {history.best_epoch} is kept" if history.best_epoch else "no epoch was finished"
-        run.log(f"interrupted: {kept}; go on with: python train.py --resume {run.folder}")
-        sys.exit(130)
-    run.log(f"next: python test.py --model_path {run.folder}")
+    return run, history

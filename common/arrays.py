@@ -79,8 +79,13 @@ def reserve(path: Path) -> None:
         raise InputError(f"{path}: no room for its {size / 1e6:,.1f} MB ({error.strerror})") from None
 
 
+def digest_of(shape: tuple[int, ...], dtype: np.dtype):
+    """The digest of an array of this shape and type, whose rows are still to be given to `update`."""
+    return hashlib.sha256(f"{shape} {dtype.str}".encode())
+
+
 def digest(array: np.ndarray) -> str:
-    sha = hashlib.sha256(f"{array.shape} {array.dtype.str}".encode())
+    sha = digest_of(array.shape, array.dtype)
     step = max(1, BLOCK_BYTES // max(1, array[:1].nbytes))
     for start in range(0, len(array), step):
         sha.update(np.ascontiguousarray(array[start : start + step]))

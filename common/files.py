@@ -78,4 +78,4 @@ def open_array(path: Path, mmap: bool = True) -> np.ndarray:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (ValueError, EOFError, OSError) as error:
-        raise InputError(f"{path}: truncated or not a .npy array ({error}); write it anew") from None
+        raise InputError(f"{path}: truncated or not a .npy array of numbers ({error}); write it anew") from None

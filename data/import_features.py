@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,14 +105,18 @@ def main(args) -> None:
     check_sequence_flags(sequence, args.typed)
     folder, modes = folder_of(args.dataset_path, args.dataset_id), modes_by_array(args.normalise)
     files = named_files(args.visual, args.textual, args.retrieval, args.features)
-    refuse_idle_flags(args.typed, named, files, with_videos=bool(args.videos))
-    if not args.overwrite and not args.videos:
+    # What the retriever compares, where no file of it is given; with videos a script makes it.
+    compared = (
+        None if args.videos or RETRIEVAL in files else "textual" if "textual" in files else next(iter(files), None)
+    )
+    refuse_idle_flags(args.typed, named, {*files, *([RETRIEVAL] if compared else [])}, with_videos=bool(args.videos))
+    if not args.overwrite and not args.videos and not files:
         refuse_to_overwrite(folder)
     # Features may be all that there is; without them a table without texts is one whose column has another name.
     optional = (named.text_column,) if (files or args.videos) and "text_column" not in args.typed else ()
     found, columns = read_table(args.table, named.wanted, optional)
     items, problems = make_items(args.table, named, found, columns)
-    arrays = load_arrays(files, items, modes, args.dtype, problems)
+    arrays, digests = load_arrays(files, compared, items, modes, args.dtype, problems)
     if problems:
         raise InputError("; ".join(problems))
     if not items.has_text:
@@ -125,13 +129,17 @@ def main(args) -> None:
     label = Label(tuple(named.targets or ["label"]), scale, offset, split_by)
     store = FeatureStore.create_or_continue(folder, items, family=args.family, label=label, overwrite=args.overwrite)
     sources = {name: Path(file).name for name, file in files.items()}
-    if arrays and RETRIEVAL not in arrays and not args.videos:  # with videos a script makes them
-        name = "textual" if "textual" in arrays else in_order(arrays)[0]
-        arrays[RETRIEVAL] = as_retrieval(arrays[name])
-        sources[RETRIEVAL] = f"{sources[name]}: the {name} features, as no --retrieval was given"
-        print(f"no --retrieval given: the {name} features serve as retrieval vectors too")
+    if compared and (RETRIEVAL in store.features or set(store.modalities) - set(arrays)):
+        # The features that are here already are compared, or are to be.
+        del arrays[RETRIEVAL]
+    elif compared:
+        sources[RETRIEVAL] = f"{sources[compared]}: the {compared} features, as no --retrieval was given"
+        print(f"no --retrieval given: the {compared} features serve as retrieval vectors too")
+    there = {name: feature.sha256 for name, feature in store.description.features.items() if name in arrays}
+    if other := [name for name, sha256 in there.items() if sha256 != digests[name]]:
+        raise InputError(f"{folder}: other {other[0]} features are here already; --overwrite begins the data set anew")
     for name, array in arrays.items():
-        if name not in store.features:
+        if name not in there:
             add_normalised(store, name, array, modes[name], dtype=args.dtype, source=sources[name])
     for warning in store.check_features(*(name for name in arrays if name != RETRIEVAL)):
         print(f"warning: {warning}", file=sys.stderr)
@@ -162,35 +170,50 @@ def as_retrieval(array: np.ndarray) -> np.ndarray:
 
 
 def refuse_idle_flags(
-    typed: Mapping[str, Any], named: ColumnSettings, files: dict[str, str], *, with_videos: bool
+    typed: Mapping[str, Any], named: ColumnSettings, given: Collection[str], *, with_videos: bool
 ) -> None:
-    """InputError for a flag of `typed` that does nothing beside the others; files: array -> the file it comes from."""
+    """InputError for a flag of `typed` that does nothing beside the others; given: the features that files bring."""
     if len(set(named.targets)) < len(named.targets):
         raise InputError(f"the columns {', '.join(named.targets)} name a target twice; name each once")
     if "log_offset" in typed and not named.count_column:
         raise InputError("--log_offset belongs to --count_column, which is not given")
     if with_videos:
-        return
+        given = {*given, "visual", "textual", RETRIEVAL}
     arrays = [mode.partition("=")[0] for mode in typed.get("normalise", []) if "=" in mode]
-    if idle := [name for name in arrays if name not in files]:
-        raise InputError(f"--normalise {idle[0]}=...: no --{idle[0]} features are given")
-    if idle := [flag for flag in ("normalise", "dtype") if flag in typed and not files]:
+    if idle := [name for name in arrays if name not in given]:
+        raise InputError(f"--normalise {idle[0]}=...: no {idle[0]} features are given")
+    if idle := [flag for flag in ("normalise", "dtype") if flag in typed and not given]:
         raise InputError(
             f"--{idle[0]}: no features are given; --visual, --textual, --features, --retrieval or --videos bring them"
         )
 
 
-def load_arrays(files: dict[str, str], items: Items, modes: dict[str, str], dtype: str, problems: list[str]) -> dict:
-    """Name -> array, checked as it will be stored; what is wrong with them joins the problems."""
-    arrays = {}
-    for name, file in files.items():
+def load_arrays(
+    files: dict[str, str],
+    compared: str | None,
+    items: Items,
+    modes: dict[str, str],
+    dtype: str,
+    problems: list[str],
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Name -> array, checked as it will be stored, and what its digest will be; what is wrong joins the problems.
+
+    compared: the features that serve as retrieval vectors too.
+    """
+    arrays, digests = {}, {}
+    for name, file in [*files.items(), *([(RETRIEVAL, files[compared])] if compared else [])]:
+        if name == RETRIEVAL and compared and compared not in arrays:
+            continue  # What is wrong with them is in the list already.
         try:
-            array = load_features(Path(file), name, items.item_id)
-            check_normalised(file, array, modes[name], dtype, items)
+            if name == RETRIEVAL and compared:
+                array = as_retrieval(arrays[compared])
+            else:
+                array = load_features(Path(file), name, items.item_id)
+            digests[name] = check_normalised(file, array, modes[name], dtype, items)
             arrays[name] = array
         except InputError as error:
             problems.append(str(error))
-    return arrays
+    return arrays, digests
 
 
 # ---- its columns -> items ------------------------------------------------------------------------

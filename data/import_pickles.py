@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 import commands
+from common.arrays import scan
 from common.console import InputError, Parser, listed, run_script
+from dataloader.checks import not_finite
 from dataloader.describing import describe
 from dataloader.description import Label
 from dataloader.importing.safe_pickle import plain, read_columns
@@ -18,12 +20,7 @@ from dataloader.items import Items
 from dataloader.names import DTYPES, FAMILIES, SPLITS
 from dataloader.neighbours import Neighbours
 from dataloader.place import add_dataset_flags, folder_of
-from dataloader.store import (
-    FeatureStore,
-    not_finite,
-    refuse_to_overwrite,
-    scan,
-)
+from dataloader.store import FeatureStore, refuse_to_overwrite
 
 VISUAL = {"cls": "visual_feature_embedding_cls", "mean": "visual_feature_embedding_mean"}
 TEXTUAL, RETRIEVAL = "textual_feature_embedding", "retrieval_feature"

@@ -43,7 +43,7 @@ def check_content(
     sha256: of each array, as it was written. directions: all-zero rows, which have none, are an error too, so the
     arrays are read whatever was checked before.
     """
-    problems, warnings = [], []
+    problems, warnings, lacks = [], [], []
     for name, array in arrays.items():
         path = folder / f"{name}.npy"
         state = f"{_state(path)} {sha256[name]}"
@@ -58,15 +58,14 @@ def check_content(
         if not found and digest(array) != sha256[name]:
             found.append("not the array that was written (changed by hand?)")
         if found:
-            how = "make it anew with --overwrite and the settings that dataset.json has of it"
-            problems.append(f"{path}: {'; '.join(found)}; {how}")
-            lacks = Lacks("features", folder, name)
+            problems.append(f"{path}: {'; '.join(found)}")
+            lacks.append(Lacks("features", folder, name, " --overwrite and the settings that dataset.json has of it"))
             continue
         warning = scale_warning(name, rms)
         _seen[state] = [f"{path}: {warning}"] if warning else []
         warnings += _seen[state]
     if problems:
-        raise InputError("; ".join(problems), lacks)
+        raise InputError("; ".join(problems), lacks[0])
     return warnings
 
 

@@ -144,4 +144,5 @@ def _is_sound(info: dict) -> bool:
         and all(is_name(name) for name in arrays)
         and all(isinstance(a, dict) and {"shape", "dtype", "sha256"} <= set(a) for a in arrays.values())
         and all(isinstance(a["shape"], list) and isinstance(a.get("made_of", {}), dict) for a in arrays.values())
+        and all(isinstance(a.get("normalise", ""), str) for a in arrays.values())
     )

@@ -72,7 +72,9 @@ class Wants:
     temperature: float = 1.0
 
     def of(self, there: Sequence[str]) -> tuple[str, ...]:
-        """The modalities that are taken, of those that are there; InputError where the method cannot do with them.
+        """The modalities that are taken, of those that are there.
+
+        InputError where the method cannot do with them; it lacks the name of one that is needed.
 
         Without --modalities they are the published ones that are there, or whatever is there for a method that takes
         anything. Those that an ablation leaves out are among them.
@@ -89,11 +91,19 @@ class Wants:
             taken += [name for name in typed or (() if taken else there) if name not in taken]
         if self.needs_all and len(taken) < len(self.modalities):
             given = f"it is to take {_listed(typed)}" if typed else f"the data set has {_listed(there)}"
-            raise InputError(f"{self.method} needs {' and '.join(self.modalities)} features, and {given} alone")
+            lacks = next(name for name in self.modalities if name not in taken)
+            needed = " and ".join(self.modalities)
+            raise InputError(f"{self.method} needs {needed} features, and {given} alone", None if typed else lacks)
         if not self.used(taken):
             without = f" without {' and '.join(f'--no_{name}' for name in taken)}" if taken else ""
             needed = " or ".join(self.modalities)
-            raise InputError(f"{self.method} needs {needed} features{without}; the data set has {_listed(there)}")
+            lacks = None if taken else self.modalities[-1]
+            raise InputError(
+                f"{self.method} needs {needed} features{without}; the data set has {_listed(there)}", lacks
+            )
+        if idle := [name for name in self.left_out if name not in taken]:
+            raise InputError(f"--no_{idle[0]}: no {idle[0]} features are taken; leave it out")
+        taken = in_order(taken)
         if self.feature_num not in (None, len(taken)):
             raise InputError(
                 f"--feature_num {self.feature_num}: it is the number of feature kinds, and {self.method} takes "

@@ -52,7 +52,8 @@ def choose(store: FeatureStore, wants: Wants) -> tuple[str, ...]:
     try:
         return wants.of(store.modalities)
     except InputError as error:
-        raise InputError(f"{store.folder}: {error}") from None
+        lacks = Lacks("features", store.folder, error.lacks) if error.lacks else None
+        raise InputError(f"{store.folder}: {error}", lacks) from None
 
 
 def shapes_of(store: FeatureStore, frame_num: int | None = None) -> dict[str, tuple[int, ...]]:

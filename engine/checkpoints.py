@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -13,9 +14,9 @@ from common.console import InputError
 from common.files import written_beside
 
 
-def save_weights(path: Path, module: torch.nn.Module) -> None:
+def save_weights(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     with written_beside(path) as partial:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}, partial)
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, partial)
 
 
 def load_weights(path: Path) -> dict[str, torch.Tensor]:

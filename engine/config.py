@@ -32,8 +32,17 @@ def check_config(run: Run, recipe: Recipe) -> dict[str, Any]:
     }
     if data.get("family") not in FAMILIES:
         wrong["data"].append("family")
-    if not all(isinstance(name, str) for name in data.get("modalities") or [None]):
+    taken = data.get("modalities")
+    if not isinstance(taken, list) or not taken or not all(isinstance(name, str) for name in taken):
         wrong["data"].append("modalities")
+        taken = []
+    left_out = {name for name in recipe.modalities if settings.get(f"no_{name}", False)}
+    for name in recipe.modalities:
+        used = name in taken and name not in left_out
+        if f"use_{name}" in arguments and model.get(f"use_{name}") is not used:
+            wrong["model"].append(f"use_{name}")
+    if not isinstance(run.config.get("neighbours"), dict | None):
+        wrong["data"].append("neighbours")
     if "shapes" in arguments and not are_shapes(model.get("shapes")):
         wrong["model"].append("shapes")
     unknown = sorted(set(model) - set(arguments))
@@ -48,8 +57,8 @@ def check_config(run: Run, recipe: Recipe) -> dict[str, Any]:
             )
     if unknown:
         raise InputError(f"{run.folder / 'config.json'}: its model has unknown arguments ({', '.join(unknown)})")
-    taken = data["modalities"]
-    return settings | model | {"modalities": taken, "feature_num": len(taken)}
+    frames = {"frame_num": model["shapes"]["visual"][0]} if "visual" in model.get("shapes", {}) else {}
+    return settings | model | frames | {"modalities": taken, "feature_num": len(taken)}
 
 
 def are_shapes(shapes: object) -> bool:
@@ -63,7 +72,12 @@ def are_shapes(shapes: object) -> bool:
 def bring_up_to_date(run: Run, recipe: Recipe) -> None:
     """A run of before --modalities took visual and textual features, and did not say so."""
     settings, model, data = (run.config.get(part) for part in ("settings", "model", "data"))
-    if not all(isinstance(part, dict) and part for part in (settings, model, data)) or "modalities" in data:
+    if not all(isinstance(part, dict) and part for part in (settings, model, data)):
+        return
+    # Flags that runs of earlier versions do not have, with the values that say what those versions did.
+    newer = {"modalities": None} | ({"label_scale": "none"} if recipe.network else {})
+    run.config = run.config | {"settings": newer | settings}
+    if "modalities" in data:
         return
     model = dict(model)
     sizes = [model.get(name) for name in ("frame_num", "visual_dim", "textual_dim")]
@@ -73,7 +87,6 @@ def bring_up_to_date(run: Run, recipe: Recipe) -> None:
     elif not recipe.any_modality and not recipe.needs_all:
         model = {f"use_{name}": True for name in PUBLISHED} | model
     run.config = run.config | {
-        "settings": {"modalities": None} | settings,
         "model": model,
         "data": data | {"modalities": list(PUBLISHED)},
     }

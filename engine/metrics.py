@@ -14,6 +14,7 @@ import numpy as np
 
 from dataloader.description import Label
 
+ROUNDING = 1e-5  # a count comes back from the logarithm of a float32 label only so exactly
 AS_GIVEN = Label(("label",))  # labels that are no function of a count
 
 
@@ -69,11 +70,11 @@ def pcc(prediction: np.ndarray, truth: np.ndarray, weight: np.ndarray) -> np.nda
 
 def within_factor_two(prediction: np.ndarray, truth: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Share of the predicted counts that are at least half and at most twice the true one; a count of 0 is met below
-    one half.
+    one half. NaN where a prediction is.
     """
-    low, high = np.minimum(truth / 2, 2 * truth), np.maximum(truth / 2, 2 * truth)
-    met = (prediction >= low) & (prediction <= high) | (truth == 0) & (np.abs(prediction) < 0.5)
-    return _mean(met.astype(np.float64), weight)
+    least, most = truth / 2 * (1 - ROUNDING), 2 * truth * (1 + ROUNDING)
+    met = (prediction >= least) & (prediction <= most) | (truth == 0) & (prediction < 0.5)
+    return _mean(np.where(np.isnan(prediction), np.nan, met), weight)
 
 
 def _mean(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -99,17 +100,18 @@ class Metric:
     name: str
     function: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]  # (P, n), (n,), (n, R) -> (P, R)
     larger_is_better: bool = False
-    of_counts: bool = False  # it is given counts, not labels
+    of_counts: bool = False  # it is given counts, not labels; NaN where labels are of none
+    needs_spread: bool = False  # it is not defined where all labels are equal
 
 
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric("nMSE", nmse),
-        Metric("SRC", src, larger_is_better=True),
+        Metric("nMSE", nmse, needs_spread=True),
+        Metric("SRC", src, larger_is_better=True, needs_spread=True),
         Metric("MAE", mae),
         Metric("RMSE", rmse),
-        Metric("PCC", pcc, larger_is_better=True),
+        Metric("PCC", pcc, larger_is_better=True, needs_spread=True),
         Metric("within2", within_factor_two, larger_is_better=True, of_counts=True),
     )
 }
@@ -133,6 +135,9 @@ def measure_resampled(
     found = {}
     for name, metric in METRICS.items():
         predicted, true = counts if metric.of_counts else labels
+        if metric.of_counts and not target.of_counts:
+            found[name] = np.full((len(prediction), weight.shape[1]), np.nan)
+            continue
         each = [metric.function(predicted[:, :, t], true[:, t], weight) for t in range(truth.shape[1])]
         found[name] = np.mean(each, axis=0)
     return found

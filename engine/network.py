@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,11 +33,45 @@ LOSSES = {
 OPTIMISERS = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW, "SGD": torch.optim.SGD}
 
 
+# What train's labels were standardised by, in the file of the weights.
+MEAN, SPREAD = "label_scale.mean", "label_scale.spread"
+
+
+@dataclass(frozen=True)
+class LabelScale:
+    """Mean and standard deviation of each target over train, (label_dim,)."""
+
+    mean: Tensor
+    spread: Tensor
+
+    @classmethod
+    def of(cls, label: np.ndarray, device: torch.device) -> LabelScale:
+        """(n, label_dim); a target that is constant is only centred."""
+        mean, spread = label.mean(axis=0), label.std(axis=0)
+        spread = np.where(spread > 1e-9 * np.maximum(np.abs(mean), 1), spread, 1)
+        return cls(*(torch.from_numpy(values).float().to(device) for values in (mean, spread)))
+
+    def there(self, label: Tensor) -> Tensor:
+        return (label - self.mean) / self.spread
+
+    def back(self, output: Tensor) -> Tensor:
+        return output * self.spread + self.mean
+
+    def batch(self, batch: Batch) -> Batch:
+        """The same with standardised labels, the neighbours' too; what pads give stays zero."""
+        near = batch.neighbours
+        if near is not None:
+            label = self.there(near.label)
+            near = replace(near, label=label if near.there is None else label * near.there.unsqueeze(2))
+        return replace(batch, label=None if batch.label is None else self.there(batch.label), neighbours=near)
+
+
 class Network:
     """A module with `forward(batch) -> (B, label_dim)` and, where it is not plain, `loss(batch)`.
 
     A module that says `transductive` is given `loss(batch, unlabelled)`: a batch of the items it will be tested on too.
-    Batches have `batch_size` items in training and in prediction.
+    Batches have `batch_size` items in training and in prediction. With `label_scale` the module sees and gives labels
+    that are standardised by train; outside of it they are in their own unit.
     """
 
     def __init__(self, module: nn.Module, training: TrainingSettings, device: torch.device, run: Run | None = None):
@@ -45,6 +80,7 @@ class Network:
         if self.precision != torch.float32 and device.type == "cpu":
             keep_recurrent_in_float32(module)
         self.transductive = getattr(module, "transductive", False)
+        self.scale: LabelScale | None = None  # known with train, or with the weights
 
     # ---- prediction ----------------------------------------------------------------------------
 
@@ -53,20 +89,31 @@ class Network:
         with torch.inference_mode():
             outputs = [self._forward(b) for b in split.batches(self.training.batch_size, self.device)]
         output = torch.cat(outputs)  # (n, label_dim)
+        output = self.scale.back(output) if self.scale else output
         return (output.sigmoid() if self.training.loss == "BCE" else output).cpu().numpy()
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
 
     def _forward(self, batch: Batch) -> Tensor:
+        batch = self.scale.batch(batch) if self.scale else batch
         with self._autocast():
-            return self.module(batch).float()  # (B, label_dim)
+            return self.module(batch).float()  # (B, label_dim), standardised where there is a scale
 
-    def _loss(self, batch: Batch, *unlabelled: Batch) -> Tensor:
+    def _loss(self, batch: Batch, *unlabelled: Batch) -> tuple[Tensor, float]:
+        """What is trained on, and the same as a number in the label's own unit, where the loss has one."""
         if hasattr(self.module, "loss"):
+            batch = self.scale.batch(batch) if self.scale else batch
             with self._autocast():
-                return self.module.loss(batch, *unlabelled)
-        return LOSSES[self.training.loss](self._forward(batch), batch.label)
+                loss = self.module.loss(batch, *unlabelled)
+            return loss, loss.item()
+        loss, output = LOSSES[self.training.loss], self._forward(batch)
+        if self.scale is None:
+            found = loss(output, batch.label)
+            return found, found.item()
+        with torch.no_grad():
+            value = loss(self.scale.back(output), batch.label).item()
+        return loss(output, self.scale.there(batch.label)), value
 
     # ---- training ------------------------------------------------------------------------------
 
@@ -77,6 +124,8 @@ class Network:
         InputError where the loss is no longer finite.
         """
         settings, optimiser = self.training, self.optimiser()
+        if settings.label_scale == "standard":
+            self.scale = LabelScale.of(train.label, self.device)
         generator = torch.Generator().manual_seed(settings.seed)
         history, best_score = self._resume(optimiser, generator)
         try:
@@ -122,8 +171,7 @@ class Network:
         beside = self._beside(unlabelled, generator)
         bar = tqdm(batches, f"epoch {epoch}", count, leave=False, disable=None, unit="batch", dynamic_ncols=True)
         for number, batch in enumerate(bar, start=1):
-            loss = self._loss(batch, *next(beside))
-            value = loss.item()
+            loss, value = self._loss(batch, *next(beside))
             if not np.isfinite(value):
                 raise InputError(
                     f"the loss became {value} in epoch {epoch}, batch {number} of {count}: lower --lr (now "
@@ -195,10 +243,14 @@ class Network:
     # ---- checkpoints ---------------------------------------------------------------------------
 
     def save(self, folder: Path) -> None:
-        save_weights(folder / BEST, self.module)
+        scale = {} if self.scale is None else {MEAN: self.scale.mean, SPREAD: self.scale.spread}
+        save_weights(folder / BEST, self.module.state_dict() | scale)
 
     def load(self, folder: Path) -> None:
         weights = load_weights(folder / BEST)
+        if MEAN in weights and SPREAD in weights:
+            mean, spread = (weights.pop(name).to(self.device) for name in (MEAN, SPREAD))
+            self.scale = LabelScale(mean, spread)
         try:
             self.module.load_state_dict(weights)
         except RuntimeError as error:

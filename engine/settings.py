@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dataloader.batches import Split
     from dataloader.store import FeatureStore
 
+LABEL_SCALES = ("none", "standard")
 LOSSES = ("MSE", "MAE", "Huber", "BCE")
 OPTIMISERS = ("Adam", "AdamW", "SGD")
 
@@ -49,7 +50,7 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class RetrievalSettings:
-    num_of_retrieved_items: int = setting(10, "K, neighbours aggregated", whole_number(1))
+    num_of_retrieved_items: int = setting(10, "K, how many of the nearest videos an item retrieves", whole_number(1))
     similarity_temperature: float = setting(
         1.0,
         "neighbours weigh softmax(similarity / this); 1 is published and nearly uniform, 0.1 prefers the nearest",
@@ -65,6 +66,13 @@ class TrainingSettings:
     batch_size: int = setting(64, "videos a step", whole_number(1))
     early_stop_turns: int = setting(20, "epochs without a better one, then stop", whole_number(1))
     loss: str = setting("MSE", "BCE is for labels in [0, 1]", str, LOSSES)
+    label_scale: str = setting(
+        "none",
+        "standard: each target to mean 0 and variance 1 by statistics of train, neighbours' labels too; predictions, "
+        "losses and metrics stay in the label's own unit",
+        str,
+        LABEL_SCALES,
+    )
     optim: str = setting("Adam", "optimiser", str, OPTIMISERS)
     lr: float = setting(1e-5, "learning rate", number(0, above=True))
     weight_decay: float = setting(0.0, "of the optimiser", number(0))
@@ -83,13 +91,21 @@ class TrainingSettings:
         """InputError for labels for which a network's loss, or the metric that chooses its epoch, is not defined."""
         if not network:
             return
-        if "SRC" in self.metric or "nMSE" in self.metric:
+        undefined = [name for name in self.metric if METRICS[name].needs_spread]
+        if undefined:
             for t, name in enumerate(train.target.names):
                 if np.ptp(valid.label[:, t]) == 0:
                     raise InputError(
                         f"--metric {'+'.join(self.metric)}: all {len(valid)} labels {name} of split valid are equal, "
-                        f"so nMSE and SRC are not defined in {store.folder}; take MAE or RMSE, or another split"
+                        f"so {' and '.join(undefined)} is not defined in {store.folder}; take MAE or RMSE, or another "
+                        "split"
                     )
+        if self.loss == "BCE" and self.label_scale != "none":
+            raise InputError(f"--label_scale {self.label_scale}: --loss BCE takes labels in [0, 1] as they are")
+        if counted := [name for name in self.metric if METRICS[name].of_counts and not train.target.of_counts]:
+            raise InputError(
+                f"--metric {counted[0]}: it is of counts, and the labels of {store.folder} are given as such"
+            )
         labels = np.concatenate([train.label, valid.label])
         if self.loss == "BCE" and (labels.min() < 0 or labels.max() > 1):
             raise InputError(

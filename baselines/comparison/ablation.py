@@ -73,9 +73,12 @@ def plan(reference: Row, run: Path, store: FeatureStore, stored_neighbours: int)
             without = RETRIEVAL_FLAGS if flag == "no_retrieval" else ()
             flags = changed(reference.flags, {f"--{flag}": None}, without)
             variants.append(Variant("parts", None, _varied(reference, f" {name}", flags)))
-    frames = store.features["visual"].shape[1] if "visual" in taken else 1
+    frames = store.features["visual"].shape[1] if "visual" in taken else 0
     most = {"K": (stored_neighbours, "stored neighbours"), "frames": (frames, "stored frames")}
     for sweep in SWEEPS:
+        if sweep.key == "frames" and "visual" not in taken:
+            left_out.append("frames: the reference has no visual features")
+            continue
         limit, what = most.get(sweep.key, (float("inf"), ""))
         if beyond := [f"{value:g}" for value in sweep.values if value > limit]:
             left_out.append(f"{sweep.key} {', '.join(beyond)}: the data set has {limit:g} {what}")

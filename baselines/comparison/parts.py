@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from baselines import recipe
-from baselines.comparison.cells import Row, Setting
+from baselines.comparison.cells import Row, Setting, grouped
 from baselines.comparison.children import Children
 from baselines.comparison.folds import make_folds
 from common.console import InputError
@@ -51,9 +51,11 @@ def those_that_can(
     left_out = {}
     for row in rows:
         try:
-            choose(store, recipe(row.method).wants(row.settings | {"model_id": row.method}))
+            typed = {flag.lstrip("-") for flag in grouped(row.flags)}
+            typed = {name: value for name, value in row.settings.items() if name in typed}
+            choose(store, recipe(row.method).wants(row.settings | {"model_id": row.method}, typed))
         except InputError as error:
-            if error.lacks or row.name == reference or (ablate and row is rows[0]):
+            if not store.modalities or row.name == reference or (ablate and row is rows[0]):
                 raise InputError(f"row {row.name}: {error}", error.lacks) from None
             left_out[row.name] = str(error)
             print(f"left out: {row.name}: {error}")

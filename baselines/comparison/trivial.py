@@ -50,6 +50,7 @@ def trivial_rows(store: FeatureStore, neighbours: Neighbours | None) -> dict[str
     """Name -> row; without `neighbours` the rows of their labels are left out, without creators theirs."""
     left_out = [name for name in TRIVIAL if neighbours is None and "neighbours'" in name]
     left_out += [name for name in TRIVIAL if "user" not in store.items.origin and "creator's" in name]
+    left_out += [name for name in TRIVIAL if not store.modalities and "features" in name]
     names, found = [name for name in TRIVIAL if name not in left_out], {}
     for name in tqdm(names, "trivial rows", unit="row", disable=None, leave=False):
         start = time.perf_counter()

@@ -78,13 +78,18 @@ def _read(path: Path) -> tuple[np.ndarray, list[str] | None]:
             arrays = [name for name in names if name not in ID_KEYS]
             if key is None:
                 key = arrays[0] if len(arrays) == 1 else "arr_0"
-            if key not in names:
-                raise InputError(f"{path}: which of its arrays ({', '.join(names)})? name it: {path.name}:<array>")
-            return archive[key], None if ids is None else [str(value) for value in ids.ravel()]
+            if key in names:
+                return archive[key], None if ids is None else [as_text(value) for value in ids.ravel()]
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile, NotImplementedError) as error:
         raise InputError(f"{path}: truncated or not an .npz archive of plain arrays ({error})") from None
+    raise InputError(f"{path}: which of its arrays ({', '.join(names)})? name it: {path.name}:<array>")
+
+
+def as_text(value: object) -> str:
+    """An id; numpy may hold text as bytes."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def _split_key(path: Path) -> tuple[Path, str | None]:

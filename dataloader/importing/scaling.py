@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from common.arrays import blocks, digest, reserve
+from common.arrays import blocks, digest, digest_of, reserve
 from common.console import InputError
 from common.files import written_beside
 from dataloader.checks import not_finite
@@ -48,16 +48,19 @@ def modes_by_array(settings: Sequence[str]) -> dict[str, str]:
     return modes
 
 
-def check_normalised(file: str, array: np.ndarray, mode: str, dtype: str, items: Items) -> None:
-    """InputError where `add_normalised` would fail on `array`: asked before anything is written."""
+def check_normalised(file: str, array: np.ndarray, mode: str, dtype: str, items: Items) -> str:
+    """The digest of what `add_normalised` would write; InputError where it would fail, before anything is written."""
     if "standard" in mode and not len(items.rows("train")):
         raise InputError(f"{file}: --normalise standard takes its statistics from split train, which is empty")
-    bad = np.zeros(len(array), bool)
+    bad, sha = np.zeros(len(array), bool), digest_of(array.shape, np.dtype(dtype))
     for rows, block in _normalised(array, mode, _statistics(array, mode, items.rows("train"))):
         with np.errstate(over="ignore"):
-            bad[rows] = ~np.isfinite(block.astype(dtype)).reshape(len(block), -1).all(axis=1)
+            stored = block.astype(dtype)
+        bad[rows] = ~np.isfinite(stored).reshape(len(stored), -1).all(axis=1)
+        sha.update(np.ascontiguousarray(stored))
     if bad.any():
         raise InputError(f"{file}: as {dtype} with --normalise {mode}, {not_finite(bad, items.item_id)}")
+    return sha.hexdigest()
 
 
 def add_normalised(

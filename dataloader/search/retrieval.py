@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
 import numpy as np
@@ -35,13 +34,6 @@ def retrieve(store: FeatureStore, k: int, bank: str, device: torch.device, batch
             f"itself, so at most {max(0, len(rows) - 1)} can be retrieved"
         )
     store.check_features(RETRIEVAL, directions=True)
-    if changed := changed_since(store):
-        print(
-            f"warning: {store.folder}: the retrieval vectors were made of other {' and '.join(changed)} features than "
-            "those here now; make them anew, with --source features --overwrite and the weights that dataset.json has "
-            "of them",
-            file=sys.stderr,
-        )
     require_writable(store.folder)
     start = time.perf_counter()
     ids, similarity = search(store.features[RETRIEVAL], rows, k, device=device, batch_size=batch_size, progress=True)

@@ -93,7 +93,7 @@ def test_the_figures_are_those_of_the_predictions(compared, store):
     per_cell = pd.read_csv(place / "cells.csv").dropna(subset="run")
     for row, runs in per_cell.groupby("row")["run"]:
         predictions = [pd.read_csv(Path(run) / "predictions.csv")[["prediction"]].to_numpy() for run in runs]
-        measured = pd.DataFrame([measure(prediction, truth) for prediction in predictions])
+        measured = pd.DataFrame([measure(prediction, truth, store.label) for prediction in predictions])
         for metric in METRICS:
             assert table.loc[row, f"{metric}_mean"] == pytest.approx(measured[metric].mean())
             assert table.loc[row, f"{metric}_std"] == pytest.approx(measured[metric].std(ddof=1))

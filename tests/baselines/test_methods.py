@@ -150,7 +150,7 @@ def test_a_networks_loss_is_finite_and_reaches_every_parameter(name, sizes, prec
     network = recipe(name).build("MicroLens", arguments, TrainingSettings(precision=precision), CPU)
     batch = random_batch(*sizes)
     assert network.module(batch).shape == (6, sizes[-1])
-    loss = network._loss(batch, *([random_batch(*sizes, n=9)] if network.transductive else []))
+    loss, _ = network._loss(batch, *([random_batch(*sizes, n=9)] if network.transductive else []))
     loss.backward()
     assert loss.dtype == torch.float32 and torch.isfinite(loss)
     without = {

@@ -178,6 +178,86 @@ def test_modalities_are_chosen_among_those_that_are_there(tmp_path, load_script)
         script.main(script.build_parser().parse_args(words))
 
 
+def test_flags_that_do_nothing_or_say_the_same_in_another_order(tmp_path, load_script):
+    store = make_store(tmp_path / "data" / "tiny")
+    script = load_script("test.py")
+    run = trained(store, tmp_path / "a", *SMALL["MMRA"], "--modalities", "textual", "visual")
+    again = ["--model_path", str(run), "--modalities", "textual", "visual", "--feature_num", "2", "--frame_num", "3"]
+    script.main(script.build_parser().parse_args(again))
+    train.main(train.build_parser().parse_args(["--resume", str(run), "--modalities", "textual", "visual"]))
+    run = trained(store, tmp_path / "b", "--model_id", "SVR")
+    script.main(script.build_parser().parse_args(["--model_path", str(run), "--frame_num", "3"]))
+    text = without(make_store(tmp_path / "text" / "tiny"), "visual")
+    with refused("--no_visual: no visual features are taken; leave it out"):
+        trained(text, tmp_path / "c", "--no_visual")
+    with refused("CBAN needs visual and textual .*make them with: python feature_engineering/visual_engineering.py"):
+        trained(text, tmp_path / "c", "--model_id", "CBAN")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": {"use_visual": False}},
+        {"model": {"use_textual": "x"}},
+        {"neighbours": "x"},
+        {"data": {"modalities": 5}},
+    ],
+)
+def test_a_config_that_says_what_was_not_trained_is_refused(tmp_path, load_script, change):
+    store = make_store(tmp_path / "data" / "tiny")
+    run = trained(store, tmp_path / "runs", *SMALL["MMRA"])
+    config = json.loads((run / "config.json").read_text())
+    for part, values in change.items():
+        config[part] = config[part] | values if isinstance(values, dict) else values
+    (run / "config.json").write_text(json.dumps(config))
+    script = load_script("test.py")
+    with refused("not the configuration of a run"):
+        script.main(script.build_parser().parse_args(["--model_path", str(run)]))
+
+
+def test_trivial_rows_of_a_data_set_without_features(compare, tmp_path):
+    store = without(make_store(tmp_path / "data" / "tiny"), "visual", "textual", "retrieval")
+    assert compare(store, tmp_path / "save", "--methods") == 0
+    rows = set(pd.read_csv(tmp_path / "save" / "tiny" / "table.csv")["row"])
+    assert rows == {"mean of train", "neighbours' labels, uniform", "neighbours' labels, softmax"}
+
+
+def test_features_are_added_to_the_same_items_and_never_replaced_in_silence(load_script, table, tmp_path, capsys):
+    script = load_script("data/import_features.py")
+
+    def importing(*flags):
+        words = [
+            "--table",
+            table / "t.csv",
+            "--dataset_path",
+            tmp_path,
+            "--dataset_id",
+            "set",
+            "--count_column",
+            "count",
+        ]
+        script.main(script.build_parser().parse_args([str(word) for word in (*words, *flags)]))
+        return FeatureStore.open(tmp_path / "set")
+
+    first = importing("--textual", table / "textual.npy", "--normalise", "retrieval=l2")
+    np.testing.assert_allclose(np.linalg.norm(first.features["retrieval"], axis=1), 1, atol=1e-5)
+    retrieval = np.array(first.features["retrieval"])
+    audio = f"audio={table / 'audio.npy'}"
+    both = importing("--features", audio)
+    assert set(both.features) == {"textual", "retrieval", "audio"}
+    np.testing.assert_array_equal(both.features["retrieval"], retrieval)  # of the features that were there
+    assert importing("--features", audio).fingerprint == both.fingerprint  # the same again changes nothing
+    with refused("other audio features are here already; --overwrite begins the data set anew"):
+        importing("--features", f"audio={table / 'thumbnails.npy'}")
+    assert FeatureStore.open(tmp_path / "set").fingerprint == both.fingerprint
+    huge = np.full((N, 3), 1e6, "f4") * np.arange(1, N + 1)[:, None]
+    np.save(tmp_path / "huge.npy", huge)
+    with refused("huge.npy: as float16 with --normalise none"):
+        flags = ("--normalise", "textual=standard", "--dtype", "float16", "--dataset_id", "other")
+        importing("--textual", tmp_path / "huge.npy", *flags)
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_data_set_without_features_names_the_command_that_makes_them(tmp_path):
     store = without(make_store(tmp_path / "data" / "tiny"), "visual", "textual", "retrieval")
     with refused("no features yet; make them with: python feature_engineering/textual_engineering.py"):

@@ -411,7 +411,7 @@ def test_all_problems_come_in_one_message_and_nothing_is_replaced(importing, tab
 
 def test_flags_that_could_not_act_are_refused(importing, table, tmp_path):
     refused(importing, "--log_offset belongs to --count_column", table, "--label_column", "count", "--log_offset", "1")
-    refused(importing, "--normalise visual=...: no --visual", table, "--normalise", "visual=l2")
+    refused(importing, "--normalise visual=...: no visual features are given", table, "--normalise", "visual=l2")
     refused(importing, "--normalise: no features are given", table, "--normalise", "l2")
     refused(importing, "--dtype: no features are given", table, "--dtype", "float16")
     refused(importing, "expected one of none, l2, standard", table, "--normalise", "l3")

@@ -7,10 +7,13 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from dataloader.description import Label
 from dataloader.items import creators
 from engine.bootstrap import resample
 from engine.metrics import METRICS, measure
 from engine.significance import absolute_error, holm, paired_tests, sign_flips, wilcoxon
+
+COUNTS = Label(("views",), "log2", 1)
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +40,9 @@ def clustered(seed: int, groups: int = 60, each: int = 10, difference: float = 0
 
 def test_resampled_values_are_the_tables(numbers):
     truth, *rows = numbers
-    resampled = resample(rows, truth, 0)
+    resampled = resample(rows, truth, 0, target=COUNTS)
     for row, prediction in enumerate(rows):
-        measured = [measure(one, truth) for one in prediction]
+        measured = [measure(one, truth, COUNTS) for one in prediction]
         for metric in METRICS:
             expected = np.mean([one[metric] for one in measured])
             assert resampled.interval(row, metric).value == pytest.approx(expected)
@@ -49,12 +52,12 @@ def test_resampled_values_are_the_tables(numbers):
 def test_intervals_against_a_direct_computation(numbers, by_creator):
     truth, *rows = numbers
     group = np.repeat(np.arange(20), 4) if by_creator else np.arange(80)
-    resampled = resample(rows, truth, 0, group if by_creator else None)
+    resampled = resample(rows, truth, 0, group if by_creator else None, COUNTS)
     rng, drawn = np.random.default_rng(1), []
     for _ in range(600):
         chosen = rng.integers(0, group.max() + 1, group.max() + 1)
         items = np.concatenate([np.flatnonzero(group == g) for g in chosen])
-        means = [pd.DataFrame([measure(one[items], truth[items]) for one in row]).mean() for row in rows[:2]]
+        means = [pd.DataFrame([measure(one[items], truth[items], COUNTS) for one in row]).mean() for row in rows[:2]]
         drawn.append((means[0] - means[1])[list(METRICS)])
     low, high = pd.DataFrame(drawn).quantile([0.025, 0.975]).to_numpy()
     for m, metric in enumerate(METRICS):

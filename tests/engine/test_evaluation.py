@@ -61,7 +61,7 @@ def test_predictions_and_metrics_agree(evaluated):
     train_ids = set(store.items.item_id[store.items.split == "train"])
     assert all(len(ids) == 5 and set(ids) <= train_ids for ids in found)
     report = json.loads((folder / "metrics.json").read_text())
-    expected = measure(table[["prediction"]].to_numpy(), table[["truth"]].to_numpy())
+    expected = measure(table[["prediction"]].to_numpy(), table[["truth"]].to_numpy(), store.label)
     for name, value in expected.items():
         metric = report["metrics"][name]
         assert metric["value"] == pytest.approx(value, rel=1e-4)

@@ -14,6 +14,7 @@ import train
 from dataloader.description import Label
 from engine.metrics import METRICS, Metric, batch_means, measure, selection_score
 
+COUNTS = Label(("views",), "log2", 1)
 TRUTH = np.array([[1.0], [2.0], [3.0], [6.0]])
 PREDICTION = np.array([[2.0], [1.0], [3.0], [4.0]])
 
@@ -32,13 +33,18 @@ def test_pearsons_r_and_the_share_within_a_factor_of_two():
     measured = measure(PREDICTION, TRUTH)
     assert measured["PCC"] == pytest.approx(stats.pearsonr(PREDICTION[:, 0], TRUTH[:, 0]).statistic)
     # 2 of 1 (at most twice), 1 of 2 (at least half), 3 of 3, 4 of 6
-    assert measured["within2"] == 1
+    within = METRICS["within2"].function
+    assert within(PREDICTION.T, TRUTH[:, 0], np.ones((4, 1)))[0, 0] == 1
     # As counts, 2^label - 1, of labels log2(count + 1): 3 of 1, 1 of 3, 7 of 7, 15 of 63.
     assert measure(PREDICTION, TRUTH, Label(("views",), "log2", 1))["within2"] == 0.25
-    counts = np.array([[0.0], [0.0], [10.0], [10.0], [10.0], [10.0]])
-    near = np.array([[0.4], [0.6], [5.0], [4.99], [20.0], [20.01]])
-    assert measure(near, counts)["within2"] == pytest.approx(3 / 6)
-    assert measure(-near, -counts)["within2"] == pytest.approx(3 / 6)  # of labels as given, which may be negative
+    counts, near = np.array([0.0, 0, 10, 10, 10, 10]), np.array([[0.4, 0.6, 5.0, 4.99, 20.0, 20.01]])
+    assert within(near, counts, np.ones((6, 1)))[0, 0] == pytest.approx(3 / 6)
+    # Exactly half and twice, through the logarithm and float32: they are met.
+    label, two = Label(("views",), "log2", 1), np.array([[2.0], [6.0], [200.0], [20.0]])
+    half = label.transform(np.array([[1.0], [3.0], [100.0], [10.0]]))
+    assert measure(label.transform(two).astype(np.float32), half, label)["within2"] == 1
+    assert np.isnan(within(np.array([[np.nan, 1]]), np.ones(2), np.ones((2, 1)))[0, 0])
+    assert np.isnan(measured["within2"])  # Labels that are given as they are come from no counts.
 
 
 def test_a_metric_is_one_line(monkeypatch, tmp_path, load_script):
@@ -75,7 +81,7 @@ def test_published_batch_means_move_with_the_batch_size():
     rng = np.random.default_rng(0)
     truth = rng.normal(size=(1000, 1))
     prediction = 0.5 * truth + rng.normal(size=(1000, 1))
-    assert batch_means(prediction, truth, 1000) == pytest.approx(measure(prediction, truth))
+    assert batch_means(prediction, truth, 1000, COUNTS) == pytest.approx(measure(prediction, truth, COUNTS))
     by_hand = [
         np.mean((prediction[s : s + 300] - truth[s : s + 300]) ** 2) / np.var(truth[s : s + 300])
         for s in (0, 300, 600, 900)
@@ -87,7 +93,7 @@ def test_published_batch_means_move_with_the_batch_size():
 def test_what_is_not_defined_is_nan_and_never_raises():
     constant = measure(np.ones((3, 1)), np.ones((3, 1)))
     assert np.isnan(constant["nMSE"]) and np.isnan(constant["SRC"]) and constant["MAE"] == 0
-    assert np.isnan(constant["PCC"]) and constant["within2"] == 1
+    assert np.isnan(constant["PCC"])
     assert np.isnan(measure(np.full((3, 1), 0.1), np.arange(3.0)[:, None])["PCC"])
     assert np.isnan(measure(np.ones((1, 1)), np.ones((1, 1)))["SRC"])
     assert np.isnan(measure(np.arange(3.0)[:, None], np.full((3, 1), 0.1))["nMSE"])  # 0.1 has no exact mean
@@ -129,7 +135,9 @@ def test_weights_are_repetitions(name):
     for r in range(20):
         items = np.repeat(np.arange(50), weight[:, r])
         for p in range(2):
-            expected = measure(prediction[p, items][:, None], truth[items][:, None])[name]
+            expected = METRICS[name].function(prediction[p : p + 1, items], truth[items], np.ones((len(items), 1)))[
+                0, 0
+            ]
             assert found[p, r] == pytest.approx(expected, rel=1e-9)
     items = np.repeat(np.arange(50), weight[:, 0])
     if name == "SRC":

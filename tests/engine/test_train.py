@@ -470,7 +470,7 @@ def test_features_that_are_not_finite(tmp_path):
 
 def test_neighbours_of_another_store_or_bank(tmp_path):
     store = make_store(tmp_path / "tiny", k=None)
-    with refused("no neighbours yet; make them anew with: python retriever.py"):
+    with refused("no neighbours yet; make them with: python retriever.py"):
         trained(store.folder, tmp_path / "runs")
     ids = np.tile(np.flatnonzero(store.items.split == "test")[:6].astype(np.int32), (len(store), 1))
     ids[ids == np.arange(len(store))[:, None]] = -1
