@@ -117,7 +117,22 @@ class Description:
     @classmethod
     def read(cls, path: Path) -> Description:
         info = read_json(path)
-        if not _is_sound(info):
+        label, arrays = info.get("label"), info.get("arrays")
+        sound = (
+            info.get("format") == FORMAT
+            and info.get("family") in FAMILIES
+            and isinstance(info.get("items"), str)
+            and isinstance(label, dict)
+            and isinstance(label.get("names"), list)
+            and label.get("transform") in ("log2", "none")
+            and isinstance(label.get("offset"), int | float)
+            and isinstance(arrays, dict)
+            and all(is_name(name) for name in arrays)
+            and all(isinstance(a, dict) and {"shape", "dtype", "sha256"} <= set(a) for a in arrays.values())
+            and all(isinstance(a["shape"], list) and isinstance(a.get("made_of", {}), dict) for a in arrays.values())
+            and all(isinstance(a.get("normalise", ""), str) for a in arrays.values())
+        )
+        if not sound:
             raise InputError(f"{path}: not a {FILE} of format {FORMAT} (truncated or edited?); import the data anew")
         own = ("format", "family", "label", "items", "imported", "arrays", "versions", "fingerprint")
         return cls(
@@ -128,21 +143,3 @@ class Description:
             {name: Feature.of_json(described) for name, described in info["arrays"].items()},
             {key: value for key, value in info.items() if key not in own},
         )
-
-
-def _is_sound(info: dict) -> bool:
-    label, arrays = info.get("label"), info.get("arrays")
-    return (
-        info.get("format") == FORMAT
-        and info.get("family") in FAMILIES
-        and isinstance(info.get("items"), str)
-        and isinstance(label, dict)
-        and isinstance(label.get("names"), list)
-        and label.get("transform") in ("log2", "none")
-        and isinstance(label.get("offset"), int | float)
-        and isinstance(arrays, dict)
-        and all(is_name(name) for name in arrays)
-        and all(isinstance(a, dict) and {"shape", "dtype", "sha256"} <= set(a) for a in arrays.values())
-        and all(isinstance(a["shape"], list) and isinstance(a.get("made_of", {}), dict) for a in arrays.values())
-        and all(isinstance(a.get("normalise", ""), str) for a in arrays.values())
-    )

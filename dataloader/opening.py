@@ -28,21 +28,22 @@ class Data:
 
 
 def open_data(folder: Path, wants: Wants, splits: Sequence[str], need: Sequence[str] = ()) -> Data:
-    """Open the data set in `folder`, check the content of what is used of it, and open its `splits`.
+    """Open the data set in `folder` and its `splits`, and check the content of the features that are used.
 
     need: features that must be there. InputError where the data set is not what the method can do with.
     """
     store = FeatureStore.open(folder, need)
     taken = choose(store, wants)
     used = wants.used(taken)
-    for warning in store.check_features(*used):
-        print(f"warning: {warning}", file=sys.stderr)
     neighbours = Neighbours.read(store) if wants.neighbours else None
     how = {"modalities": used, "frame_num": wants.frame_num, "neighbours": neighbours}
     how |= {"num_of_retrieved_items": wants.k, "similarity_temperature": wants.temperature}
     how |= {"neighbours_as": wants.neighbours}
     opened = {name: open_split(store, name, **how) for name in splits}
-    return Data(store, taken, used, shapes_of(store, wants.frame_num), neighbours, opened)
+    shapes = shapes_of(store, wants.frame_num)
+    for warning in store.check_features(*used):
+        print(f"warning: {warning}", file=sys.stderr)
+    return Data(store, taken, used, shapes, neighbours, opened)
 
 
 def choose(store: FeatureStore, wants: Wants) -> tuple[str, ...]:

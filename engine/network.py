@@ -76,9 +76,9 @@ class Network:
 
     def __init__(self, module: nn.Module, training: TrainingSettings, device: torch.device, run: Run | None = None):
         self.module, self.training, self.device, self.run = module.to(device), training, device, run
-        self.precision = pick_precision(training.precision, device)
-        if self.precision != torch.float32 and device.type == "cpu":
+        if device.type == "cpu":
             keep_recurrent_in_float32(module)
+        self.precision = pick_precision(training.precision, device)
         self.transductive = getattr(module, "transductive", False)
         self.scale: LabelScale | None = None  # known with train, or with the weights
 
@@ -261,7 +261,7 @@ class Network:
 def keep_recurrent_in_float32(module: nn.Module) -> None:
     """On a CPU without bfloat16 units oneDNN has no recurrent layer in bfloat16, and autocast would ask for one.
 
-    So they stay in float32 on every CPU, which then gives the same everywhere.
+    So on every CPU they stay in float32, whatever --precision says, and give the same everywhere.
     """
     for layer in module.modules():
         if isinstance(layer, nn.RNNBase):
