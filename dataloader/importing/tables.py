@@ -131,23 +131,3 @@ def as_text(values: list, column: str, problems: list[str], numbers_too: bool = 
         rows = [row for row, value in enumerate(texts, start=1) if value.encode("utf-8", "replace").decode() != value]
         problems.append(f"column {column}: {len(rows)} values hold half a character (items number {listed(rows)})")
     return texts
-
-
-def as_numbers(values: list, column: str, ids: np.ndarray, problems: list[str]) -> np.ndarray:
-    """(N,) float64, NaN where there is nothing; text that is no finite number is a problem."""
-    out, bad = np.full(len(values), np.nan), []
-    for row, value in enumerate(values):
-        if value is None or value == "" or value != value:
-            continue
-        try:
-            out[row] = float(value)
-        except (TypeError, ValueError, OverflowError):
-            bad.append(row)
-            continue
-        if not np.isfinite(out[row]):
-            bad.append(row)
-            out[row] = np.nan
-    if bad:
-        shown = listed(f"{ids[row]}: {str(values[row])[:40]!r}" for row in bad)
-        problems.append(f"column {column}: {len(bad)} values are no finite number ({shown}); leave unknown ones empty")
-    return out
