@@ -259,13 +259,19 @@ def test_a_long_field(importing, tmp_path):
 HEAD = b"item_id,text,count\n"
 MALFORMED = {
     "no such file": ("no.csv", None, "no.csv: no such file"),
-    "another suffix": ("t.xlsx", b"", "the name must end in one of .csv, .tsv, .jsonl, .parquet"),
+    "another suffix": (
+        "t.doc",
+        b"",
+        "the name must end in one of .csv, .tsv, .txt, .jsonl, .ndjson, .json",
+    ),
+    "no Excel": ("t.xlsx", b"PK nonsense", "truncated or not an Excel file"),
+    "no gzip": ("t.csv.gz", HEAD + b"1,a,2\n", "truncated or not a .gz file"),
     "empty csv": ("t.csv", b"", "no column item_id, text (found none)"),
     "header alone": ("t.csv", HEAD, "no items in it"),
     "a field too many": ("t.csv", HEAD + b"1,a,2\n2,a,b,2\n", "line 3: 4 fields, but the header has 3"),
     "a field too few": ("t.csv", HEAD + b"1,a,2\n2,a\n", "line 3: 2 fields, but the header has 3"),
-    "an open quote": ("t.csv", HEAD + b'1,"a,2\n2,a,3\n', "unexpected end of data; check the quotes"),
-    "a quote inside": ("t.csv", HEAD + b'1,"a" b,2\n', "line 2: ',' expected after '\"'; check the quotes"),
+    "an open quote": ("t.csv", HEAD + b'1,"a,b,2\n2,a,3\n', "line 2: unexpected end of data; check the quotes"),
+    "a quote inside": ("t.csv", HEAD + b'1,"a" b, c,2\n', "line 2: ',' expected after '\"'; check the quotes"),
     "two columns of one name": ("t.csv", b"item_id,text,text\n1,a,b\n", "several columns of the name text"),
     "other columns": ("t.csv", b"id,title\n1,a\n", "no column item_id, text (found id, title); name yours with --id_c"),
     "not UTF-8": ("t.csv", HEAD + b"1,\xff,2\n", "not UTF-8"),
@@ -481,9 +487,9 @@ def test_random_tables_end_in_one_kind_of_error(script, tmp_path, suffix, conten
     path.write_bytes(sound[:position] + content + sound[position + int(cut * 50) :])
     named = script.ColumnSettings(count_column=["count"])
     try:
-        found, columns = read_table(path, named.wanted)
-        _, faults, _ = script.make_items(named, found, columns)
-        assert all(isinstance(problem, str) for problem in faults.told("fail"))
+        read = read_table(path, named.wanted)
+        script.make_items(read, named)
+        assert all(isinstance(problem, str) for problem in read.faults.told("fail"))
     except InputError as error:
         assert str(path) in str(error)
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gzip
+import json
+import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +90,7 @@ def test_unknown_counts_and_wrong_ones(importing, refused, odd, capsys):
     assert "column views: 1 values are negative counts (v8: '-1')" in message
     store = importing(odd / "na.csv", *VIEWS, "--on_error", "skip")
     assert counts(store) == [None] * 8 + [7] * 10 and (store.items.split[:8] == "predict").all()
-    assert [item for item, _ in skipped(store)] == ["v9", "v8"]
+    assert [item for item, _ in skipped(store)] == ["v8", "v9"]
     assert "2 of 20 rows left out, listed in" in capsys.readouterr().out
 
 
@@ -122,3 +126,252 @@ def test_flags_of_numbers_and_errors_that_do_nothing(importing, tmp_path):
         importing(table, "--decimal", ".")
     with pytest.raises(InputError, match="--on_error zero is for videos"):
         importing(table, "--on_error", "zero")
+
+
+# ---- files ---------------------------------------------------------------------------------------
+
+
+def test_semicolons_whole_titles_and_a_byte_order_mark(importing, odd):
+    items = importing(odd / "semi_bom.csv", *VIEWS).items
+    assert len(items) == 20 and items.text[0] == "Clip 1, part two" and items.popularity[0, 0] == 10
+
+
+def test_stray_quotes_swallow_no_rows(importing, odd, capsys):
+    items = importing(odd / "quotes2.tsv", *VIEWS).items
+    assert items.item_id.tolist() == [f"v{i}" for i in range(1, 21)]
+    assert items.text[0] == '"open quote only' and items.text[10] == 'two"'
+    assert "1 lines with stray quotes, which were taken as characters of the text (lines 2)" in capsys.readouterr().out
+
+
+QUOTED = {  # lines -> texts, or what is said
+    'a,"one\ntwo",3': ["one\ntwo"],
+    'a,"one\nx,y,z",3': ["one\nx,y,z"],  # the first line alone has no three fields
+    'a,"one, ""two""",3': ['one, "two"'],
+    'a,"one" two,3': ['"one" two'],
+    'a,one "two",3': ['one "two"'],
+    'a,"one,3\nb,two,4': ['"one', "two"],
+    'a,"one,3\nb,"two, three",4': ['"one', "two, three"],
+    'a,"one,3\nb,x,4\nc,two",5': ['"one', "x", 'two"'],
+    "a,one,3,,": ["one"],
+    "a,one,3\n,,\nb,two,4": ["one", "two"],
+    'a,"one, two" three,3': "line 2: ',' expected after '\"'; check the quotes",
+    "a,one\nb,two,3\nc,three": "line 2: 2 fields, but the header has 3 (item_id, text, count); text that holds",
+}
+
+
+@pytest.mark.parametrize("lines", QUOTED)
+def test_quotes(importing, refused, tmp_path, lines):
+    table = write(tmp_path / "t.csv", f"item_id,text,count\n{lines}\n")
+    if isinstance(QUOTED[lines], str):
+        assert QUOTED[lines] in refused(table)
+    else:
+        assert importing(table).items.text.tolist() == QUOTED[lines]
+
+
+def test_lines_that_do_not_fit_are_all_named_or_skipped(importing, refused, tmp_path):
+    table = write(tmp_path / "t.csv", "item_id,text\na,one\nb\nc,three\nd,4,5\n")
+    message = refused(table)
+    assert "line 3: 1 fields, but the header has 2" in message and "1 more do not fit (line 5)" in message
+    store = importing(table, "--on_error", "skip")
+    assert store.items.item_id.tolist() == ["a", "c"]
+    assert [why[:15] for _, why in skipped(store)] == ["line 3: 1 field", "line 5: 3 field"]
+
+
+def test_two_columns_leave_it_open_what_a_quote_is(refused, tmp_path):
+    table = write(tmp_path / "t.csv", 'item_id,text\na,"one\nb,two"\n')
+    assert "line 2: a quote opens here and closes in line 3: one text, or 2 rows" in refused(table)
+
+
+TEXT = "item_id,title,views\nv1,Grüße aus Köln,1\nv2,größer und schöner,2\nv3,Café Müller,3\n"
+CHINESE = "item_id,title,views\n" + "".join(f"v{i},今天天气很好我们去公园,{i}\n" for i in range(4))
+ENCODED = {
+    "utf-8-sig": (TEXT, ""),
+    "utf-16": (TEXT, ""),
+    "utf-16-le": (TEXT, "read as utf-16-le"),
+    "utf-16-be": (TEXT, "read as utf-16-be"),
+    "utf-32": (TEXT, ""),
+    "latin-1": (TEXT, "not UTF-8; read as cp1252, by its characters ('v1,Grüße aus Köln,1'); --encoding names another"),
+    "gb18030": (CHINESE, "not UTF-8; read as gb18030"),
+}
+
+
+@pytest.mark.parametrize("encoding", ENCODED)
+def test_encodings_are_found_and_said_or_named(importing, tmp_path, capsys, encoding):
+    text, said = ENCODED[encoding]
+    table, flags = write(tmp_path / "t.csv", text, encoding), ("--text_column", "title")
+    right = [line.split(",")[1] for line in text.splitlines()[1:]]
+    assert importing(table, *flags).items.text.tolist() == right
+    out = capsys.readouterr().out
+    assert said in out and ("read as" in out) == bool(said)
+    assert importing(table, *flags, "--encoding", encoding).items.text.tolist() == right
+    assert "read as" not in capsys.readouterr().out
+
+
+def test_latin_1_as_it_comes(importing, odd):
+    assert importing(odd / "latin1.csv", *VIEWS).items.text[0] == "Café Müller 1"
+
+
+def test_a_wrong_encoding_is_refused(refused, script, tmp_path, capsys):
+    table = write(tmp_path / "t.csv", TEXT)
+    assert "not ascii" in refused(table, "--text_column", "title", "--encoding", "ascii")
+    for name in ("klingon", "hex"):
+        with pytest.raises(SystemExit):
+            script.build_parser().parse_args(["--table", "t", "--dataset_id", "d", "--encoding", name])
+    assert "'hex' is no encoding" in capsys.readouterr().err
+
+
+SEPARATED = {
+    "t.csv": "item_id\ttext\n1\ta, b; c\n",
+    "t.tsv": "item_id,text\n1,a\n",
+    "u.csv": "sep=;\nitem_id;text\n1;a, b\n",
+    "v.csv": "\ufeffsep=|\r\nitem_id|text\r\n1|a, b\r\n",
+    "t.txt": "item_id;text, long;text\n1;x;a, b\n",
+}
+
+
+@pytest.mark.parametrize("name", SEPARATED)
+def test_separators_whatever_the_ending(importing, tmp_path, name):
+    items = importing(write(tmp_path / name, SEPARATED[name])).items
+    assert items.item_id.tolist() == ["1"] and items.text[0].startswith("a")
+
+
+def test_compressed(importing, tmp_path):
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"item_id,text\n1,a\n"))
+    assert importing(tmp_path / "t.csv.gz").items.text.tolist() == ["a"]
+
+
+def test_a_json_array(importing, refused, tmp_path):
+    objects = [{"item_id": 1, "text": "a", "nested": [1]}, {"item_id": 2**60 + 1, "text": None}]
+    for name in ("t.json", "t.jsonl"):
+        items = importing(write(tmp_path / name, json.dumps(objects, indent=1))).items
+        assert items.item_id.tolist() == ["1", str(2**60 + 1)] and items.text.tolist() == ["a", ""]
+    lines = "\n".join(map(json.dumps, objects))
+    assert len(importing(write(tmp_path / "t.json", lines)).items) == 2
+    shutil.rmtree(tmp_path / "data")
+    assert "line 2: not JSON" in refused(write(tmp_path / "t.json", '[{"item_id": 1},\n{]'))
+
+
+def excel(path: Path, **sheets: list[list]) -> Path:
+    """As Excel writes it, without a library: numbers as numbers, texts as texts, None as no cell."""
+    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    package = "http://schemas.openxmlformats.org/package/2006"
+    kind = "application/vnd.openxmlformats-officedocument.spreadsheetml"
+    files, listing, relations = {}, "", ""
+    overrides = f'<Override PartName="/xl/workbook.xml" ContentType="{kind}.sheet.main+xml"/>'
+    for n, (name, rows) in enumerate(sheets.items(), start=1):
+        content = ""
+        for r, row in enumerate(rows, start=1):
+            cells = ""
+            for place, value in zip("ABCDEFG", row, strict=False):
+                if isinstance(value, str):
+                    cells += f'<c r="{place}{r}" t="inlineStr"><is><t xml:space="preserve">{value}</t></is></c>'
+                elif value is not None:
+                    cells += f'<c r="{place}{r}"><v>{value!r}</v></c>'
+            content += f'<row r="{r}">{cells}</row>'
+        files[f"xl/worksheets/sheet{n}.xml"] = f'<worksheet xmlns="{main}"><sheetData>{content}</sheetData></worksheet>'
+        listing += f'<sheet name="{name}" sheetId="{n}" r:id="rId{n}"/>'
+        relations += f'<Relationship Id="rId{n}" Type="{office}/worksheet" Target="worksheets/sheet{n}.xml"/>'
+        overrides += f'<Override PartName="/xl/worksheets/sheet{n}.xml" ContentType="{kind}.worksheet+xml"/>'
+    first = f'<Relationship Id="rId1" Type="{office}/officeDocument" Target="xl/workbook.xml"/>'
+    rels = f'<Relationships xmlns="{package}/relationships">'
+    types = '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
+    files["[Content_Types].xml"] = f'<Types xmlns="{package}/content-types">{types}{overrides}</Types>'
+    files["_rels/.rels"] = f"{rels}{first}</Relationships>"
+    files["xl/workbook.xml"] = f'<workbook xmlns="{main}" xmlns:r="{office}"><sheets>{listing}</sheets></workbook>'
+    files["xl/_rels/workbook.xml.rels"] = f"{rels}{relations}</Relationships>"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, f'<?xml version="1.0"?>{content}')
+    return path
+
+
+def test_excel(importing, tmp_path):
+    rows = [[None], ["item_id", "text", "n"], [7, "None", "1.2K"], ["b", None, 3.5], [None], ["c", 5, None]]
+    items = importing(excel(tmp_path / "t.xlsx", one=rows, empty=[])).items
+    assert items.item_id.tolist() == ["7", "b", "c"] and items.text.tolist() == ["None", "", "5"]
+
+
+def test_sheets_of_an_excel_file(importing, refused, tmp_path):
+    one, two = [["item_id", "text"], ["a", "x"]], [["item_id", "text"], ["b", "y"]]
+    table = excel(tmp_path / "t.xlsx", one=one, two=two)
+    assert "2 sheets (one, two); say which with --sheet" in refused(table)
+    assert "no sheet 'three' (found one, two)" in refused(table, "--sheet", "three")
+    assert "--encoding does nothing for .xlsx files" in refused(table, "--encoding", "utf-8")
+    assert importing(table, "--sheet", "two").items.item_id.tolist() == ["b"]
+
+
+def test_names_that_nobody_uses_may_be_double_or_empty(importing, odd, tmp_path):
+    assert len(importing(odd / "dupcol_other.csv", *VIEWS).items) == 20
+    assert len(importing(write(tmp_path / "t.csv", "item_id,text,,\na,b,c,d\n")).items) == 1
+
+
+def test_names_that_differ_in_case_or_spaces(importing, refused, tmp_path, capsys):
+    table = write(tmp_path / "t.csv", "Item_ID, Title ,VIEWS\na,b,3\n")
+    assert importing(table, "--text_column", "title").items.text.tolist() == ["b"]
+    assert "column title is called ' Title ' here" in capsys.readouterr().out
+    shutil.rmtree(tmp_path / "data")
+    assert "several columns of the name Title, TITLE" in refused(
+        write(tmp_path / "u.csv", "item_id,Title,TITLE\na,b,c\n"), "--text_column", "title"
+    )
+
+
+# ---- ids, and several rows of one video --------------------------------------------------------------
+
+
+def test_ids_of_its_own_do_not_change_when_rows_are_appended(importing, refused, tmp_path, capsys):
+    head, rows = "title,by,views\n", ["x,anna,1", "y,anna,2", "x,bo,3", "x,anna,4"]
+    flags = ("--text_column", "title", "--user_column", "by")
+    first = importing(write(tmp_path / "t.csv", head + "\n".join(rows)), *flags).items.item_id.tolist()
+    assert "no column item_id: ids were made of text, user and time" in capsys.readouterr().out
+    assert len(set(first)) == 4 and first[3] == f"{first[0]}-2"
+    counted = [row[:-1] + "9" for row in rows]
+    later = importing(write(tmp_path / "t.csv", head + "\n".join([*counted, "z,bo,1"])), *flags).items.item_id.tolist()
+    assert later[:4] == first
+    shutil.rmtree(tmp_path / "data")
+    assert "no column id (found title" in refused(tmp_path / "t.csv", *flags, "--id_column", "id")
+    assert "no column item_id, text (found views)" in refused(write(tmp_path / "u.csv", "views\n3\n"))
+
+
+SNAPSHOTS = """item_id,title,by,views,at
+a,x,anna,5,2024-01-03
+b,y,bo,1,2024-01-01
+a,x,anna,7,2024-01-01
+a,X!,anna,6,2024-01-02
+"""
+KEPT = {  # flags -> count of a
+    ("first",): 5,
+    ("last",): 6,
+    ("max",): 7,
+    ("first", "--label_time_column", "at"): 7,
+    ("last", "--label_time_column", "at"): 5,
+}
+
+
+@pytest.mark.parametrize("flags", KEPT)
+def test_several_snapshots_of_a_video(importing, tmp_path, capsys, flags):
+    table = write(tmp_path / "t.csv", SNAPSHOTS + "".join(f"c{i},z,bo,3,2024-01-01\n" for i in range(10)))
+    store = importing(table, "--text_column", "title", "--count_column", "views", "--keep", *flags)
+    assert dict(zip(store.items.item_id, counts(store), strict=True))["a"] == KEPT[flags] and len(store) == 12
+    assert [item for item, _ in skipped(store)] == ["a", "a"]
+    assert f"--keep {flags[0]}: 2 rows are other snapshots of 1 videos" in capsys.readouterr().out
+
+
+def test_the_same_video_under_other_ids(importing, tmp_path):
+    table = write(tmp_path / "t.csv", "item_id,title,by\na,x,anna\nb,x,anna\nc,x,\nd,x,\ne,x,bo\n")
+    store = importing(table, "--text_column", "title", "--keep", "first", "--same_video", "title", "by")
+    assert store.items.item_id.tolist() == ["a", "c", "d", "e"] and [item for item, _ in skipped(store)] == ["b"]
+
+
+def test_snapshots_are_never_settled_by_chance(refused, tmp_path):
+    table = write(tmp_path / "t.csv", SNAPSHOTS)
+    flags = ("--text_column", "title", "--label_column", "views")
+    assert "2 duplicate item ids (a); --keep first, last or max settles" in refused(table, *flags)
+
+
+def test_flags_of_snapshots_that_do_nothing(importing, tmp_path):
+    table = write(tmp_path / "t.csv", SNAPSHOTS)
+    with pytest.raises(InputError, match="--same_video needs --keep"):
+        importing(table, "--same_video", "title")
+    with pytest.raises(InputError, match="--keep max needs the counts"):
+        importing(table, "--text_column", "title", "--keep", "max")
