@@ -11,7 +11,7 @@ import numpy as np
 from common.console import InputError, listed, number
 from common.settings import setting
 from dataloader.importing.faults import Faults
-from dataloader.importing.ids import made_ids
+from dataloader.importing.ids import as_ids, made_ids
 from dataloader.importing.numbers import as_numbers
 from dataloader.importing.snapshots import settle
 from dataloader.importing.splits import split_at_random
@@ -90,15 +90,15 @@ def make_items(
     faults, columns, n = table.faults, table.columns, len(table)
     problems = faults.problems
 
-    def texts(column: str | None) -> np.ndarray:
-        return as_text(columns[column], column, problems) if column else np.full(n, "", object)
+    def names(column: str | None) -> np.ndarray:
+        return as_ids(columns[column], column, faults) if column else np.full(n, "", object)
 
     text = np.full(n, "", object)
     if named.text_column in columns:
         text = as_text(columns[named.text_column], named.text_column, problems, numbers_too=True)
-    user, given = texts(named.user_column), named.id_column in columns or not without_ids
+    user, given = names(named.user_column), named.id_column in columns or not without_ids
     places = [table.where(row) for row in range(n)]
-    ids = texts(named.id_column) if given else np.array(places, object)
+    ids = names(named.id_column) if given else np.array(places, object)
     at = {"time": named.time_column, "label_time": named.label_time_column}
     times = {
         name: as_times(columns[column], column, ids, faults) if column else np.full(n, "NaT", "M8[us]")
@@ -110,7 +110,7 @@ def make_items(
     reading = {"counts": bool(named.count_column), "decimal": named.decimal}
     values = [as_numbers(columns[name], name, ids, faults, **reading) for name in named.targets]
     values = np.stack(values or [np.full(n, np.nan)], axis=1)  # (N, L)
-    split = texts(named.split_column) if named.split_column else None
+    split = as_text(columns[named.split_column], named.split_column, problems) if named.split_column else None
 
     kept = np.ones(n, bool)
     kept[[row for row in faults.rows if skip]] = False

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from common.console import InputError
+from dataloader.importing.numbers import INVISIBLE
 from dataloader.importing.splits import published_split
 from dataloader.importing.tables import read_table
 from dataloader.store import FeatureStore
@@ -124,7 +125,8 @@ def test_ids_stay_as_they_are_written(importing, tmp_path, suffix):
     ids = ["007", "1227818237119578112", "NA", "null", "1.0", "1e5", " x ", "-0", "nan", "True", "é", '"', "a,b\tc"]
     columns = {"item_id": ids, "text": ["NA", "", "null", "nan", "None", *"abcdefgh"]}
     store = importing(write_table(tmp_path / f"t{suffix}", columns))
-    assert store.items.item_id.tolist() == ids and store.items.text.tolist() == columns["text"]
+    assert store.items.item_id.tolist() == [value.strip() for value in ids]
+    assert store.items.text.tolist() == columns["text"]
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
@@ -452,18 +454,24 @@ def test_a_folder_that_cannot_be_written(run, table, tmp_path):
 # ---- properties --------------------------------------------------------------------------------
 
 texts = st.text(st.characters(codec="utf-8"), max_size=30)
+
+
+def as_id(text: str) -> str:
+    return text.translate(INVISIBLE).strip()
+
+
 rows = st.lists(
-    st.tuples(texts.filter(bool), texts, st.none() | st.integers(0, 2**53)),
+    st.tuples(texts.filter(as_id), texts, st.none() | st.integers(0, 2**53)),
     min_size=1,
     max_size=9,
-    unique_by=lambda r: r[0],
+    unique_by=lambda r: as_id(r[0]),
 )
 quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @quick
-@example([("\r", "\r\n", 0), ("\ufeff", "\x00", None), ('"', "\x1c\x85\u2028", 2**53), (",", "\t", 1)])
+@example([("a\rb", "\r\n", 0), ("\ufeffa", "\x00", None), ('"', "\x1c\x85\u2028", 2**53), (",", "\t", 1)])
 @given(rows)
 def test_any_table_survives(importing, suffix, rows):
     columns = dict(zip(("item_id", "text", "count"), map(list, zip(*rows, strict=True)), strict=True))
@@ -472,7 +480,7 @@ def test_any_table_survives(importing, suffix, rows):
         table = write_table(Path(name) / f"t{suffix}", columns)
         flags = ("--count_column", "count", "--split_column", "part")
         items = importing(table, *flags, folder=Path(name)).items
-    assert items.item_id.tolist() == columns["item_id"] and items.text.tolist() == columns["text"]
+    assert items.item_id.tolist() == list(map(as_id, columns["item_id"])) and items.text.tolist() == columns["text"]
     assert items.split.tolist() == columns["part"]
     assert [None if np.isnan(value) else int(value) for value in items.popularity[:, 0]] == columns["count"]
 

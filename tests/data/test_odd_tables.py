@@ -375,3 +375,20 @@ def test_flags_of_snapshots_that_do_nothing(importing, tmp_path):
         importing(table, "--same_video", "title")
     with pytest.raises(InputError, match="--keep max needs the counts"):
         importing(table, "--text_column", "title", "--keep", "max")
+
+
+def test_ids_that_a_spreadsheet_rounded(refused, odd):
+    flags = ("--id_column", "video_id", "--text_column", "title", "--count_column", "views")
+    message = refused(odd / "float_id.csv", *flags)
+    assert "column video_id: 20 ids have lost digits (7.5069E+18, " in message and "export them anew as text" in message
+
+
+def test_long_ids_of_excel_are_lost_and_short_ones_are_not(importing, refused, tmp_path):
+    long = excel(tmp_path / "t.xlsx", one=[["item_id", "text"], [7506832682593095123, "a"]])
+    assert "1 ids have lost digits" in refused(long)
+    text = excel(tmp_path / "t.xlsx", one=[["item_id", "text"], ["7506832682593095123", "a"], [12, "b"]])
+    assert importing(text).items.item_id.tolist() == ["7506832682593095123", "12"]
+
+
+def test_ids_that_are_alike_but_for_spaces_are_one(refused, tmp_path):
+    assert "1 duplicate item ids (a)" in refused(write(tmp_path / "t.csv", "item_id,text\na,x\n a\u200b,y\n"))
