@@ -18,19 +18,21 @@ from typing import Any
 import numpy as np
 
 import commands
-from common.console import InputError, Parser, run_script
+from common.console import InputError, Parser, listed, run_script
 from common.settings import add_flags, made, setting
 from dataloader.description import Label
 from dataloader.importing.columns import ColumnSettings, make_items, refuse_rows_without_ids
 from dataloader.importing.feature_files import load_features
 from dataloader.importing.scaling import add_normalise_flag, add_normalised, check_normalised, modes_by_array
 from dataloader.importing.snapshots import KEEP
-from dataloader.importing.tables import SUFFIXES, read_table
+from dataloader.importing.tables import SUFFIXES, Table, as_text, read_table
 from dataloader.items import Items
 from dataloader.modalities import RETRIEVAL, in_order, modality
 from dataloader.names import DTYPES, FAMILIES
 from dataloader.place import add_dataset_flags, folder_of
 from dataloader.store import FeatureStore, refuse_to_overwrite
+from feature_engineering.decoding.files import Videos, write_named
+from feature_engineering.decoding.naming import hostile_ids
 from feature_engineering.jobs.sequence import add_sequence_flags, check_sequence_flags, run_sequence
 from feature_engineering.jobs.skipped import write_skipped_rows
 from feature_engineering.settings import ON_ERROR, SequenceSettings
@@ -137,6 +139,9 @@ def main(args) -> None:
     faults, found = table.faults, table.found
     problems = [f"--table {args.table}: {'; '.join(told)}"] if (told := faults.told(policy)) else []
     arrays = load_arrays(files, items, kept, modes, args.dtype, problems)
+    videos = video_files(table, named.video_column, items.item_id, kept, args.table, problems)
+    if args.videos and not problems:
+        check_videos(args.videos, videos, items.item_id, args.table, keep_frames=sequence.keep_frames)
     if problems:
         raise InputError("; ".join(problems))
     faults.say(args.table)
@@ -153,6 +158,7 @@ def main(args) -> None:
     skipped = write_skipped_rows(folder, rows)
     if rows:
         print(f"{len(rows)} of {len(kept)} rows left out, listed in {skipped}")
+    write_named(folder, videos)
     sources = {name: Path(file).name for name, file in files.items()}
     if arrays and RETRIEVAL not in arrays and not args.videos:  # with videos a script makes them
         name = "textual" if "textual" in arrays else in_order(arrays)[0]
@@ -206,6 +212,8 @@ def refuse_idle_flags(
         raise InputError("--keep max needs the counts or labels that it compares: --count_column or --label_column")
     if with_videos:
         return
+    if "video_column" in typed:
+        raise InputError("--video_column does nothing without --videos")
     if typed.get("on_error") == "zero":
         raise InputError("--on_error zero is for videos, and does nothing without --videos")
     arrays = [mode.partition("=")[0] for mode in typed.get("normalise", []) if "=" in mode]
@@ -233,6 +241,46 @@ def load_arrays(
         except InputError as error:
             problems.append(str(error))
     return arrays
+
+
+def video_files(
+    table: Table, column: str | None, item_ids: np.ndarray, kept: np.ndarray, path: Path, problems: list[str]
+) -> dict[str, str] | None:
+    """Item id -> its video's file, as the column says; None without one. Paths that lead elsewhere are problems."""
+    if not column:
+        return None
+    told: list[str] = []
+    names = as_text(table.columns[column], column, told)[kept]
+    files = {item: name.strip().replace("\\", "/") for item, name in zip(item_ids, names, strict=True)}
+    outside = [f"{item}: {file}" for item, file in files.items() if ".." in Path(file).parts or leads_away(file)]
+    if outside:
+        told.append(
+            f"column {column}: {len(outside)} files are not in the folder --videos ({listed(outside)}); name them "
+            "relative to it"
+        )
+    problems += [f"--table {path}: {problem}" for problem in told]
+    return files
+
+
+def leads_away(file: str) -> bool:
+    """Whether it is a whole path, of whatever system, or an address."""
+    return file.startswith("/") or ":/" in file or "\0" in file
+
+
+def check_videos(
+    folder: Path, files: dict[str, str] | None, item_ids: np.ndarray, table: Path, *, keep_frames: bool
+) -> None:
+    """InputError where ids are to name files and cannot, or no file is there that the table names."""
+    if (files is None or keep_frames) and (problem := hostile_ids(item_ids)):
+        raise InputError(f"--table {table}: {problem}; --video_column names files of other names")
+    if files is not None:
+        found = Videos(folder, files)
+        reasons = {item: found.of(item)[1] for item in item_ids}
+        if all(reasons.values()):
+            shown = listed(f"{item}: {why}" for item, why in reasons.items())
+            raise InputError(
+                f"--table {table}, --videos {folder}: nothing for any of the {len(item_ids)} items ({shown})"
+            )
 
 
 if __name__ == "__main__":

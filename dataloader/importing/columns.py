@@ -43,6 +43,12 @@ class ColumnSettings:
         None, f"{', '.join(SPLITS)}; the published random 80/10/10 split if not given", kind=str, metavar="S"
     )
 
+    video_column: str | None = setting(
+        None,
+        "each video's file, relative to --videos and in subfolders too; without it files are named by the ids",
+        kind=str,
+        metavar="V",
+    )
     decimal: str | None = setting(
         None,
         "the decimal mark of numbers that could mean two things, as 1.234 and 1,5 do; without it what the other "
@@ -59,7 +65,7 @@ class ColumnSettings:
     @property
     def wanted(self) -> list[str]:
         """All columns that are read."""
-        optional = (self.split_column, self.user_column, self.time_column, self.label_time_column)
+        optional = (self.split_column, self.user_column, self.time_column, self.label_time_column, self.video_column)
         return [self.id_column, self.text_column, *self.targets, *filter(None, optional)]
 
 

@@ -16,7 +16,7 @@ from common.devices import add_device_flag
 from common.settings import add_flags, flags_of
 from dataloader.describing import describe
 from dataloader.store import FeatureStore
-from feature_engineering.decoding.videos import find_videos
+from feature_engineering.decoding.files import Videos
 from feature_engineering.encoding.captions import CAPTIONS, captioner
 from feature_engineering.jobs.skipped import ROWS, read_skipped, warn_of_losses
 from feature_engineering.settings import NO_ENCODER, DecodingSettings, SequenceSettings
@@ -45,7 +45,7 @@ def check_sequence_flags(sequence: SequenceSettings, typed: Mapping[str, Any]) -
     if idle and not sequence.videos:
         raise InputError(f"--{idle[0]} does nothing without --videos")
     if sequence.videos:
-        find_videos(sequence.videos)
+        Videos(sequence.videos)
 
 
 def run_sequence(

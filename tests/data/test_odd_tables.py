@@ -14,6 +14,7 @@ import pytest
 
 from common.console import InputError
 from dataloader.store import FeatureStore
+from feature_engineering.decoding.frames import plan_videos
 
 VIEWS = ("--id_column", "id", "--text_column", "title", "--count_column", "views")
 
@@ -392,3 +393,53 @@ def test_long_ids_of_excel_are_lost_and_short_ones_are_not(importing, refused, t
 
 def test_ids_that_are_alike_but_for_spaces_are_one(refused, tmp_path):
     assert "1 duplicate item ids (a)" in refused(write(tmp_path / "t.csv", "item_id,text\na,x\n a\u200b,y\n"))
+
+
+# ---- files of videos -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def videos(script, tmp_path, monkeypatch) -> Path:
+    """A folder of files under the names of videos; no step is run on them."""
+    monkeypatch.setattr(script, "run_sequence", lambda store, *_, **__: store)
+    monkeypatch.setattr(script.commands, "next_steps", lambda store: "")
+    (tmp_path / "videos").mkdir()
+    return tmp_path / "videos"
+
+
+def test_a_column_names_each_videos_file(importing, odd, videos):
+    with (odd / "nest.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        (videos / row["video_path"]).parent.mkdir(parents=True, exist_ok=True)
+        (videos / row["video_path"]).write_bytes(b"x")
+    flags = ("--id_column", "pid", "--text_column", "title", "--count_column", "views", "--videos", videos)
+    store = importing(odd / "nest.csv", *flags, "--video_column", "video_path")
+    plan = plan_videos(store, videos, 2)
+    assert not plan.reasons and plan.inputs == [videos / row["video_path"] for row in rows]
+    plan = plan_videos(importing(odd / "nest.csv", *flags), videos, 2)
+    assert len(plan.reasons) == len(rows)  # their names are not the ids
+
+
+def test_ids_that_name_no_file_are_refused_before_anything_is_written(importing, refused, tmp_path, videos):
+    (videos / "x.mp4").write_bytes(b"x")
+    table = write(tmp_path / "t.csv", "item_id,text,file\na/b,x,x.mp4\n..,y,x.mp4\n")
+    assert "2 item ids cannot name a file" in refused(table, "--videos", videos)
+    assert "2 item ids cannot" in refused(table, "--videos", videos, "--video_column", "file", "--keep_frames")
+    assert len(importing(table, "--videos", videos, "--video_column", "file")) == 2
+    assert len(importing(table)) == 2  # no file is named by them
+
+
+def test_files_outside_the_folder_or_nowhere(refused, tmp_path, videos):
+    for file in ("../x.mp4", "/x.mp4", "C:\\x.mp4", "https://example.org/x.mp4"):
+        table = write(tmp_path / "t.csv", f"item_id,text,file\na,x,{file}\n")
+        message = refused(table, "--videos", videos, "--video_column", "file")
+        assert "column file: 1 files are not in the folder --videos (a: " in message
+    table = write(tmp_path / "t.csv", "item_id,text,file\na,x,x.mp4\n")
+    message = refused(table, "--videos", videos, "--video_column", "file")
+    assert "nothing for any of the 1 items (a: missing: x.mp4 is not there)" in message
+
+
+def test_a_video_column_without_videos(importing, tmp_path):
+    with pytest.raises(InputError, match="--video_column does nothing without --videos"):
+        importing(write(tmp_path / "t.csv", "item_id,text\na,b\n"), "--video_column", "file")
