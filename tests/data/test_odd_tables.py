@@ -443,3 +443,21 @@ def test_files_outside_the_folder_or_nowhere(refused, tmp_path, videos):
 def test_a_video_column_without_videos(importing, tmp_path):
     with pytest.raises(InputError, match="--video_column does nothing without --videos"):
         importing(write(tmp_path / "t.csv", "item_id,text\na,b\n"), "--video_column", "file")
+
+
+def test_every_row_is_an_item_or_is_listed(importing, tmp_path):
+    """Bad cells, lines that do not fit and snapshots in one table, whose ids are made."""
+    lines = [
+        "a,2024-01-01,1",
+        "a,2024-01-01,2",
+        "b,someday,3",
+        "c",
+        "d,2024-01-01,x",
+        *(f"e{i},,{i}" for i in range(10)),
+    ]
+    table = write(tmp_path / "t.csv", "\n".join(["title,at,n", *lines]))
+    flags = ("--text_column", "title", "--time_column", "at", "--count_column", "n")
+    store = importing(table, *flags, "--keep", "last", "--on_error", "skip")
+    assert len(store) + len(skipped(store)) == len(lines) == 15 and store.items.popularity[0, 0] == 2
+    assert [why.partition(":")[0] for _, why in skipped(store)] == ["line 2", "line 4", "line 5", "line 6"]
+    assert [len(item) for item, _ in skipped(store)] == [16, 16, 0, 16]
