@@ -31,8 +31,9 @@ from common.devices import PRECISIONS, add_device_flag
 from dataloader.description import Label
 from dataloader.items import Items
 from dataloader.store import FeatureStore
+from feature_engineering.decoding.files import VIDEO_SUFFIXES, unusable
 from feature_engineering.decoding.frames import plan_videos
-from feature_engineering.decoding.videos import VIDEO_SUFFIXES, capture, frame_indices, unusable
+from feature_engineering.decoding.videos import capture, frame_indices
 from feature_engineering.encoding.images import ImageEncoder, encode_frames
 from feature_engineering.encoding.texts import TextEncoder, encode_texts
 from feature_engineering.settings import DecodingSettings, EncoderSettings, TextSettings
@@ -80,7 +81,7 @@ def store_of(folder: Path, ids: list[str], texts: list[str]) -> FeatureStore:
 
 def clips(shared: Path) -> dict[str, Path]:
     paths = sorted(path for path in (shared / "clips").iterdir() if path.suffix in VIDEO_SUFFIXES)
-    return {path.stem: path for path in paths if not unusable([path])}
+    return {path.stem: path for path in paths if not unusable(path)}
 
 
 def write_vit(folder: Path, **config) -> Path:

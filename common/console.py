@@ -114,11 +114,11 @@ def in_words(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def listed(values) -> str:
+def listed(values, most: int = MAX_LISTED) -> str:
     """The first few values, and how many more there are: `a, b, c and 12 more`."""
     values = [str(v) for v in values]
-    more = len(values) - MAX_LISTED
-    return ", ".join(values[:MAX_LISTED]) + (f" and {more} more" if more > 0 else "")
+    more = len(values) - most
+    return ", ".join(values[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def whole_number(least: int, most: int = 2**63 - 1) -> Callable[[str], int]:

@@ -6,7 +6,7 @@ The parser of a script is made from them, config.json holds their values, and a 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, TypeVar
 
@@ -82,9 +82,12 @@ def flags_of(settings: type) -> dict[str, Flag]:
     return {one.name: one.metadata["flag"] for one in fields(settings) if "flag" in one.metadata}
 
 
-def add_flags(group, settings: type, **defaults: Any) -> None:
-    """Add the flags of a settings class to a parser or to a group of one; `defaults`: those that are others here."""
-    flags = flags_of(settings)
+def add_flags(group, settings: type, *, without: Collection[str] = (), **defaults: Any) -> None:
+    """Add the flags of a settings class to a parser or to a group of one; `defaults`: those that are others here.
+
+    without: those that the parser has of its own, with another meaning besides.
+    """
+    flags = {name: flag for name, flag in flags_of(settings).items() if name not in without}
     either = group.add_mutually_exclusive_group() if any(flag.either for flag in flags.values()) else group
     for name, flag in flags.items():
         replace(flag, default=defaults.get(name, flag.default)).add(either if flag.either else group, name)

@@ -1,4 +1,4 @@
-"""Turn any table of items (CSV, TSV, JSON Lines or Parquet) and, if there are any, feature arrays into a data set.
+"""Turn any table of items (CSV, TSV, JSON, Excel or Parquet) and, if there are any, feature arrays into a data set.
 
 Items without a count or label go to split predict. A data set holds any kinds of features, of which none is needed:
 text alone, thumbnails alone (visual features of one frame), ready vectors under a name of their own. With --videos
@@ -18,64 +18,81 @@ from typing import Any
 import numpy as np
 
 import commands
-from common.console import InputError, Parser, listed, number, run_script
+from common.console import InputError, Parser, listed, run_script
 from common.settings import add_flags, made, setting
 from dataloader.description import Label
+from dataloader.importing.columns import ColumnSettings, make_items, refuse_rows_without_ids
 from dataloader.importing.feature_files import load_features
 from dataloader.importing.scaling import add_normalise_flag, add_normalised, check_normalised, modes_by_array
-from dataloader.importing.splits import FEWEST, published_split
-from dataloader.importing.tables import as_numbers, as_text, read_table
-from dataloader.importing.times import as_times
+from dataloader.importing.snapshots import KEEP
+from dataloader.importing.tables import SUFFIXES, Table, as_text, read_table
 from dataloader.items import Items
 from dataloader.modalities import RETRIEVAL, in_order, modality
-from dataloader.names import DTYPES, FAMILIES, SPLITS
+from dataloader.names import DTYPES, FAMILIES
 from dataloader.place import add_dataset_flags, folder_of
 from dataloader.store import FeatureStore, refuse_to_overwrite
+from feature_engineering.decoding.files import Videos, write_named
+from feature_engineering.decoding.naming import hostile_ids
 from feature_engineering.jobs.sequence import add_sequence_flags, check_sequence_flags, run_sequence
-from feature_engineering.settings import SequenceSettings
+from feature_engineering.jobs.skipped import write_skipped_rows
+from feature_engineering.settings import ON_ERROR, SequenceSettings
 
-TIMES = "as ISO 8601, or as seconds, milliseconds or microseconds since 1970; without a zone taken as UTC"
+
+def encoding_name(name: str) -> str:
+    """An argparse type: an encoding that Python knows."""
+    try:
+        "".encode(name)
+    except (LookupError, ValueError):
+        raise argparse.ArgumentTypeError(f"{name!r} is no encoding; utf-8, gb18030 and latin-1 are some") from None
+    return name
 
 
 @dataclass(frozen=True)
-class ColumnSettings:
-    """Which columns of the table are what; None where there is no such column."""
+class TableSettings:
+    """How the table is read, and what becomes of rows that cannot be used."""
 
-    id_column: str = setting("item_id", "the items' ids, read as text")
-    text_column: str = setting("text", "title or caption; not needed beside features or videos")
-    count_column: list[str] | None = setting(
-        None, "raw counts; label: log2(count + offset)", kind=list, nargs="+", metavar="C", either=True
+    sheet: str | None = setting(None, "of an Excel file, which needs it where several are filled", kind=str)
+    encoding: str | None = setting(
+        None, "of a text file; UTF-8, UTF-16 or what its characters show, without it", encoding_name, kind=str
     )
-    label_column: list[str] | None = setting(
-        None, "labels, to be trained on as they are", kind=list, nargs="+", metavar="L", either=True
+    keep: str | None = setting(
+        None,
+        "which of several snapshots of one video, which are rows of the same id, becomes the item: the first or last "
+        "by --label_time_column, or without it by their order, or the one with the largest count or label; the others "
+        "are listed in skipped.csv; without it they are refused",
+        str,
+        KEEP,
+        kind=str,
     )
-    log_offset: float = setting(1.0, "offset of --count_column; published: 0", number(0))
-    user_column: str | None = setting(None, "who made the item: its creator's id or name", kind=str, metavar="U")
-    time_column: str | None = setting(None, f"when the item was published, {TIMES}", kind=str, metavar="T")
-    label_time_column: str | None = setting(None, "when its count was taken, in the same forms", kind=str, metavar="T")
-    split_column: str | None = setting(
-        None, f"{', '.join(SPLITS)}; the published random 80/10/10 split if not given", kind=str, metavar="S"
+    same_video: list[str] | None = setting(
+        None,
+        "beside --keep: rows that are alike in all of these columns are snapshots of one video too",
+        kind=list,
+        nargs="+",
+        metavar="C",
     )
-
-    @property
-    def targets(self) -> list[str]:
-        return self.count_column or self.label_column or []
-
-    @property
-    def wanted(self) -> list[str]:
-        """All columns that are read."""
-        optional = (self.split_column, self.user_column, self.time_column, self.label_time_column)
-        return [self.id_column, self.text_column, *self.targets, *filter(None, optional)]
+    on_error: str | None = setting(
+        None,
+        "a row with a cell that cannot be read, and with --videos an item whose video cannot be: fail: name the rows "
+        f"and write nothing, stop at the video; skip: {ON_ERROR['skip']}; zero, for videos alone: {ON_ERROR['zero']}; "
+        "without this flag rows fail and videos are skipped",
+        str,
+        ("skip", "fail", "zero"),
+        kind=str,
+    )
 
 
 def build_parser() -> Parser:
     parser = Parser(description=__doc__)
-    parser.add_argument("--table", type=Path, required=True, help="one item a row: .csv, .tsv, .jsonl or .parquet")
+    parser.add_argument(
+        "--table", type=Path, required=True, help=f"one item a row: {', '.join(SUFFIXES)}, or these and .gz"
+    )
     add_dataset_flags(parser, default_id=None)
     parser.add_argument(
         "--family", default="MicroLens", choices=FAMILIES, help="whose MMRA model --model_id MMRA takes"
     )
     add_flags(parser.add_argument_group("columns of the table"), ColumnSettings)
+    add_flags(parser.add_argument_group("reading the table"), TableSettings)
     features = parser.add_argument_group("features (.npy or .npz, one row an item)")
     features.add_argument("--visual", metavar="FILE", help="(items, frames, dimension) or (items, dimension)")
     features.add_argument("--textual", metavar="FILE", help="(items, dimension)")
@@ -95,14 +112,15 @@ def build_parser() -> Parser:
     )
     add_normalise_flag(features, default=["none"])
     features.add_argument("--dtype", default="float32", choices=DTYPES, help="precision of the stored features")
-    add_sequence_flags(parser)
+    add_sequence_flags(parser, without=["on_error"])
     parser.add_argument("--overwrite", action="store_true", help="replace a data set that is already there")
     return parser
 
 
 def main(args) -> None:
-    sequence, named = made(SequenceSettings, vars(args)), made(ColumnSettings, vars(args))
-    check_sequence_flags(sequence, args.typed)
+    sequence, named, how = (made(of, vars(args)) for of in (SequenceSettings, ColumnSettings, TableSettings))
+    policy = "skip" if how.on_error == "skip" else "fail"  # of rows; videos: as it was typed
+    check_sequence_flags(sequence, {flag: value for flag, value in args.typed.items() if flag != "on_error"})
     folder, modes = folder_of(args.dataset_path, args.dataset_id), modes_by_array(args.normalise)
     files = named_files(args.visual, args.textual, args.retrieval, args.features)
     # What the retriever compares, where no file of it is given; with videos a script makes it.
@@ -113,12 +131,24 @@ def main(args) -> None:
     if not args.overwrite and not args.videos and not files:
         refuse_to_overwrite(folder)
     # Features may be all that there is; without them a table without texts is one whose column has another name.
-    optional = (named.text_column,) if (files or args.videos) and "text_column" not in args.typed else ()
-    found, columns = read_table(args.table, named.wanted, optional)
-    items, problems = make_items(args.table, named, found, columns)
-    arrays, digests = load_arrays(files, compared, items, modes, args.dtype, problems)
+    optional = {named.text_column} if (files or args.videos) and "text_column" not in args.typed else set()
+    without_ids = "id_column" not in args.typed
+    if without_ids:
+        optional.add(named.id_column)
+    wanted = [*named.wanted, *(how.same_video or [])]
+    table = read_table(args.table, wanted, optional, encoding=how.encoding, sheet=how.sheet, policy=policy)
+    refuse_rows_without_ids(args.table, table, named)
+    keeping = {"skip": policy == "skip", "keep": how.keep, "same_video": how.same_video or ()}
+    items, kept = make_items(table, named, without_ids=without_ids, **keeping)
+    faults, found = table.faults, table.found
+    problems = [f"--table {args.table}: {'; '.join(told)}"] if (told := faults.told(policy)) else []
+    arrays, digests = load_arrays(files, compared, items, kept, modes, args.dtype, problems)
+    videos = video_files(table, named.video_column, items.item_id, kept, args.table, problems)
+    if args.videos and not problems:
+        check_videos(args.videos, videos, items.item_id, args.table, keep_frames=sequence.keep_frames)
     if problems:
         raise InputError("; ".join(problems))
+    faults.say(args.table)
     if not items.has_text:
         print(f"no texts: no column {named.text_column}, or nothing in it (columns: {', '.join(found)})")
     if not named.targets:
@@ -128,6 +158,11 @@ def main(args) -> None:
     split_by = f"column {named.split_column}" if named.split_column else "published"
     label = Label(tuple(named.targets or ["label"]), scale, offset, split_by)
     store = FeatureStore.create_or_continue(folder, items, family=args.family, label=label, overwrite=args.overwrite)
+    rows = [(item, f"{table.where(row)}: {why}") for row, (item, why) in sorted(faults.rows.items())]
+    skipped = write_skipped_rows(folder, rows)
+    if rows:
+        print(f"{len(rows)} of {len(kept)} rows left out, listed in {skipped}")
+    write_named(folder, videos)
     sources = {name: Path(file).name for name, file in files.items()}
     if compared and (RETRIEVAL in store.features or set(store.modalities) - set(arrays)):
         # The features that are here already are compared, or are to be.
@@ -177,8 +212,18 @@ def refuse_idle_flags(
         raise InputError(f"the columns {', '.join(named.targets)} name a target twice; name each once")
     if "log_offset" in typed and not named.count_column:
         raise InputError("--log_offset belongs to --count_column, which is not given")
+    if "decimal" in typed and not named.targets:
+        raise InputError("--decimal belongs to numbers: --count_column or --label_column, which are not given")
+    if "same_video" in typed and "keep" not in typed:
+        raise InputError("--same_video needs --keep, which says which of the rows of a video becomes the item")
+    if typed.get("keep") == "max" and not named.targets:
+        raise InputError("--keep max needs the counts or labels that it compares: --count_column or --label_column")
     if with_videos:
         given = {*given, "visual", "textual", RETRIEVAL}
+    elif "video_column" in typed:
+        raise InputError("--video_column does nothing without --videos")
+    elif typed.get("on_error") == "zero":
+        raise InputError("--on_error zero is for videos, and does nothing without --videos")
     arrays = [mode.partition("=")[0] for mode in typed.get("normalise", []) if "=" in mode]
     if idle := [name for name in arrays if name not in given]:
         raise InputError(f"--normalise {idle[0]}=...: no {idle[0]} features are given")
@@ -192,13 +237,15 @@ def load_arrays(
     files: dict[str, str],
     compared: str | None,
     items: Items,
+    kept: np.ndarray,
     modes: dict[str, str],
     dtype: str,
     problems: list[str],
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Name -> array, checked as it will be stored, and what its digest will be; what is wrong joins the problems.
 
-    compared: the features that serve as retrieval vectors too.
+    compared: the features that serve as retrieval vectors too. kept: mask of the table's rows that are items; rows of a
+    file without ids are those of the table.
     """
     arrays, digests = {}, {}
     for name, file in [*files.items(), *([(RETRIEVAL, files[compared])] if compared else [])]:
@@ -208,7 +255,7 @@ def load_arrays(
             if name == RETRIEVAL and compared:
                 array = as_retrieval(arrays[compared])
             else:
-                array = load_features(Path(file), name, items.item_id)
+                array = load_features(Path(file), name, items.item_id, kept=kept)
             digests[name] = check_normalised(file, array, modes[name], dtype, items)
             arrays[name] = array
         except InputError as error:
@@ -216,67 +263,44 @@ def load_arrays(
     return arrays, digests
 
 
-# ---- its columns -> items ------------------------------------------------------------------------
-
-
-def make_items(
-    table: Path, named: ColumnSettings, found: list[str], columns: dict[str, list]
-) -> tuple[Items, list[str]]:
-    """The items, and everything that is wrong with them.
-
-    found: the names of all columns of the table. columns: the values of those that are `named`.
-    """
-    problems: list[str] = []
-    ids = as_text(columns[named.id_column], named.id_column, problems)
-    text = np.full(len(ids), "", object)
-    if named.text_column in found:
-        text = as_text(columns[named.text_column], named.text_column, problems, numbers_too=True)
-    values = [as_numbers(columns[name], name, ids, problems) for name in named.targets] or [np.full(len(ids), np.nan)]
-    values = np.stack(values, axis=1)  # (N, L)
-    popularity, label = np.full_like(values, np.nan), values
-    if named.count_column:
-        popularity = values
-        too_small = (values + named.log_offset <= 0).any(axis=1) & ~(values < 0).any(axis=1)
-        if too_small.any():
-            problems.append(
-                f"{int(too_small.sum())} items with count + {named.log_offset:g} = 0, which has no logarithm "
-                f"({listed(ids[too_small])}); --log_offset 1 takes counts of 0"
-            )
-        with np.errstate(invalid="ignore", divide="ignore"):
-            label = np.log2(values + named.log_offset)
-            label[~np.isfinite(label)] = np.nan  # The count itself is the problem, and is told of as such.
-    if named.split_column:
-        split = as_text(columns[named.split_column], named.split_column, problems)
-    else:
-        split = split_at_random(label, problems)
-    origin = {}
-    if named.user_column:
-        origin["user"] = as_text(columns[named.user_column], named.user_column, problems)
-    for name, column in {"time": named.time_column, "label_time": named.label_time_column}.items():
-        if column:
-            origin[name] = as_times(columns[column], column, ids, problems)
-    items = Items(ids, text, popularity, label, split, **origin)
-    problems += items.problems()
-    if not named.targets and (split != "predict").any():
-        problems = [
-            "items of split train, valid and test need a target: give --count_column or --label_column "
-            f"(columns: {', '.join(found)})"
-        ]
-    return items, [f"--table {table}: {'; '.join(problems)}"] if problems else []
-
-
-def split_at_random(label: np.ndarray, problems: list[str]) -> np.ndarray:
-    """(N,) the published split of the items that have all labels; the others are to be predicted."""
-    labelled = np.isfinite(label).all(axis=1)
-    split = np.full(len(label), "predict", dtype=object)
-    if 0 < labelled.sum() < FEWEST:
-        problems.append(
-            f"{int(labelled.sum())} labelled items are too few for the published 80/10/10 split (at least {FEWEST}); "
-            "give your own with --split_column"
+def video_files(
+    table: Table, column: str | None, item_ids: np.ndarray, kept: np.ndarray, path: Path, problems: list[str]
+) -> dict[str, str] | None:
+    """Item id -> its video's file, as the column says; None without one. Paths that lead elsewhere are problems."""
+    if not column:
+        return None
+    told: list[str] = []
+    names = as_text(table.columns[column], column, told)[kept]
+    files = {item: name.strip().replace("\\", "/") for item, name in zip(item_ids, names, strict=True)}
+    outside = [f"{item}: {file}" for item, file in files.items() if ".." in Path(file).parts or leads_away(file)]
+    if outside:
+        told.append(
+            f"column {column}: {len(outside)} files are not in the folder --videos ({listed(outside)}); name them "
+            "relative to it"
         )
-    elif labelled.any():
-        split[labelled] = published_split(int(labelled.sum()))
-    return split
+    problems += [f"--table {path}: {problem}" for problem in told]
+    return files
+
+
+def leads_away(file: str) -> bool:
+    """Whether it is a whole path, of whatever system, or an address."""
+    return file.startswith("/") or ":/" in file or "\0" in file
+
+
+def check_videos(
+    folder: Path, files: dict[str, str] | None, item_ids: np.ndarray, table: Path, *, keep_frames: bool
+) -> None:
+    """InputError where ids are to name files and cannot, or no file is there that the table names."""
+    if (files is None or keep_frames) and (problem := hostile_ids(item_ids)):
+        raise InputError(f"--table {table}: {problem}; --video_column names files of other names")
+    if files is not None:
+        found = Videos(folder, files)
+        reasons = {item: found.of(item)[1] for item in item_ids}
+        if all(reasons.values()):
+            shown = listed(f"{item}: {why}" for item, why in reasons.items())
+            raise InputError(
+                f"--table {table}, --videos {folder}: nothing for any of the {len(item_ids)} items ({shown})"
+            )
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ from dataloader.names import DTYPES, SPLITS
 from dataloader.place import Lacks
 
 UNSCALED = "unscaled"  # <name>.unscaled.npy: features before statistics of split train scaled them
-LEFT_BY_STEPS = ("skipped.csv", "captured.jsonl", "captions.jsonl")  # beside the arrays, of the same items
+# Beside the arrays, of the same items.
+LEFT_BY_STEPS = ("skipped.csv", "captured.jsonl", "captions.jsonl", "video_files.json")
 NEXT = ".next"  # behind the names of files that wait to replace those of a data set
 
 

@@ -15,9 +15,10 @@ from common.console import InputError
 from common.files import written_beside
 from dataloader.neighbours import Neighbours
 from dataloader.store import FeatureStore
+from feature_engineering.decoding.files import Videos, read_named
 from feature_engineering.decoding.naming import find_images, refuse_hostile_ids
 from feature_engineering.decoding.pictures import read_image
-from feature_engineering.decoding.videos import capture, find_videos, unusable
+from feature_engineering.decoding.videos import capture
 from feature_engineering.decoding.workers import Failure, in_workers
 
 SHOWN_NEIGHBOURS = 4
@@ -33,7 +34,8 @@ def show_neighbours(
 
     InputError where there are neither videos nor pictures of them.
     """
-    refuse_hostile_ids(store)
+    if not videos or read_named(store.folder) is None:
+        refuse_hostile_ids(store)
     queries = next(rows for split in ("test", "predict", "valid", "train") if len(rows := store.items.rows(split)))
     queries = queries[np.linspace(0, len(queries) - 1, min(count, len(queries))).astype(int)]
     grid = [[query, *(row for row in neighbours.ids[query, :SHOWN_NEIGHBOURS] if row >= 0)] for query in queries]
@@ -75,9 +77,9 @@ def draw_item(axis, store: FeatureStore, row: int, strips: dict, rank: int, simi
 def load_strips(item_ids: list[str], folder: Path, videos: Path | None, frames: Path | None) -> dict[str, Image.Image]:
     """Item id -> some frames side by side; items without any are left out."""
     if videos:
-        found = {item_id: paths for item_id, paths in find_videos(videos).items() if not unusable(paths)}
+        files = Videos(videos, read_named(folder))
         load, where = strip_of_video, videos
-        tasks = [(item_id, (found[item_id][0],)) for item_id in item_ids if item_id in found]
+        tasks = [(item_id, (path,)) for item_id in item_ids if (path := files.of(item_id)[0])]
     else:
         where = frames or folder / "frames"
         found = find_images(where, item_ids) if where.is_dir() else {}

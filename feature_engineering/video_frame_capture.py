@@ -21,8 +21,9 @@ from common.settings import add_flags, made
 from dataloader.place import add_dataset_flags, folder_of
 from dataloader.store import FeatureStore
 from feature_engineering.decoding.captured import CAPTURED, captured_line, read_captured, write_captured
+from feature_engineering.decoding.files import Videos, read_named
 from feature_engineering.decoding.naming import find_images, frame_name, refuse_hostile_ids
-from feature_engineering.decoding.videos import capture, family_frames, find_videos, unusable
+from feature_engineering.decoding.videos import capture, family_frames
 from feature_engineering.decoding.workers import Failure, in_workers
 from feature_engineering.jobs.skipped import fail_on, warn_of_losses, write_skipped
 from feature_engineering.settings import DecodingSettings, on_error_setting
@@ -71,13 +72,14 @@ def capture_frames(
     """
     require_writable(frames)
     ids = store.items.item_id.tolist()
-    videos, done = find_videos(folder), already_there(frames, ids, frame_num, overwrite)
-    reasons = {item_id: why for item_id in ids if item_id not in done and (why := unusable(videos.get(item_id, [])))}
+    videos, done = Videos(folder, read_named(store.folder)), already_there(frames, ids, frame_num, overwrite)
+    found = {item_id: videos.of(item_id) for item_id in ids if item_id not in done}
+    reasons = {item_id: why for item_id, (_, why) in found.items() if why}
     fail_on(reasons, decoding.on_error, folder)
     todo = [item_id for item_id in ids if item_id not in done and item_id not in reasons]
     frames.mkdir(parents=True, exist_ok=True)
     write_captured(frames / CAPTURED, done)
-    tasks = ((videos[item_id][0], frame_num, frames, item_id) for item_id in todo)
+    tasks = ((found[item_id][0], frame_num, frames, item_id) for item_id in todo)
     results = in_workers(write_frames, tasks, decoding.workers, decoding.timeout)
     bar = tqdm(total=len(ids), initial=len(ids) - len(todo), desc="videos", unit="video", **PROGRESS_BAR)
     with bar, contextlib.closing(results), (frames / CAPTURED).open("a", encoding="utf-8") as file:

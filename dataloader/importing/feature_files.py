@@ -16,12 +16,14 @@ from dataloader.modalities import axes, shape_in_words
 ID_KEYS = ("item_id", "item_ids", "ids")
 
 
-def load_features(path: Path, name: str, item_ids: np.ndarray, order: np.ndarray | None = None) -> np.ndarray:
+def load_features(
+    path: Path, name: str, item_ids: np.ndarray, order: np.ndarray | None = None, kept: np.ndarray | None = None
+) -> np.ndarray:
     """The array for `name`, row i belonging to `item_ids[i]`, with the axes that dataloader/modalities.py says.
 
     (N, Dv) is taken for visual too, as one frame. An .npz may hold `item_id` beside its array; rows are then
     matched by id (more rows than items are allowed), else they must stand in the order of the items, or of the ids
-    `order`.
+    `order`. kept: mask of the rows of a file without ids whose items these are; without it all.
     InputError on anything that is not finite numbers of that shape, all problems in one message.
     """
     array, ids = _read(Path(path))
@@ -45,8 +47,11 @@ def load_features(path: Path, name: str, item_ids: np.ndarray, order: np.ndarray
             problems.append(f"no row for {len(missing)} items ({listed(missing)})")
         if not problems:
             array = array[[row_of[item_id] for item_id in item_ids]]
-    elif len(array) != len(item_ids):
-        problems.append(f"{len(array)} rows, but there are {len(item_ids)} items")
+    elif len(array) != (len(item_ids) if kept is None else len(kept)):
+        of = f"{len(item_ids)} items" if kept is None or kept.all() else f"{len(kept)} rows in the table"
+        problems.append(f"{len(array)} rows, but there are {of}")
+    elif kept is not None and not kept.all():
+        array = array[kept]
     if problems:
         raise InputError(f"{path}: {'; '.join(problems)}")
     bad, _, _ = scan(array)

@@ -25,6 +25,20 @@ def published_split(n: int) -> np.ndarray:
     return _named(n, train, valid, test)
 
 
+def split_at_random(label: np.ndarray, problems: list[str]) -> np.ndarray:
+    """(N,) the published split of the items that have all labels; the others are to be predicted."""
+    labelled = np.isfinite(label).all(axis=1)
+    split = np.full(len(label), "predict", dtype=object)
+    if 0 < labelled.sum() < FEWEST:
+        problems.append(
+            f"{int(labelled.sum())} labelled items are too few for the published 80/10/10 split (at least {FEWEST}); "
+            "give your own with --split_column"
+        )
+    elif labelled.any():
+        split[labelled] = published_split(int(labelled.sum()))
+    return split
+
+
 def user_split(users: np.ndarray) -> np.ndarray:
     """Like the published split, but every user's items lie on one side of it."""
     _require(len(np.unique(users)), "users")

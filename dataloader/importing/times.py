@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from common.console import listed
+from dataloader.importing.faults import Faults
 
 
-def as_times(values: list, column: str, ids: np.ndarray, problems: list[str]) -> np.ndarray:
-    """(N,) datetime64[us] in UTC, NaT where there is nothing; what is no time is a problem."""
+def as_times(values: list, column: str, ids: np.ndarray, faults: Faults) -> np.ndarray:
+    """(N,) datetime64[us] in UTC, NaT where there is nothing; what is no time is a fault."""
     out, bad = np.full(len(values), "NaT", "M8[us]"), []
     for row, value in enumerate(values):
         if value is None or value != value or (isinstance(value, str) and not value.strip()):
@@ -21,12 +21,8 @@ def as_times(values: list, column: str, ids: np.ndarray, problems: list[str]) ->
             out[row] = one_time(value)
         except (TypeError, ValueError, OverflowError):
             bad.append(row)
-    if bad:
-        shown = listed(f"{ids[row]}: {str(values[row])[:40]!r}" for row in bad)
-        problems.append(
-            f"column {column}: {len(bad)} values are no time ({shown}); expected one like 2024-05-31T18:00:00, "
-            "or seconds, milliseconds or microseconds since 1970"
-        )
+    advice = "expected one like 2024-05-31T18:00:00, or seconds, milliseconds or microseconds since 1970"
+    faults.add_cells(column, "are no time", bad, values, ids, advice)
     return out
 
 

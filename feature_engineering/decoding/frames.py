@@ -14,8 +14,9 @@ from common.console import PROGRESS_BAR, InputError, listed
 from dataloader.place import place
 from dataloader.store import FeatureStore
 from feature_engineering.decoding import pixels
+from feature_engineering.decoding.files import Videos, read_named
 from feature_engineering.decoding.naming import IMAGE_SUFFIXES, find_images, refuse_hostile_ids
-from feature_engineering.decoding.videos import family_frames, find_videos, unusable
+from feature_engineering.decoding.videos import family_frames
 from feature_engineering.decoding.workers import Failure, in_workers
 from feature_engineering.jobs.progress import Progress
 from feature_engineering.jobs.skipped import fail_on
@@ -37,13 +38,13 @@ class Plan:
 
 
 def plan_videos(store: FeatureStore, folder: Path, frame_num: int | None) -> Plan:
-    videos, ids = find_videos(folder), store.items.item_id.tolist()
+    videos, ids = Videos(folder, read_named(store.folder)), store.items.item_id.tolist()
     plan = Plan(ids, folder, frame_num or family_frames(store.family), pixels.from_video, [])
     for item_id in ids:
-        paths = videos.get(item_id, [])
-        if reason := unusable(paths):
+        path, reason = videos.of(item_id)
+        if reason:
             plan.reasons[item_id] = reason
-        plan.inputs.append(None if reason else paths[0])
+        plan.inputs.append(path)
     return plan
 
 
@@ -74,7 +75,8 @@ def make_plan(store: FeatureStore, source: FrameSettings, on_error: str) -> Plan
 
     InputError where no item has anything to decode, and with `on_error` fail also where one item has nothing.
     """
-    refuse_hostile_ids(store)
+    if not source.videos or read_named(store.folder) is None:
+        refuse_hostile_ids(store)
     if source.videos:
         plan = plan_videos(store, source.videos, source.frame_num)
     else:

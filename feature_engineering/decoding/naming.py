@@ -45,13 +45,20 @@ def find_images(folder: Path, item_ids: Iterable[str]) -> dict[str, list[Path]]:
 
 def refuse_hostile_ids(store: FeatureStore) -> None:
     """Item ids become file names; one that is a path would be read or written outside its folder."""
+    if problem := hostile_ids(store.items.item_id):
+        raise InputError(f"{store.folder / 'items.parquet'}: {problem}")
+
+
+def hostile_ids(item_ids: Iterable[str]) -> str | None:
+    """What is wrong with those of the ids that cannot name a file, None where all can."""
     hostile = [
         item_id
-        for item_id in store.items.item_id
+        for item_id in item_ids
         if item_id.startswith(".") or set(item_id) & set("/\\\0") or len(item_id.encode()) > LONGEST_NAME
     ]
-    if hostile:
-        raise InputError(
-            f"{store.folder / 'items.parquet'}: {len(hostile)} item ids cannot name a file: they start with a dot, "
-            f"hold a slash or exceed {LONGEST_NAME} bytes ({listed(repr(item_id[:80]) for item_id in hostile)})"
-        )
+    if not hostile:
+        return None
+    return (
+        f"{len(hostile)} item ids cannot name a file: they start with a dot, hold a slash or exceed {LONGEST_NAME} "
+        f"bytes ({listed(repr(item_id[:80]) for item_id in hostile)})"
+    )

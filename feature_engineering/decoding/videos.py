@@ -14,16 +14,15 @@ from typing import Any
 import av
 import numpy as np
 
-from common.console import InputError
-
-# Files with other suffixes are passed over, as a folder of videos often holds .json, .jpg and .vtt files too.
-VIDEO_SUFFIXES = (
-    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".flv"),
-    *(".wmv", ".mpg", ".mpeg", ".ts", ".3gp", ".ogv"),
-)
 # The formats that are opened. Playlists and concatenations are not among them, as those are texts that make the reader
 # open other files.
 CONTAINERS = "mov,matroska,avi,flv,live_flv,asf,mpeg,mpegts,mpegvideo,h264,hevc,m4v,ogg,mxf,gif,ivf,nut,wtv,dv,swf,rm"
+NO_VIDEOS = {  # how a file begins that is often found under a video's name -> what it is
+    rb"\xff\xd8\xff": "a picture (JPEG)",
+    rb"\x89PNG": "a picture (PNG)",
+    rb"RIFF.{4}WEBP": "a picture (WebP)",
+    rb"\s*<(!doctype html|html)": "a web page",
+}
 MOST_PIXELS = 1 << 26  # of a frame: 8192 x 8192
 SCALER = "BICUBIC"  # how colour planes of half the size are scaled up, as OpenCV's reader does it
 PQ, HLG, BT2020 = 16, 18, 9  # transfers and primaries by their numbers in ITU-T H.273
@@ -198,7 +197,14 @@ def _decoded(path: Path, threads: int, errors: list[str]) -> Iterator[av.VideoFr
 def _open(path: Path):
     """As a file, even where its name looks like an address (pipe:0, concat:a|b), and nothing that it points to."""
     options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
-    return av.open(f"file:{path}", metadata_errors="replace", container_options=options)
+    try:
+        return av.open(f"file:{path}", metadata_errors="replace", container_options=options)
+    except av.FFmpegError:
+        with path.open("rb") as file:
+            start = file.read(64)
+        if kind := next((kind for begins, kind in NO_VIDEOS.items() if re.match(begins, start, re.IGNORECASE)), None):
+            raise ValueError(f"{kind} under a video's name") from None
+        raise
 
 
 def _video_stream(container, threads: int = 1):
@@ -268,32 +274,6 @@ def _light(transfer: int) -> np.ndarray:
     return (10000 / PAPER * (np.maximum(root - c1, 0) / (c2 - c3 * root)) ** (1 / m1)).astype(np.float32)
 
 
-# ---- the folder of the videos ------------------------------------------------------------------------------------
-
-
-def find_videos(folder: Path) -> dict[str, list[Path]]:
-    """Item id -> the files of that name; more than one is a problem of that item, told later."""
-    if not folder.is_dir():
-        raise InputError(f"--videos {folder}: no such folder; it should hold one video an item, <item id>.mp4")
-    found: dict[str, list[Path]] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in VIDEO_SUFFIXES:
-            found.setdefault(path.stem, []).append(path)
-    return found
-
-
 def family_frames(family: str) -> int:
     """F of the paper for the data set's family."""
     return importlib.import_module(f"dataloader.{family}.dataset").FRAME_NUM
-
-
-def unusable(paths: list[Path]) -> str | None:
-    """Why an item has no video that could be opened, None where it has one."""
-    if len(paths) != 1:
-        return "missing" if not paths else "ambiguous: " + " and ".join(path.name for path in paths)
-    path = paths[0]
-    if path.is_symlink() and not path.exists():
-        return "a link to nothing"
-    if not path.is_file():
-        return "a folder, not a file" if path.is_dir() else "not a regular file"
-    return None if path.stat().st_size else "empty, 0 bytes"

@@ -16,9 +16,9 @@ from common.devices import add_device_flag
 from common.settings import add_flags, flags_of
 from dataloader.describing import describe
 from dataloader.store import FeatureStore
-from feature_engineering.decoding.videos import find_videos
+from feature_engineering.decoding.files import Videos
 from feature_engineering.encoding.captions import CAPTIONS, captioner
-from feature_engineering.jobs.skipped import read_skipped, warn_of_losses
+from feature_engineering.jobs.skipped import ROWS, read_skipped, warn_of_losses
 from feature_engineering.settings import NO_ENCODER, DecodingSettings, SequenceSettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,14 +26,17 @@ COMMON = ("device", "precision")  # flags that every step takes
 DECODING = ("frame_num", *flags_of(DecodingSettings))  # and those of the steps that decode videos
 
 
-def add_sequence_flags(parser: argparse.ArgumentParser) -> None:
-    """`--videos`, which asks for the whole sequence, and what its steps take."""
+def add_sequence_flags(parser: argparse.ArgumentParser, *, without: Collection[str] = ()) -> None:
+    """`--videos`, which asks for the whole sequence, and what its steps take.
+
+    without: flags that the script has of its own, as they mean more there.
+    """
     group = parser.add_argument_group(
         "videos", "with --videos all features are made too; a stopped run goes on when the same command is typed again"
     )
     add_flags(group, SequenceSettings)
     add_device_flag(group)
-    add_flags(group, DecodingSettings)
+    add_flags(group, DecodingSettings, without=without)
 
 
 def check_sequence_flags(sequence: SequenceSettings, typed: Mapping[str, Any]) -> None:
@@ -42,7 +45,7 @@ def check_sequence_flags(sequence: SequenceSettings, typed: Mapping[str, Any]) -
     if idle and not sequence.videos:
         raise InputError(f"--{idle[0]} does nothing without --videos")
     if sequence.videos:
-        find_videos(sequence.videos)
+        Videos(sequence.videos)
 
 
 def run_sequence(
@@ -69,7 +72,7 @@ def run_sequence(
             sys.exit(code)
     store = FeatureStore.open(store.folder)
     print(f"\n{describe(store)}")
-    lost = {row["item_id"] for row in read_skipped(store.folder)}
+    lost = {row["item_id"] for row in read_skipped(store.folder) if row["stage"] != ROWS}
     warn_of_losses(len(lost), len(lost | set(store.items.item_id)), store.folder / "skipped.csv")
     return store
 

@@ -15,6 +15,7 @@ from dataloader.store import FeatureStore
 from feature_engineering.jobs.progress import Progress
 
 COLUMNS = ("item_id", "stage", "reason")
+ROWS = "table"  # The stage of rows of the table that became no item; another row of the same id may have become one.
 MOST_LOST = 0.05  # A job that loses a larger share of the items than this ends with a warning.
 
 
@@ -33,11 +34,22 @@ def write_skipped(folder: Path, stage: str, reasons: dict[str, str], tried: Iter
 
     Rows of other stages stay, and of this one those of items that were not `tried` now (None: all were).
     """
-    path, tried = folder / "skipped.csv", None if tried is None else set(tried)
+    tried = None if tried is None else set(tried)
     old = read_skipped(folder)
     rows = [row for row in old if row["stage"] != stage or (tried is not None and row["item_id"] not in tried)]
-    before = {row["item_id"] for row in rows}
+    before = {row["item_id"] for row in rows if row["stage"] != ROWS}
     rows += [dict(zip(COLUMNS, (item, stage, why), strict=True)) for item, why in reasons.items() if item not in before]
+    return _write(folder, rows)
+
+
+def write_skipped_rows(folder: Path, reasons: list[tuple[str, str]]) -> Path:
+    """Put each row of the table that became no item, as (its item id, why), into `folder`/skipped.csv."""
+    rows = [row for row in read_skipped(folder) if row["stage"] != ROWS]
+    return _write(folder, rows + [dict(zip(COLUMNS, (item, ROWS, why), strict=True)) for item, why in reasons])
+
+
+def _write(folder: Path, rows: list[dict[str, str]]) -> Path:
+    path = folder / "skipped.csv"
     if rows or path.exists():
         with written_beside(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS)

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from common.console import InputError
+from dataloader.importing.numbers import INVISIBLE
 from dataloader.importing.splits import published_split
 from dataloader.importing.tables import read_table
 from dataloader.store import FeatureStore
@@ -124,7 +125,8 @@ def test_ids_stay_as_they_are_written(importing, tmp_path, suffix):
     ids = ["007", "1227818237119578112", "NA", "null", "1.0", "1e5", " x ", "-0", "nan", "True", "é", '"', "a,b\tc"]
     columns = {"item_id": ids, "text": ["NA", "", "null", "nan", "None", *"abcdefgh"]}
     store = importing(write_table(tmp_path / f"t{suffix}", columns))
-    assert store.items.item_id.tolist() == ids and store.items.text.tolist() == columns["text"]
+    assert store.items.item_id.tolist() == [value.strip() for value in ids]
+    assert store.items.text.tolist() == columns["text"]
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
@@ -259,13 +261,19 @@ def test_a_long_field(importing, tmp_path):
 HEAD = b"item_id,text,count\n"
 MALFORMED = {
     "no such file": ("no.csv", None, "no.csv: no such file"),
-    "another suffix": ("t.xlsx", b"", "the name must end in one of .csv, .tsv, .jsonl, .parquet"),
+    "another suffix": (
+        "t.doc",
+        b"",
+        "the name must end in one of .csv, .tsv, .txt, .jsonl, .ndjson, .json",
+    ),
+    "no Excel": ("t.xlsx", b"PK nonsense", "truncated or not an Excel file"),
+    "no gzip": ("t.csv.gz", HEAD + b"1,a,2\n", "truncated or not a .gz file"),
     "empty csv": ("t.csv", b"", "no column item_id, text (found none)"),
     "header alone": ("t.csv", HEAD, "no items in it"),
     "a field too many": ("t.csv", HEAD + b"1,a,2\n2,a,b,2\n", "line 3: 4 fields, but the header has 3"),
     "a field too few": ("t.csv", HEAD + b"1,a,2\n2,a\n", "line 3: 2 fields, but the header has 3"),
-    "an open quote": ("t.csv", HEAD + b'1,"a,2\n2,a,3\n', "unexpected end of data; check the quotes"),
-    "a quote inside": ("t.csv", HEAD + b'1,"a" b,2\n', "line 2: ',' expected after '\"'; check the quotes"),
+    "an open quote": ("t.csv", HEAD + b'1,"a,b,2\n2,a,3\n', "line 2: unexpected end of data; check the quotes"),
+    "a quote inside": ("t.csv", HEAD + b'1,"a" b, c,2\n', "line 2: ',' expected after '\"'; check the quotes"),
     "two columns of one name": ("t.csv", b"item_id,text,text\n1,a,b\n", "several columns of the name text"),
     "other columns": ("t.csv", b"id,title\n1,a\n", "no column item_id, text (found id, title); name yours with --id_c"),
     "not UTF-8": ("t.csv", HEAD + b"1,\xff,2\n", "not UTF-8"),
@@ -304,10 +312,11 @@ def test_a_malformed_table_is_named(importing, tmp_path, name):
 
 COUNTS = {
     "many": "column count: 1 values are no finite number (001: 'many'); leave unknown ones empty",
-    "nan": "(001: 'nan')",
+    "1_000": "(001: '1_000')",
     "inf": "(001: 'inf')",
-    "1,000": "(001: '1,000')",
-    "-3": "1 items with a negative or infinite count (001)",
+    "00:31": "(001: '00:31')",
+    "1,5": "1 values could mean two things (001: '1,5' is 1.5, or 15 with groups of thousands)",
+    "-3": "column count: 1 values are negative counts (001: '-3'); leave unknown ones empty",
 }
 
 
@@ -445,18 +454,24 @@ def test_a_folder_that_cannot_be_written(run, table, tmp_path):
 # ---- properties --------------------------------------------------------------------------------
 
 texts = st.text(st.characters(codec="utf-8"), max_size=30)
+
+
+def as_id(text: str) -> str:
+    return text.translate(INVISIBLE).strip()
+
+
 rows = st.lists(
-    st.tuples(texts.filter(bool), texts, st.none() | st.integers(0, 2**53)),
+    st.tuples(texts.filter(as_id), texts, st.none() | st.integers(0, 2**53)),
     min_size=1,
     max_size=9,
-    unique_by=lambda r: r[0],
+    unique_by=lambda r: as_id(r[0]),
 )
 quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @quick
-@example([("\r", "\r\n", 0), ("\ufeff", "\x00", None), ('"', "\x1c\x85\u2028", 2**53), (",", "\t", 1)])
+@example([("a\rb", "\r\n", 0), ("\ufeffa", "\x00", None), ('"', "\x1c\x85\u2028", 2**53), (",", "\t", 1)])
 @given(rows)
 def test_any_table_survives(importing, suffix, rows):
     columns = dict(zip(("item_id", "text", "count"), map(list, zip(*rows, strict=True)), strict=True))
@@ -465,7 +480,7 @@ def test_any_table_survives(importing, suffix, rows):
         table = write_table(Path(name) / f"t{suffix}", columns)
         flags = ("--count_column", "count", "--split_column", "part")
         items = importing(table, *flags, folder=Path(name)).items
-    assert items.item_id.tolist() == columns["item_id"] and items.text.tolist() == columns["text"]
+    assert items.item_id.tolist() == list(map(as_id, columns["item_id"])) and items.text.tolist() == columns["text"]
     assert items.split.tolist() == columns["part"]
     assert [None if np.isnan(value) else int(value) for value in items.popularity[:, 0]] == columns["count"]
 
@@ -480,8 +495,9 @@ def test_random_tables_end_in_one_kind_of_error(script, tmp_path, suffix, conten
     path.write_bytes(sound[:position] + content + sound[position + int(cut * 50) :])
     named = script.ColumnSettings(count_column=["count"])
     try:
-        found, columns = read_table(path, named.wanted)
-        script.make_items(path, named, found, columns)
+        read = read_table(path, named.wanted)
+        script.make_items(read, named)
+        assert all(isinstance(problem, str) for problem in read.faults.told("fail"))
     except InputError as error:
         assert str(path) in str(error)
 

@@ -198,10 +198,11 @@ def test_every_file_gives_frames_or_a_reason(tmp_path, files):
         "fifo": "not a regular file",
         "device": "not a regular file",
         "two": "ambiguous: two.mkv and two.mp4",
-        "missing": "missing",
         "audio": "no video stream in it",
     }.items():
         assert reasons[item_id] == reason
+    assert reasons["missing"].startswith("missing: ")
+    assert reasons["picture"] == "a picture (PNG) under a video's name" and "a web page" in reasons["html"]
 
 
 def test_every_file_goes_into_the_encoder_or_has_a_reason(tmp_path, files, vit):

@@ -1,0 +1,182 @@
+"""The columns of a table: which is what, and the items that they become."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from common.console import InputError, listed, number
+from common.settings import setting
+from dataloader.importing.faults import Faults
+from dataloader.importing.ids import as_ids, made_ids
+from dataloader.importing.numbers import as_numbers
+from dataloader.importing.snapshots import settle
+from dataloader.importing.splits import split_at_random
+from dataloader.importing.tables import Table, as_text
+from dataloader.importing.times import as_times
+from dataloader.items import Items
+from dataloader.names import SPLITS
+
+TIMES = "as ISO 8601, or as seconds, milliseconds or microseconds since 1970; without a zone taken as UTC"
+
+
+@dataclass(frozen=True)
+class ColumnSettings:
+    """Which columns of the table are what; None where there is no such column."""
+
+    id_column: str = setting("item_id", "the items' ids, read as text")
+    text_column: str = setting("text", "title or caption; not needed beside features or videos")
+    count_column: list[str] | None = setting(
+        None, "raw counts; label: log2(count + offset)", kind=list, nargs="+", metavar="C", either=True
+    )
+    label_column: list[str] | None = setting(
+        None, "labels, to be trained on as they are", kind=list, nargs="+", metavar="L", either=True
+    )
+    log_offset: float = setting(1.0, "offset of --count_column; published: 0", number(0))
+    user_column: str | None = setting(None, "who made the item: its creator's id or name", kind=str, metavar="U")
+    time_column: str | None = setting(None, f"when the item was published, {TIMES}", kind=str, metavar="T")
+    label_time_column: str | None = setting(None, "when its count was taken, in the same forms", kind=str, metavar="T")
+    split_column: str | None = setting(
+        None, f"{', '.join(SPLITS)}; the published random 80/10/10 split if not given", kind=str, metavar="S"
+    )
+
+    video_column: str | None = setting(
+        None,
+        "each video's file, relative to --videos and in subfolders too; without it files are named by the ids",
+        kind=str,
+        metavar="V",
+    )
+    decimal: str | None = setting(
+        None,
+        "the decimal mark of numbers that could mean two things, as 1.234 and 1,5 do; without it what the other "
+        "numbers of the column prove, else such a number is refused",
+        str,
+        (".", ","),
+        kind=str,
+    )
+
+    @property
+    def targets(self) -> list[str]:
+        return self.count_column or self.label_column or []
+
+    @property
+    def wanted(self) -> list[str]:
+        """All columns that are read."""
+        optional = (self.split_column, self.user_column, self.time_column, self.label_time_column, self.video_column)
+        return [self.id_column, self.text_column, *self.targets, *filter(None, optional)]
+
+
+def refuse_rows_without_ids(path: Path, table: Table, named: ColumnSettings) -> None:
+    """Ids can be made of texts, creators and times alone."""
+    of = (named.id_column, named.text_column, named.user_column, named.time_column)
+    if not any(column in table.columns for column in of):
+        raise InputError(
+            f"--table {path}: no column {named.id_column}, and no text, user or time of which ids could be made (found "
+            f"{', '.join(table.found)}); name the column of ids with --id_column"
+        )
+
+
+def make_items(
+    table: Table,
+    named: ColumnSettings,
+    *,
+    without_ids: bool = False,
+    skip: bool = False,
+    keep: str | None = None,
+    same_video: Sequence[str] = (),
+) -> tuple[Items, np.ndarray]:
+    """The items, and the mask of the table's rows that they are; what is wrong, and decided, joins `table.faults`.
+
+    without_ids: the items may have ids made for them, as nobody has named a column of ids. skip: leave rows with a
+    cell that cannot be read out. keep: which of several snapshots of a video is an item; same_video: see there.
+    """
+    faults, columns, n = table.faults, table.columns, len(table)
+    problems = faults.problems
+
+    def names(column: str | None) -> np.ndarray:
+        return as_ids(columns[column], column, faults) if column else np.full(n, "", object)
+
+    text = np.full(n, "", object)
+    if named.text_column in columns:
+        text = as_text(columns[named.text_column], named.text_column, problems, numbers_too=True)
+    user, given = names(named.user_column), named.id_column in columns or not without_ids
+    places = [table.where(row) for row in range(n)]
+    ids = names(named.id_column) if given else np.array(places, object)
+    at = {"time": named.time_column, "label_time": named.label_time_column}
+    times = {
+        name: as_times(columns[column], column, ids, faults) if column else np.full(n, "NaT", "M8[us]")
+        for name, column in at.items()
+    }
+    if not given:
+        ids = made_ids(text, user, times["time"], numbered=not keep)
+        faults.rows = {row: (ids[row] if place else "", why) for row, (place, why) in faults.rows.items()}
+        faults.notes.append(f"no column {named.id_column}: ids were made of text, user and time; --id_column names one")
+    reading = {"counts": bool(named.count_column), "decimal": named.decimal}
+    values = [as_numbers(columns[name], name, ids, faults, **reading) for name in named.targets]
+    values = np.stack(values or [np.full(n, np.nan)], axis=1)  # (N, L)
+    split = as_text(columns[named.split_column], named.split_column, problems) if named.split_column else None
+
+    kept = np.ones(n, bool)
+    kept[[row for row in faults.rows if skip]] = False
+    if keep:
+        same = [as_text(columns[column], column, problems, numbers_too=True) for column in same_video]
+        keep_one_of_each(faults, kept, ids, same, keep, values[:, 0], times["label_time"])
+    ids, values = ids[kept], values[kept]
+    label, popularity = values, np.full_like(values, np.nan)
+    if named.count_column:
+        label, popularity = log_counts(values, named.log_offset, ids, problems), values
+    split = split_at_random(label, problems) if split is None else split[kept]
+    origin = {"user": user[kept]} | {name: column[kept] for name, column in times.items()}
+    items = Items(ids, text[kept], popularity, label, split, **origin)
+    problems += items.problems()
+    if given and not keep and len(set(ids)) < len(ids):
+        problems.append("--keep first, last or max settles which of several snapshots of a video is kept")
+    if not named.targets and (split != "predict").any():
+        problems[:] = [
+            "items of split train, valid and test need a target: give --count_column or --label_column "
+            f"(columns: {', '.join(table.found)})"
+        ]
+    return items, kept
+
+
+def keep_one_of_each(
+    faults: Faults,
+    kept: np.ndarray,
+    ids: np.ndarray,
+    same: list[np.ndarray],
+    keep: str,
+    count: np.ndarray,
+    time: np.ndarray,
+) -> None:
+    """Of the rows of a video `kept` (N,) keeps one: of the same id first, then of what is the `same` (columns (N,))."""
+    alike = [tuple(row) if all(row) else None for row in zip(*same, strict=True)] if same else []
+    settled = {}
+    for keys in ([item_id or None for item_id in ids], alike):
+        left_out = settle(keys, keep, np.flatnonzero(kept), count, time) if keys else {}
+        kept[list(left_out)] = False
+        settled |= left_out
+    for row, other in settled.items():
+        faults.rows.setdefault(
+            row, (ids[row], f"a snapshot of the video of item {ids[other]}, of which --keep {keep} keeps another")
+        )
+    if settled:
+        faults.notes.append(
+            f"--keep {keep}: {len(settled)} rows are other snapshots of {len(set(settled.values()))} videos"
+        )
+
+
+def log_counts(counts: np.ndarray, offset: float, ids: np.ndarray, problems: list[str]) -> np.ndarray:
+    """(N, L) -> log2(counts + offset), NaN where a count is unknown; what has no logarithm is a problem."""
+    too_small = (counts + offset <= 0).any(axis=1)
+    if too_small.any():
+        problems.append(
+            f"{int(too_small.sum())} items with count + {offset:g} = 0, which has no logarithm "
+            f"({listed(ids[too_small])}); --log_offset 1 takes counts of 0"
+        )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        label = np.log2(counts + offset)
+    label[~np.isfinite(label)] = np.nan  # The count itself is the problem, and is told of as such.
+    return label
