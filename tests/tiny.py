@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 import commands
+import train
 from common.console import InputError
 from dataloader.batches import Batch, NeighbourBatch
 from dataloader.description import Label
@@ -99,3 +101,20 @@ def refused(pattern: str):
     error = caught.value
     said = str(error) + (f"; {commands.remedy(error.lacks)}" if error.lacks else "")
     assert re.search(pattern, said), said
+
+
+def trained(store: FeatureStore, save: Path, *flags) -> Path:
+    """Train on the store in this process, by train.py; the run's folder."""
+    where = ["--dataset_path", store.folder.parent, "--dataset_id", store.folder.name, "--save", save]
+    before = set(save.glob("*"))
+    train.main(train.build_parser().parse_args([str(word) for word in (*where, *flags)]))
+    (run,) = set(save.glob("*")) - before
+    return run
+
+
+def predictions(load_script, run: Path) -> np.ndarray:
+    """(n, label_dim): what test.py, in this process, predicts for split test."""
+    script = load_script("test.py")
+    script.main(script.build_parser().parse_args(["--model_path", str(run)]))
+    table = pd.read_csv(run / "predictions.csv")
+    return table[[name for name in table if name.startswith("prediction") and "count" not in name]].to_numpy()

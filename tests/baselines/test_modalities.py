@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from tiny import make_store, refused
+from tiny import make_store, predictions, refused, trained
 
 import retriever
 import train
@@ -55,21 +55,6 @@ def without(store: FeatureStore, *names: str) -> FeatureStore:
     found = neighbours.ids, neighbours.similarity
     Neighbours(*found, neighbours.k, neighbours.bank, "tests", new.fingerprint).write(new)
     return new
-
-
-def trained(store, save, *flags):
-    """Train in this process; the run's folder."""
-    where = ["--dataset_path", store.folder.parent, "--dataset_id", store.folder.name, "--save", save]
-    before = set(save.glob("*"))
-    train.main(train.build_parser().parse_args([str(word) for word in (*where, *flags)]))
-    (run,) = set(save.glob("*")) - before
-    return run
-
-
-def predictions(load_script, run) -> np.ndarray:
-    script = load_script("test.py")
-    script.main(script.build_parser().parse_args(["--model_path", str(run)]))
-    return pd.read_csv(run / "predictions.csv")["prediction"].to_numpy()
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from tiny import make_store
+from tiny import trained as trained_on
 from torch import nn
 
 import train
@@ -61,13 +62,7 @@ def store(tmp_path, monkeypatch) -> FeatureStore:
 
 
 def trained(store, save, *flags):
-    """Train in this process; the run's folder."""
-    where = ["--dataset_path", store.folder.parent, "--dataset_id", store.folder.name, "--save", save]
-    words = [*where, "--model_id", "NeighbourAttention", *flags]
-    before = set(save.glob("*"))
-    train.main(train.build_parser().parse_args([str(word) for word in words]))
-    (run,) = set(save.glob("*")) - before
-    return run
+    return trained_on(store, save, "--model_id", "NeighbourAttention", *flags)
 
 
 def test_it_trains_resumes_to_the_same_bits_and_predicts(store, tmp_path, load_script, capsys):

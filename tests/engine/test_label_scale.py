@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 
 import numpy as np
-import pandas as pd
 import pytest
-from tiny import make_store, refused
+from tiny import make_store, predictions, refused, trained
 
 import train
 from baselines import METHODS, recipe
@@ -21,22 +20,6 @@ SMALL = {
     "TMALL": ("--common_dim", "4"),
     "Contextual_LSTM": ("--hidden_size", "4"),
 }
-
-
-def trained(store, save, *flags):
-    """Train in this process; the run's folder."""
-    where = ["--dataset_path", store.folder.parent, "--dataset_id", store.folder.name, "--save", save]
-    before = set(save.glob("*"))
-    train.main(train.build_parser().parse_args([str(word) for word in (*where, *flags)]))
-    (run,) = set(save.glob("*")) - before
-    return run
-
-
-def predictions(load_script, run) -> np.ndarray:
-    script = load_script("test.py")
-    script.main(script.build_parser().parse_args(["--model_path", str(run)]))
-    table = pd.read_csv(run / "predictions.csv")
-    return table[[name for name in table if name.startswith("prediction") and "count" not in name]].to_numpy()
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if recipe(name).network])
