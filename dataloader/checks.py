@@ -36,25 +36,21 @@ def scale_warning(name: str, rms: float) -> str | None:
 
 
 def check_content(
-    folder: Path, arrays: dict[str, np.ndarray], sha256: dict[str, str], item_ids: np.ndarray, directions: bool = False
+    folder: Path, arrays: dict[str, np.ndarray], sha256: dict[str, str], item_ids: np.ndarray
 ) -> list[str]:
     """Read the arrays; InputError on NaN, infinity or other content than was written; warnings about their scale.
 
-    sha256: of each array, as it was written. directions: all-zero rows, which have none, are an error too, so the
-    arrays are read whatever was checked before.
+    sha256: of each array, as it was written.
     """
     problems, warnings, lacks = [], [], []
     for name, array in arrays.items():
         path = folder / f"{name}.npy"
         state = f"{_state(path)} {sha256[name]}"
-        if not directions and state in _seen:
+        if state in _seen:
             warnings += _seen[state]
             continue
-        bad, rms, zero = scan(array)
+        bad, rms, _ = scan(array)
         found = [not_finite(bad, item_ids)] if bad.any() else []
-        if directions and zero.any():
-            ids = listed(item_ids[zero])
-            found.append(f"{int(zero.sum())} all-zero vectors, which are similar to nothing (item ids {ids})")
         if not found and digest(array) != sha256[name]:
             found.append("not the array that was written (changed by hand?)")
         if found:

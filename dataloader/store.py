@@ -120,11 +120,11 @@ class FeatureStore:
             raise InputError(f"{self.folder}: split {split} is empty ({counts})")
         return rows
 
-    def check_features(self, *names: str, directions: bool = False) -> list[str]:
+    def check_features(self, *names: str) -> list[str]:
         """What dataloader/checks.py checks of these arrays: InputError, or warnings about their scale."""
         arrays = {name: self.features[name] for name in names}
         sha256 = {name: self.description.features[name].sha256 for name in names}
-        return check_content(self.folder, arrays, sha256, self.items.item_id, directions)
+        return check_content(self.folder, arrays, sha256, self.items.item_id)
 
     # ---- writing -------------------------------------------------------------------------------
 

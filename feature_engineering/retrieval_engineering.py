@@ -119,7 +119,7 @@ def refuse_idle_flags(
     if source in OF_FRAMES and "encoder" not in typed:
         raise InputError(f"--source {source} takes a CLIP: name it, --encoder openai/clip-vit-base-patch32 or another")
     if source == "frames" and decoding.on_error == "zero":
-        raise InputError("--on_error zero: a vector of zeros is similar to nothing, and is refused by retriever.py")
+        raise InputError("--on_error zero: a vector of zeros is similar to nothing; take skip or fail")
 
 
 def from_texts(
@@ -182,12 +182,11 @@ def from_features(store: FeatureStore, weights: WeightSettings, storage: Storage
     held = sum(int(np.prod(store.features[name].shape[1:])) for name in sides)
     joined = Derived((len(store), width), width + held, side_by_side)
     zero = np.concatenate([~joined[rows].any(axis=1) for rows in blocks(joined)])  # (N,)
+    if zero.all():
+        raise InputError(f"{store.folder}: all that counts of every item's features and title is zero")
     if zero.any():
-        raise InputError(
-            f"{store.folder}: {int(zero.sum())} of {len(store)} items have nothing to compare, all that counts of "
-            f"their features and titles is zero (item ids {listed(store.items.item_id[zero])}); encode better features",
-            Lacks("features", store.folder, next(iter(sides), "textual"), " --overwrite"),
-        )
+        ids = listed(store.items.item_id[zero])
+        print(f"{int(zero.sum())} of {len(store)} items have nothing to compare, and get no neighbours ({ids})")
     made_of = {name: store.description.features[name].sha256 for name in in_order(sides)}
     source = {"source": "features", **asdict(weights), "made_of": made_of}
     write_features(store, [RETRIEVAL], joined, storage, source)

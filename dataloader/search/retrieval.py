@@ -7,7 +7,8 @@ import time
 import numpy as np
 import torch
 
-from common.console import InputError
+from common.arrays import scan
+from common.console import InputError, listed
 from common.files import require_writable
 from dataloader.modalities import RETRIEVAL
 from dataloader.names import BANKS
@@ -26,23 +27,39 @@ def already_there(store: FeatureStore, k: int, bank: str) -> Neighbours | None:
 
 
 def retrieve(store: FeatureStore, k: int, bank: str, device: torch.device, batch_size: int) -> Neighbours:
-    """Search, and write neighbours.npz."""
-    rows = np.flatnonzero(np.isin(store.items.split, BANKS[bank]))
+    """Search, and write neighbours.npz. An item whose vector is all zeros, as of a title without text, gets none."""
+    store.check_features(RETRIEVAL)
+    vectors = store.features[RETRIEVAL]
+    nothing = scan(vectors)[2]  # (N,)
+    rows = np.flatnonzero(np.isin(store.items.split, BANKS[bank]) & ~nothing)
     if k >= len(rows):
         raise InputError(
-            f"--num_of_retrieved_items {k}: the bank ({bank}) has {len(rows)} items and an item never retrieves "
-            f"itself, so at most {max(0, len(rows) - 1)} can be retrieved"
+            f"--num_of_retrieved_items {k}: the bank ({bank}) has {len(rows)} items that can be compared, and an item "
+            f"never retrieves itself, so at most {max(0, len(rows) - 1)} can be retrieved"
         )
-    store.check_features(RETRIEVAL, directions=True)
     require_writable(store.folder)
+    if nothing.any():
+        which = listed(store.items.item_id[nothing])
+        print(
+            f"{int(nothing.sum())} items have vectors of zeros, which are similar to nothing: no neighbours ({which})"
+        )
     start = time.perf_counter()
-    ids, similarity = search(store.features[RETRIEVAL], rows, k, device=device, batch_size=batch_size, progress=True)
+    how = {"device": device, "batch_size": batch_size, "progress": True}
+    ids = np.full((len(store), k), -1, np.int32)  # -1: none
+    similarity = np.zeros((len(store), k), np.float32)
+    if nothing.any():
+        known = np.flatnonzero(~nothing)
+        found, similarity[known] = search(vectors[known], np.searchsorted(known, rows), k, **how)
+        ids[known] = known[found]
+    else:
+        ids, similarity = search(vectors, rows, k, **how)
     seconds = time.perf_counter() - start
     backend = f"exact cosine, torch {torch.__version__} on {device.type}"
     neighbours = Neighbours(ids, similarity, k, bank, backend, store.fingerprint)
     path = neighbours.write(store)
     print(f"{path}: {k} neighbours for {len(store)} items from a bank of {len(rows)} ({bank}), {seconds:.1f} s")
-    print(f"mean similarity: nearest {similarity[:, 0].mean():.3f}, {k}th {similarity[:, -1].mean():.3f}")
+    nearest, last = similarity[~nothing][:, [0, -1]].mean(axis=0)
+    print(f"mean similarity: nearest {nearest:.3f}, {k}th {last:.3f}")
     return neighbours
 
 

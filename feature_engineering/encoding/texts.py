@@ -72,6 +72,8 @@ class TextEncoder:
         tokens = self.tokenizer(
             texts, padding=self.padding, truncation=True, max_length=self.max_length, return_tensors="pt"
         ).to(next(self.model.parameters()).device)
+        if not tokens["input_ids"].shape[1]:  # all of them are empty, and there is nothing to be given to the model
+            return torch.zeros(len(texts), self.model.config.hidden_size)
         return pool(self.model, tokens, self.pooling)
 
     def lengths(self, texts: Sequence[str]) -> np.ndarray:
@@ -126,7 +128,8 @@ def pool(model, tokens, pooling: str) -> torch.Tensor:
     if hasattr(model, "get_text_features"):
         return model.get_text_features(**tokens).pooler_output  # (B, D)
     states = model(**tokens).last_hidden_state  # (B, L, D)
-    mask = tokens["attention_mask"].unsqueeze(-1).to(states.dtype)  # (B, L, 1)
-    mean = (states * mask).sum(dim=1) / mask.sum(dim=1)  # (B, D)
-    first = states[:, 0]  # (B, D)
+    mask = tokens["attention_mask"].unsqueeze(-1)  # (B, L, 1)
+    # Some tokenizers make no token of an empty text. Its states are those of padding, or NaN, and its vector is 0.
+    mean = torch.where(mask.bool(), states, 0).sum(dim=1) / mask.sum(dim=1).clamp(min=1)  # (B, D)
+    first = torch.where(mask.any(dim=1), states[:, 0], 0)  # (B, D)
     return {"mean": mean, "cls": first, "cls_avg": (first + mean) / 2}[pooling]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import make_store, refused
+from tiny import make_store, predictions, refused, trained
 
 import retriever
 from common.console import InputError
@@ -120,8 +120,42 @@ def test_vectors_without_a_direction_are_named(tmp_path):
     with pytest.raises(InputError) as error:
         retriever.main(parsed(store.folder))
     assert "2 of 104 items have NaN or infinite values (item ids v007, v009)" in str(error.value)
-    assert "1 all-zero vectors" in str(error.value) and "v005" in str(error.value)
     assert not (store.folder / "neighbours.npz").exists()
+
+
+def test_an_item_that_cannot_be_compared_gets_no_neighbours_and_is_nobodys(tmp_path, capsys, load_script):
+    """The others get what they would get without it; it is trained on, tested and predicted as one without any."""
+    store = make_store(tmp_path / "data" / "tiny", k=None)
+    train, test = store.rows("train"), store.rows("test")
+    zero = [int(train[3]), int(test[2])]
+    vectors = np.array(store.features["retrieval"])
+    vectors[zero] = 0
+    with store.add_array("retrieval", vectors.shape, "float32", overwrite=True) as out:
+        out[:] = vectors
+    retriever.main(parsed(store.folder, "--num_of_retrieved_items", 5))
+    said = capsys.readouterr().out
+    assert "2 items have vectors of zeros" in said and store.items.item_id[zero[0]] in said
+    found = Neighbours.read(FeatureStore.open(store.folder))
+    assert (found.ids[zero] == -1).all() and (found.similarity[zero] == 0).all()
+    others = np.setdiff1d(np.arange(len(store)), zero)
+    ids, similarity = brute(vectors, others, train, zero)
+    np.testing.assert_array_equal(found.ids[others], ids)
+    np.testing.assert_allclose(found.similarity[others], similarity, atol=1e-6)
+    run = trained(store, tmp_path / "runs", "--feature_dim", 8, "--epochs", 1, "--num_of_retrieved_items", 5)
+    assert np.isfinite(predictions(load_script, run)).all()
+
+
+def brute(vectors, rows, train, zero):
+    """Top 5 by float64 cosine of the rows among train without those that are zero and without the row itself."""
+    unit = vectors / np.maximum(np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True), 1e-30)
+    bank, ids, similarity = np.setdiff1d(train, zero), [], []
+    for row in rows:
+        among = bank[bank != row]
+        score = unit[among] @ unit[row]
+        best = np.lexsort((among, -score))[:5]
+        ids.append(among[best])
+        similarity.append(score[best])
+    return np.array(ids), np.array(similarity)
 
 
 def test_missing_vectors_and_devices(tmp_path):

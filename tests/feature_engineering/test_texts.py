@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ import retriever
 from common.console import InputError
 from dataloader.store import FeatureStore
 from feature_engineering import captioning, retrieval_engineering, textual_engineering
+from feature_engineering.encoding import texts
 from feature_engineering.encoding.captions import read_captions
 from feature_engineering.encoding.lexical import lexical_vectors
 from feature_engineering.jobs import progress
@@ -294,14 +296,29 @@ def test_retrieval_vectors_of_the_features_compare_both_modalities_and_words(tmp
     assert np.linalg.norm(words, axis=1).max() == pytest.approx(2)
 
 
-def test_items_whose_features_are_all_zero_are_named(tmp_path):
+def test_items_whose_features_are_all_zero_are_named(tmp_path, capsys):
     store = with_ones(tmp_path)
     for name in ("visual", "textual"):
         with store.add_array(name, store.features[name].shape, "float32", overwrite=True) as out:
             out[1:] = 1
-    with pytest.raises(InputError, match=r"1 of 6 items have nothing to compare, .* \(item ids a\)"):
-        call(retrieval_engineering, tmp_path, "--source", "features", "--lexical_weight", 0)
-    assert "retrieval" not in FeatureStore.open(tmp_path / "set").features
+    store = call(retrieval_engineering, tmp_path, "--source", "features", "--lexical_weight", 0)
+    assert "1 of 6 items have nothing to compare, and get no neighbours (a)" in capsys.readouterr().out
+    assert not store.features["retrieval"][0].any() and store.features["retrieval"][1:].any(axis=1).all()
+
+
+def test_a_text_without_a_token_is_zeros():
+    """As tokenizers without special tokens make of an empty one: its states are those of padding, or NaN."""
+    states = torch.full((2, 3, 4), torch.nan)
+    states[0] = torch.arange(12.0).view(3, 4)
+
+    def encoder(**_):
+        return SimpleNamespace(last_hidden_state=states)
+
+    mask = torch.tensor([[1, 1, 0], [0, 0, 0]])
+    for pooling in ("mean", "cls", "cls_avg"):
+        vectors = texts.pool(encoder, {"attention_mask": mask}, pooling)
+        assert torch.isfinite(vectors).all() and not vectors[1].any() and vectors[0].any()
+    torch.testing.assert_close(texts.pool(encoder, {"attention_mask": mask}, "mean")[0], states[0, :2].mean(dim=0))
 
 
 def test_retrieval_vectors_of_features_that_were_replaced_are_told_apart(tmp_path, capsys):
