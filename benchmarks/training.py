@@ -50,8 +50,8 @@ def main(args) -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = random_store(Path(folder) / "random", args.items, frames=args.frames, dim=args.dim, k=50)
         shape = {"frames": args.frames, "dim": args.dim, "batch_size": args.batch_size, "device": str(device)}
-        size = (args.frames, args.dim, args.batch_size, args.repeats)
-        epochs = {(p, k): epoch_timings(store, *size, device, p, k) for p, k in (("fp32", 10), ("bf16", 10))}
+        size = (args.frames, args.dim, args.batch_size)
+        epochs = {(p, 10): timings(one_epoch(store, *size, device, p, 10), args.repeats) for p in ("fp32", "bf16")}
         steps = -(-len(store.rows("train")) // args.batch_size)
         flops = necessary_flops(args.frames, args.dim) * len(store.rows("train")) / steps
         parameters = sum(
@@ -68,20 +68,20 @@ def main(args) -> None:
         rates = {"bf16_matmul_gflops": matmul_rate(device, torch.bfloat16) / 1e9}
         bf16 = step["bf16", 10]
         report("training", "bf16 s a step, K = 10", bf16, fp32, "fp32 s a step", fp32 / bf16, **shape, **rates)
-        few, many = (epoch_timings(store, *size, device, "fp32", k) for k in (1, 50))
-        few, many = sorted(few)[len(few) // 2], sorted(many)[len(many) // 2]
+        # In turn, so that a machine whose speed drifts slows both.
+        few, many = (one_epoch(store, *size, device, "fp32", k) for k in (1, 50))
+        pairs = [[timings(epoch, 1)[0] for epoch in (few, many)] for _ in range(args.repeats)]
+        few, many = (sorted(taken)[len(taken) // 2] for taken in zip(*pairs, strict=True))
         report("training", "fp32 s an epoch, K = 50", many, few, "fp32 s an epoch, K = 1", **shape)
 
 
-def epoch_timings(
-    store, frames: int, dim: int, batch_size: int, repeats: int, device: torch.device, precision: str, k: int
-) -> list[float]:
-    """Seconds of epochs as train.py runs them: batches gathered, forward, backward, optimiser."""
+def one_epoch(store, frames: int, dim: int, batch_size: int, device: torch.device, precision: str, k: int):
+    """An epoch as train.py runs it, to be timed: batches gathered, forward, backward, optimiser."""
     train = open_split(store, "train", neighbours=Neighbours.read(store), num_of_retrieved_items=k)
     dims = {"visual_dim": dim, "textual_dim": dim, "feature_dim": dim, "frame_num": frames}
     network = Network(MMRA(**dims), TrainingSettings(batch_size=batch_size, precision=precision), device)
     optimiser, generator = network.optimiser(), torch.Generator().manual_seed(0)
-    return timings(lambda: network.train_epoch(train, optimiser, generator, epoch=1), repeats)
+    return lambda: network.train_epoch(train, optimiser, generator, epoch=1)
 
 
 if __name__ == "__main__":
