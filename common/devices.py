@@ -37,7 +37,7 @@ def pick_device(name: str) -> torch.device:
 def pick_precision(name: str, device: torch.device) -> torch.dtype:
     """`fp32`, `bf16`, or `auto`, which is bf16 on CUDA where it has it -> what `device` computes in.
 
-    Any CPU has bf16: without units for it, it is slower than fp32, and the same.
+    Any CPU computes in bf16, one without units for it slower than in fp32.
     """
     import torch
 

@@ -158,11 +158,6 @@ def main(args) -> None:
     split_by = f"column {named.split_column}" if named.split_column else "published"
     label = Label(tuple(named.targets or ["label"]), scale, offset, split_by)
     store = FeatureStore.create_or_continue(folder, items, family=args.family, label=label, overwrite=args.overwrite)
-    rows = [(item, f"{table.where(row)}: {why}") for row, (item, why) in sorted(faults.rows.items())]
-    skipped = write_skipped_rows(folder, rows)
-    if rows:
-        print(f"{len(rows)} of {len(kept)} rows left out, listed in {skipped}")
-    write_named(folder, videos)
     sources = {name: Path(file).name for name, file in files.items()}
     if compared and (RETRIEVAL in store.features or set(store.modalities) - set(arrays)):
         # The features that are here already are compared, or are to be.
@@ -173,6 +168,12 @@ def main(args) -> None:
     there = {name: feature.sha256 for name, feature in store.description.features.items() if name in arrays}
     if other := [name for name, sha256 in there.items() if sha256 != digests[name]]:
         raise InputError(f"{folder}: other {other[0]} features are here already; --overwrite begins the data set anew")
+    rows = [(item, f"{table.where(row)}: {why}") for row, (item, why) in sorted(faults.rows.items())]
+    skipped = write_skipped_rows(folder, rows)
+    if rows:
+        print(f"{len(rows)} of {len(kept)} rows left out, listed in {skipped}")
+    if args.videos or args.overwrite:  # features that are added later leave the names of the videos as they are
+        write_named(folder, videos)
     for name, array in arrays.items():
         if name not in there:
             add_normalised(store, name, array, modes[name], dtype=args.dtype, source=sources[name])

@@ -232,9 +232,16 @@ def test_features_are_added_to_the_same_items_and_never_replaced_in_silence(load
     assert set(both.features) == {"textual", "retrieval", "audio"}
     np.testing.assert_array_equal(both.features["retrieval"], retrieval)  # of the features that were there
     assert importing("--features", audio).fingerprint == both.fingerprint  # the same again changes nothing
+    kept = {"video_files.json": b'{"a": "a.mp4"}', "skipped.csv": b"item_id,stage,reason\na,table,told before\n"}
+    for name, content in kept.items():
+        (tmp_path / "set" / name).write_bytes(content)
     with refused("other audio features are here already; --overwrite begins the data set anew"):
         importing("--features", f"audio={table / 'thumbnails.npy'}")
     assert FeatureStore.open(tmp_path / "set").fingerprint == both.fingerprint
+    assert {name: (tmp_path / "set" / name).read_bytes() for name in kept} == kept  # a refused command leaves them
+    (tmp_path / "set" / "skipped.csv").unlink()
+    importing("--features", f"more={table / 'audio.npy'}")
+    assert (tmp_path / "set" / "video_files.json").read_bytes() == kept["video_files.json"]
     huge = np.full((N, 3), 1e6, "f4") * np.arange(1, N + 1)[:, None]
     np.save(tmp_path / "huge.npy", huge)
     with refused("huge.npy: as float16 with --normalise none"):
