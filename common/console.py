@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import sys
 import textwrap
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 MAX_LISTED = 5
@@ -107,6 +110,27 @@ def _fail(prog: str, error: Exception, remedy: Callable[[Any], str] | None) -> i
         message += f"; {remedy(error.lacks)}"
     print(f"{prog}: error: {' '.join(message.split())}", file=sys.stderr)
     return 2
+
+
+@contextmanager
+def interrupts_wait() -> Iterator[None]:
+    """Ctrl-C takes effect when the block has ended, not inside it.
+
+    Raised inside a library that hands work to a thread, it can leave that library's lock held, and the next call into
+    it then waits for ever.
+    """
+    usual = signal.getsignal(signal.SIGINT)
+    if not callable(usual) or threading.current_thread() is not threading.main_thread():
+        yield  # ignored anyway, or never raised here
+        return
+    came: list[tuple] = []
+    signal.signal(signal.SIGINT, lambda *signal_and_frame: came.append(signal_and_frame))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+        if came:
+            usual(*came[0])
 
 
 def in_words(value: Any) -> str:

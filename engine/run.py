@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.console import InputError
+from common.console import InputError, interrupts_wait
 from common.files import read_json, without_nan, write_json, written_beside
 from dataloader.place import Lacks
 
@@ -100,17 +100,19 @@ class Run:
 
     def record_scalars(self, epoch: int, scalars: dict[str, float]) -> None:
         """To TensorBoard; a resumed run hides what was recorded from this epoch on."""
-        if self._events is None:
-            from torch.utils.tensorboard import SummaryWriter
+        with interrupts_wait():  # its writer is a thread
+            if self._events is None:
+                from torch.utils.tensorboard import SummaryWriter
 
-            self._events = SummaryWriter(str(self.folder), purge_step=epoch)
-        for name, value in scalars.items():
-            self._events.add_scalar(name, value, epoch)
-        self._events.flush()
+                self._events = SummaryWriter(str(self.folder), purge_step=epoch)
+            for name, value in scalars.items():
+                self._events.add_scalar(name, value, epoch)
+            self._events.flush()
 
     def close(self) -> None:
-        if self._events is not None:
-            self._events.close()
+        with interrupts_wait():
+            if self._events is not None:
+                self._events.close()
 
 
 def _version(package: str) -> str | None:
