@@ -57,10 +57,13 @@ def next_steps(store) -> str:
     """A line for what `store` lacks before a method can be trained; what else could be made of it, in a line each."""
     folder, has = store.folder, store.features
     could = [name for name in ("textual", "visual") if name not in has and (name == "visual" or store.items.has_text)]
-    if not store.modalities:
+    if not store.arrays:
         first, *others = could
         lines = [f"next: {encoding_command(first, folder)}{videos(first)}"]
-        return "\n".join(lines + [f"or, and: {encoding_command(name, folder)}{videos(name)}" for name in others])
+        lines += [f"or, and: {encoding_command(name, folder)}{videos(name)}" for name in others]
+        return "\n".join(
+            lines + ([f"or, of the metadata alone: {training_command(store)}"] if store.modalities else [])
+        )
     if RETRIEVAL not in has:
         source = "" if (folder / CAPTIONS).exists() else " --source features"
         lines = [f"next: {encoding_command(RETRIEVAL, folder)}{source}"]
@@ -77,4 +80,5 @@ def videos(name: str) -> str:
 def training_command(store) -> str:
     """For a method that can take what the data set has."""
     known = {"visual", "textual"} & set(store.modalities)
-    return f"python train.py {place(store.folder)}{'' if known else ' --model_id SVR'}"
+    other = "Hyfea" if store.metadata is not None else "SVR"
+    return f"python train.py {place(store.folder)}{'' if known else f' --model_id {other}'}"

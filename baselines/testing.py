@@ -13,7 +13,8 @@ import torch
 from common.console import InputError
 from common.files import require_writable
 from common.settings import made
-from dataloader.opening import open_data
+from dataloader.encoding import Encoding
+from dataloader.opening import Trained, open_data
 from engine.evaluation import judge
 from engine.recipe import Recipe
 from engine.run import Run
@@ -45,8 +46,11 @@ def test(
     wants = replace(wants, typed=used, left_out=())
     frames = model["shapes"].get("visual", [None])[0] if "shapes" in model else model.get("frame_num")
     # Other data may have more frames than the model takes.
-    data = open_data(folder, replace(wants, frame_num=frames if "visual" in used else None), [split], need=used)
-    store, items = data.store, data.splits[split]
+    kinds = trained.get("metadata")
+    metadata = kinds and Trained(kinds, None if how.typed_columns else Encoding.load(run.folder))
+    wants = replace(wants, frame_num=frames if "visual" in used else None)
+    data = open_data(folder, wants, [split], need=used, trained=metadata)
+    store, items, used = data.store, data.splits[split], data.used
     now = how.arguments(settings, data.shapes, used, store.items.label_dim)
     for name in [f"{name}_dim" for name in used] + ["frame_num"] * ("visual" in used) + ["shapes", "label_dim"]:
         if name in model and model[name] != now[name]:

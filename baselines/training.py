@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from common.console import InputError
+from common.console import InputError, listed
 from common.seeding import seed_everything
 from common.settings import made
 from dataloader.opening import open_data
@@ -51,23 +51,34 @@ def train(
     training.check_labels(store, known, valid, how.network)
     arguments = how.arguments(settings, data.shapes, data.used, store.items.label_dim)
     description = {"family": store.family, "fingerprint": store.fingerprint, "label": store.label.as_json()}
+    metadata = {"metadata": data.kinds, "consequences": store.description.consequences} if data.kinds else {}
     config = {
         "command": command,
         "settings": settings,
         "model": arguments,
-        "data": description | {"modalities": list(data.taken)},
+        "data": description | {"modalities": list(data.taken)} | metadata,
         "neighbours": data.neighbours and data.neighbours.described(),
     }
     if resumed:
         run.go_on(config, epochs=settings["epochs"])
     else:
         run = Run.create(settings["save"], f"{model_id}_{settings['dataset_id']}", config)
+    if data.encoding:
+        data.encoding.save(run.folder)
     seed_everything(settings["seed"])
     method = how.build(store.family, arguments, training, device, run)
     run.log(
         f"{'resuming' if resumed else 'run'} {run.folder}: {model_id} ({store.family}) on {store.folder}, "
         f"{len(known)} train and {len(valid)} valid videos, {', '.join(data.used)} features, {method.device}"
     )
+    if data.kinds:
+        run.log(f"metadata: {', '.join(f'{name} ({kind})' for name, kind in data.kinds.items())}")
+        if data.encoding:
+            run.log(f"{len(data.encoding.names)} features made of them: {listed(data.encoding.names, 10)}")
+        if data.encoding and not how.any_modality:
+            run.log(
+                f"note: {model_id} as published knows no metadata; they stand behind the textual vector, which is ours"
+            )
     absent = [name for name in how.modalities if name not in store.modalities]
     if absent and not how.any_modality:
         ablation = f", as its ablation --no_{absent[0]} does" if f"no_{absent[0]}" in settings else ""

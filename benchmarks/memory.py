@@ -41,7 +41,7 @@ def main(args) -> None:
             start = time.perf_counter()
             store = FeatureStore.open(Path(folder) / "random")
             opening = time.perf_counter() - start
-            features = sum(store.features[name].nbytes for name in store.modalities)
+            features = sum(store.features[name].nbytes for name in store.arrays)
             dims = {"visual_dim": args.dim, "textual_dim": args.dim, "feature_dim": args.dim}
             state = STATE_BYTES * sum(p.numel() for p in MMRA(**dims).parameters())
             size = {"items": args.items, "frames": args.frames, "dim": args.dim, "dtype": dtype}

@@ -23,6 +23,7 @@ from common.settings import add_flags, made, setting
 from dataloader.description import Label
 from dataloader.importing.columns import ColumnSettings, make_items, refuse_rows_without_ids
 from dataloader.importing.feature_files import load_features
+from dataloader.importing.metadata import ALL, Chosen, name_of
 from dataloader.importing.scaling import add_normalise_flag, add_normalised, check_normalised, modes_by_array
 from dataloader.importing.snapshots import KEEP
 from dataloader.importing.tables import SUFFIXES, Table, as_text, read_table
@@ -135,11 +136,20 @@ def main(args) -> None:
     without_ids = "id_column" not in args.typed
     if without_ids:
         optional.add(named.id_column)
-    wanted = [*named.wanted, *(how.same_video or [])]
-    table = read_table(args.table, wanted, optional, encoding=how.encoding, sheet=how.sheet, policy=policy)
+    wanted, asked = [*named.wanted, *(how.same_video or [])], named.metadata_columns or []
+    table = read_table(
+        args.table,
+        wanted,
+        optional,
+        encoding=how.encoding,
+        sheet=how.sheet,
+        policy=policy,
+        metadata=[name_of(text) for text in asked if text != ALL],
+        every=ALL in asked,
+    )
     refuse_rows_without_ids(args.table, table, named)
     keeping = {"skip": policy == "skip", "keep": how.keep, "same_video": how.same_video or ()}
-    items, kept = make_items(table, named, without_ids=without_ids, **keeping)
+    items, kept, chosen = make_items(table, named, without_ids=without_ids, **keeping)
     faults, found = table.faults, table.found
     problems = [f"--table {args.table}: {'; '.join(told)}"] if (told := faults.told(policy)) else []
     arrays, digests = load_arrays(files, compared, items, kept, modes, args.dtype, problems)
@@ -149,6 +159,8 @@ def main(args) -> None:
     if problems:
         raise InputError("; ".join(problems))
     faults.say(args.table)
+    if chosen.said:
+        print("\n".join(["metadata:", *(f"  {line}" for line in chosen.said)]))
     if not items.has_text:
         print(f"no texts: no column {named.text_column}, or nothing in it (columns: {', '.join(found)})")
     if not named.targets:
@@ -168,6 +180,7 @@ def main(args) -> None:
     there = {name: feature.sha256 for name, feature in store.description.features.items() if name in arrays}
     if other := [name for name, sha256 in there.items() if sha256 != digests[name]]:
         raise InputError(f"{folder}: other {other[0]} features are here already; --overwrite begins the data set anew")
+    add_metadata(store, chosen, kept)
     rows = [(item, f"{table.where(row)}: {why}") for row, (item, why) in sorted(faults.rows.items())]
     skipped = write_skipped_rows(folder, rows)
     if rows:
@@ -180,6 +193,22 @@ def main(args) -> None:
     for warning in store.check_features(*(name for name in arrays if name != RETRIEVAL)):
         print(f"warning: {warning}", file=sys.stderr)
     print(commands.next_steps(run_sequence(store, sequence, args.typed, modes, given=arrays)))
+
+
+def add_metadata(store: FeatureStore, chosen: Chosen, kept: np.ndarray) -> None:
+    """Write the metadata; those that are here already must be the same."""
+    metadata = chosen.of(kept)
+    if store.metadata is not None:
+        if metadata is None or metadata.digest() != store.metadata.digest():
+            raise InputError(f"{store.folder}: other metadata are here already; --overwrite begins the data set anew")
+    elif metadata is not None:
+        store.add_metadata(metadata, consequences=chosen.consequences)
+    if chosen.consequences:
+        print(
+            f"warning: {listed(chosen.consequences)}: counted after publication, so no prediction before it can have "
+            "them; every result of this data set says so",
+            file=sys.stderr,
+        )
 
 
 def named_files(visual: str | None, textual: str | None, retrieval: str | None, features: list[str]) -> dict[str, str]:
@@ -213,8 +242,12 @@ def refuse_idle_flags(
         raise InputError(f"the columns {', '.join(named.targets)} name a target twice; name each once")
     if "log_offset" in typed and not named.count_column:
         raise InputError("--log_offset belongs to --count_column, which is not given")
-    if "decimal" in typed and not named.targets:
+    if "decimal" in typed and not named.targets and not named.metadata_columns:
         raise InputError("--decimal belongs to numbers: --count_column or --label_column, which are not given")
+    if leaks := [name for name in map(name_of, named.metadata_columns or []) if name in named.targets]:
+        raise InputError(f"--metadata_columns {leaks[0]}: that is what is predicted")
+    if "horizon" in typed and not named.metadata_columns:
+        raise InputError("--horizon is for the age among the metadata, and --metadata_columns is not given")
     if "same_video" in typed and "keep" not in typed:
         raise InputError("--same_video needs --keep, which says which of the rows of a video becomes the item")
     if typed.get("keep") == "max" and not named.targets:

@@ -46,7 +46,7 @@ def aggregate(
     k: int,
     temperature: float,
     frames: np.ndarray | None,
-    modalities: tuple[str, ...],
+    features: dict[str, np.ndarray],
 ) -> Aggregated:
     """Sum features and labels of the first k neighbours, weighted by softmax(similarity / temperature).
 
@@ -55,18 +55,19 @@ def aggregate(
     """
     check_k(store, neighbours, k)
     ids, weight = neighbours.weights(rows, k, temperature)
-    of = {name: frames if name == "visual" else None for name in modalities}
+    of = {name: frames if name == "visual" else None for name in features}
     return Aggregated(
-        {name: weighted_sum(store.features[name], ids, weight, chosen) for name, chosen in of.items()},
+        {name: weighted_sum(features[name], ids, weight, chosen) for name, chosen in of.items()},
         np.einsum("nk,nkl->nl", weight, np.nan_to_num(store.items.label)[ids]).astype(np.float32),
     )
 
 
-def each(store: FeatureStore, neighbours: Neighbours, rows: np.ndarray, k: int, modalities: tuple[str, ...]) -> Each:
+def each(
+    store: FeatureStore, neighbours: Neighbours, rows: np.ndarray, k: int, features: dict[str, np.ndarray]
+) -> Each:
     """The first k neighbours as they are; what they know of labels is the bank's alone."""
     check_k(store, neighbours, k)
     label = np.where(neighbours.in_bank(store)[:, None], store.items.label, np.nan)
-    features = {name: store.features[name] for name in modalities}
     return Each(neighbours.ids[rows, :k], neighbours.similarity[rows, :k], features, label)
 
 

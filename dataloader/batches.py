@@ -6,7 +6,7 @@ Nothing that a method learns from reaches it but through these, and none of them
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch import Tensor
 from common.console import InputError
 from dataloader.aggregation import Aggregated, Each, aggregate, each
 from dataloader.description import Label
+from dataloader.metadata import Metadata
 from dataloader.names import NeighboursAs
 from dataloader.neighbours import Neighbours
 from dataloader.store import FeatureStore
@@ -121,6 +122,7 @@ class Split(_Items):
     target: Label  # what the label is
     user: np.ndarray  # (n,) str, "" where unknown
     time: np.ndarray  # (n,) datetime64[us], NaT where unknown
+    metadata: Metadata | None = None  # of the n items, for a method that takes its columns as they are
 
     def unlabelled(self) -> Unlabelled:
         return Unlabelled(self.features, self.rows, self.frames)
@@ -135,36 +137,38 @@ class Split(_Items):
                 taken["features"] = {name: array[chosen] for name, array in found.features.items()}
             found = replace(found, **taken)
         own = {name: getattr(self, name)[chosen] for name in ("rows", "label", "user", "time")}
-        return replace(self, neighbours=found, **own)
+        metadata = self.metadata and self.metadata.take(chosen)
+        return replace(self, neighbours=found, metadata=metadata, **own)
 
 
 def open_split(
     store: FeatureStore,
     split: str,
     *,
-    modalities: Sequence[str] | None = None,
+    features: dict[str, np.ndarray] | None = None,
+    metadata: Metadata | None = None,
     frame_num: int | None = None,
     neighbours: Neighbours | None = None,
     neighbours_as: NeighboursAs = "aggregated",
     num_of_retrieved_items: int = 10,
     similarity_temperature: float = 1.0,
 ) -> Split:
-    """`split` of `store` with the features `modalities` (all, if not given), and what its items retrieved.
+    """`split` of `store` with `features`, arrays (N, ...) of all its items (all it has, if not given), and `metadata`.
 
     neighbours: whom they retrieve; nothing where it is None. neighbours_as: whether these are summed once, weighted by
     softmax(similarity / similarity_temperature), or gathered in each batch.
     """
-    modalities = store.modalities if modalities is None else tuple(modalities)
+    features = {name: store.features[name] for name in store.arrays} if features is None else features
     rows, items = store.rows(split), store.items
-    frames = choose_frames(store.features["visual"].shape[1], frame_num) if "visual" in modalities else None
+    frames = choose_frames(features["visual"].shape[1], frame_num) if "visual" in features else None
     found = None
     if neighbours is not None and neighbours_as == "each":
-        found = each(store, neighbours, rows, num_of_retrieved_items, modalities)
+        found = each(store, neighbours, rows, num_of_retrieved_items, features)
     elif neighbours is not None:
         weighing = (num_of_retrieved_items, similarity_temperature)
-        found = aggregate(store, neighbours, rows, *weighing, frames, modalities)
-    features = {name: store.features[name] for name in modalities}
-    return Split(features, rows, frames, found, items.label[rows], store.label, items.user[rows], items.time[rows])
+        found = aggregate(store, neighbours, rows, *weighing, frames, features)
+    own = (items.label[rows], store.label, items.user[rows], items.time[rows])
+    return Split(features, rows, frames, found, *own, metadata and metadata.take(rows))
 
 
 def choose_frames(stored: int, frame_num: int | None) -> np.ndarray:

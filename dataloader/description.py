@@ -13,7 +13,7 @@ import numpy as np
 
 from common.console import InputError
 from common.files import read_json, write_json
-from dataloader.modalities import is_name
+from dataloader.modalities import METADATA, is_name
 from dataloader.names import FAMILIES
 
 FORMAT = 1
@@ -62,7 +62,7 @@ class Label:
 
 @dataclass(frozen=True)
 class Feature:
-    """An array of the data set. made: what it came from (encoder, normalise, source, statistics ...)."""
+    """An array of the data set, or its metadata. made: what it came from (encoder, normalise, source, columns ...)."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -102,6 +102,11 @@ class Description:
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
+    @property
+    def consequences(self) -> list[str]:
+        """Columns of metadata that were counted after publication, and taken all the same."""
+        return self.features[METADATA].made.get("consequences", []) if METADATA in self.features else []
+
     def with_feature(self, name: str, feature: Feature | None) -> Description:
         """The same with this array, or without it."""
         others = {key: value for key, value in self.features.items() if key != name}
@@ -127,10 +132,11 @@ class Description:
             and label.get("transform") in ("log2", "none")
             and isinstance(label.get("offset"), int | float)
             and isinstance(arrays, dict)
-            and all(is_name(name) for name in arrays)
+            and all(is_name(name) or name == METADATA for name in arrays)
             and all(isinstance(a, dict) and {"shape", "dtype", "sha256"} <= set(a) for a in arrays.values())
             and all(isinstance(a["shape"], list) and isinstance(a.get("made_of", {}), dict) for a in arrays.values())
             and all(isinstance(a.get("normalise", ""), str) for a in arrays.values())
+            and isinstance(arrays.get(METADATA, {}).get("consequences", []), list)
         )
         if not sound:
             raise InputError(f"{path}: not a {FILE} of format {FORMAT} (truncated or edited?); import the data anew")

@@ -12,6 +12,7 @@ from dataloader.names import NeighboursAs
 
 # name -> axes of its array: visual (N, F, Dv), textual (N, Dt), audio (N, Da); any other name has two or three
 MODALITIES = {"visual": 3, "textual": 2, "audio": 2}
+METADATA = "metadata"  # typed columns, in a file of their own; a method takes them as they are, or as an array (N, Dm)
 RETRIEVAL = "retrieval"  # (N, R): what the retriever compares, and no method takes
 TAKEN = {"items", "dataset", "neighbours", "metadata", "captions", "captured", "skipped"}  # files of a data set
 
@@ -23,12 +24,17 @@ def is_name(text: str) -> bool:
 
 def modality(text: str) -> str:
     """An argparse type: a name that features can have."""
-    if not is_name(text):
+    if not is_name(text) and text != METADATA:
         raise argparse.ArgumentTypeError(
             f"{text!r} names no features: lower-case letters, digits and _ are allowed, and not the name of another "
             "file of a data set"
         )
     return text
+
+
+def side_of_metadata(modalities: Sequence[str]) -> str:
+    """Behind which of the features of a published network, which knows no metadata, they stand."""
+    return "textual" if "textual" in modalities else modalities[-1]
 
 
 def axes(name: str) -> tuple[int, ...]:
@@ -40,7 +46,7 @@ def axes(name: str) -> tuple[int, ...]:
 
 def in_order(names) -> list[str]:
     """Known names first, in the order of the table, then the others by name, retrieval last."""
-    known = [*MODALITIES, RETRIEVAL]
+    known = [*MODALITIES, METADATA, RETRIEVAL]
     return sorted(names, key=lambda n: (n == RETRIEVAL, known.index(n) if n in known else len(known), n))
 
 
@@ -54,7 +60,8 @@ class Wants:
     """What a method wants of a data set.
 
     method: its name, for messages. modalities: the features it takes; any_modality: any others too; needs_all: it can
-    do without none of them, else without all but one. typed: those that --modalities chose, feature_num: how many they
+    do without none of them, else without all but one. Metadata are taken where they are there by a method that takes
+    anything, by any other where --modalities names them; typed_columns: as columns, not as an array. typed: those that --modalities chose, feature_num: how many they
     must be, if that was typed. left_out: by ablations. frame_num: frames of a video, all without it. neighbours: how it
     wants what an item retrieved, of the first k, weighed with `temperature` where aggregated; None: not at all.
     """
@@ -63,6 +70,7 @@ class Wants:
     modalities: tuple[str, ...]
     any_modality: bool = False
     needs_all: bool = False
+    typed_columns: bool = False
     typed: tuple[str, ...] | None = None
     feature_num: int | None = None
     left_out: tuple[str, ...] = ()
@@ -84,12 +92,15 @@ class Wants:
             raise InputError(f"--modalities {' '.join(typed)}: each once")
         if absent := [name for name in typed if name not in there]:
             raise InputError(f"--modalities {absent[0]}: the data set has {_listed(there)} features")
-        if foreign := [name for name in typed if name not in self.modalities and not self.any_modality]:
-            raise InputError(f"--modalities {foreign[0]}: {self.method} takes {_listed(self.modalities)} features")
+        known = (*self.modalities, METADATA)
+        if foreign := [name for name in typed if name not in known and not self.any_modality]:
+            raise InputError(f"--modalities {foreign[0]}: {self.method} takes {_listed(known)} features")
         taken = [name for name in self.modalities if name in (typed or there)]
         if self.any_modality:
             taken += [name for name in typed or (() if taken else there) if name not in taken]
-        if self.needs_all and len(taken) < len(self.modalities):
+        if METADATA in (typed or (there if self.any_modality else ())) and METADATA not in taken:
+            taken.append(METADATA)
+        if self.needs_all and not set(self.modalities) <= set(taken):
             given = f"it is to take {_listed(typed)}" if typed else f"the data set has {_listed(there)}"
             lacks = next(name for name in self.modalities if name not in taken)
             needed = " and ".join(self.modalities)

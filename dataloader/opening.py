@@ -7,17 +7,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from common.console import InputError
 from dataloader.batches import Split, choose_frames, open_split
-from dataloader.modalities import Wants
+from dataloader.encoding import Encoding, tree_columns
+from dataloader.modalities import METADATA, Wants, in_order, side_of_metadata
 from dataloader.neighbours import Neighbours
 from dataloader.place import Lacks
 from dataloader.store import FeatureStore
 
 
 @dataclass(frozen=True)
+class Trained:
+    """What a run knows of the metadata it was trained with: the kinds of their columns, and how they became an array."""
+
+    kinds: dict[str, str]
+    encoding: Encoding | None
+
+
+@dataclass(frozen=True)
 class Data:
-    """A store as a method sees it: taken, used: modalities; shapes: of an item's features, with the frames used."""
+    """A store as a method sees it.
+
+    taken: what it takes of the data set's modalities; used: what the method is given; shapes: of an item's features,
+    with the frames used. kinds: of the columns of metadata that are used, by name; encoding: how they became an array.
+    """
 
     store: FeatureStore
     taken: tuple[str, ...]
@@ -25,25 +40,57 @@ class Data:
     shapes: dict[str, tuple[int, ...]]
     neighbours: Neighbours | None
     splits: dict[str, Split]
+    kinds: dict[str, str] | None = None
+    encoding: Encoding | None = None
 
 
-def open_data(folder: Path, wants: Wants, splits: Sequence[str], need: Sequence[str] = ()) -> Data:
+def open_data(
+    folder: Path, wants: Wants, splits: Sequence[str], need: Sequence[str] = (), trained: Trained | None = None
+) -> Data:
     """Open the data set in `folder` and its `splits`, and check the content of the features that are used.
 
-    need: features that must be there. InputError where the data set is not what the method can do with.
+    need: features that must be there. trained: what a run knows of metadata; without it, it is learned from split
+    train. InputError where the data set is not what the method can do with.
     """
     store = FeatureStore.open(folder, need)
     taken = choose(store, wants)
-    used = wants.used(taken)
+    used, shapes = wants.used(taken), shapes_of(store, wants.frame_num)
+    features = {name: store.features[name] for name in used if name != METADATA}
+    kinds = encoding = columns = None
+    if METADATA in used:
+        columns = store.metadata.only(trained.kinds, store.folder) if trained else store.metadata
+        kinds = columns.kinds
+        if wants.typed_columns:
+            shapes[METADATA] = (sum(map(len, tree_columns(kinds))),)
+        else:
+            encoding = trained.encoding if trained else Encoding.fit(columns.take(store.rows("train")))
+            array, columns = encoding.transform(columns, store.folder), None  # (N, Dm)
+            used = add_encoded(features, used, array, wants)
+            shapes |= {name: features[name].shape[1:] for name in used if name != "visual"}
     neighbours = Neighbours.read(store) if wants.neighbours else None
-    how = {"modalities": used, "frame_num": wants.frame_num, "neighbours": neighbours}
+    how = {"features": features, "metadata": columns, "frame_num": wants.frame_num, "neighbours": neighbours}
     how |= {"num_of_retrieved_items": wants.k, "similarity_temperature": wants.temperature}
     how |= {"neighbours_as": wants.neighbours}
     opened = {name: open_split(store, name, **how) for name in splits}
-    shapes = shapes_of(store, wants.frame_num)
     for warning in store.check_features(*used):
         print(f"warning: {warning}", file=sys.stderr)
-    return Data(store, taken, used, shapes, neighbours, opened)
+    return Data(store, taken, used, shapes, neighbours, opened, kinds, encoding)
+
+
+def add_encoded(
+    features: dict[str, np.ndarray], used: tuple[str, ...], array: np.ndarray, wants: Wants
+) -> tuple[str, ...]:
+    """Put metadata (N, Dm) among the features of a method; what it uses then.
+
+    A method that takes anything is given them as features of their own. One of the published networks, which know no
+    metadata, is given them behind the textual vector, or in its place: this is ours, and only where it was asked for.
+    """
+    if wants.any_modality:
+        features[METADATA] = array
+        return used
+    side = side_of_metadata(wants.modalities)
+    features[side] = np.concatenate([features[side], array], axis=1) if side in features else array
+    return tuple(in_order({*used, side} - {METADATA}))
 
 
 def choose(store: FeatureStore, wants: Wants) -> tuple[str, ...]:
@@ -59,7 +106,7 @@ def choose(store: FeatureStore, wants: Wants) -> tuple[str, ...]:
 
 def shapes_of(store: FeatureStore, frame_num: int | None = None) -> dict[str, tuple[int, ...]]:
     """Modality -> the shape of an item's features, with as many frames as are used."""
-    shapes = {name: store.features[name].shape[1:] for name in store.modalities}
+    shapes = {name: store.features[name].shape[1:] for name in store.arrays}
     if "visual" in shapes:
         stored, dimension = shapes["visual"]
         shapes["visual"] = (len(choose_frames(stored, frame_num)), dimension)

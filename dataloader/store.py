@@ -19,7 +19,9 @@ from common.files import open_array, written_beside
 from dataloader.checks import check_content, not_finite
 from dataloader.description import FILE, Description, Feature, Label
 from dataloader.items import Items
-from dataloader.modalities import MODALITIES, RETRIEVAL, axes, in_order
+from dataloader.metadata import FILE as METADATA_FILE
+from dataloader.metadata import Metadata
+from dataloader.modalities import METADATA, MODALITIES, RETRIEVAL, axes, in_order
 from dataloader.names import DTYPES, SPLITS
 from dataloader.place import Lacks
 
@@ -33,13 +35,14 @@ class FeatureStore:
     """One data set: `items`, memory-mapped `features` by name, and its `description`.
 
     features: visual (N, F, Dv), textual (N, Dt), retrieval (N, R) and any others; any that are not there are no part of
-    the data set. `FeatureStore.open(folder)` reads items and headers only, never the features; it raises InputError
+    the data set. metadata: typed columns of the N items, None where there are none. `FeatureStore.open(folder)` reads items and headers only, never the features; it raises InputError
     with all that does not fit.
     """
 
     def __init__(self, folder: Path, items: Items, description: Description):
         self.folder, self.items, self.description = Path(folder), items, description
         self.features: dict[str, np.ndarray] = {}
+        self.metadata: Metadata | None = None
 
     # ---- opening -------------------------------------------------------------------------------
 
@@ -55,8 +58,11 @@ class FeatureStore:
         store = cls(folder, Items.read(folder / "items.parquet"), Description.read(folder / FILE))
         store._check_items()
         for name in store.description.features:
-            store.features[name] = store._open(name)
-        if missing := [name for name in need if name not in store.features]:
+            if name == METADATA:
+                store.metadata = store._open_metadata()
+            else:
+                store.features[name] = store._open(name)
+        if missing := [name for name in need if name not in (*store.features, *store.modalities)]:
             lacks = Lacks("features", folder, missing[0])
             raise InputError(f"{folder}: no {' and no '.join(missing)} features yet", lacks)
         return store
@@ -86,6 +92,13 @@ class FeatureStore:
             raise InputError(f"{path}: {'; '.join(problems)}")
         return array
 
+    def _open_metadata(self) -> Metadata:
+        path = self.folder / METADATA_FILE
+        metadata, described = Metadata.read(path), self.description.features[METADATA]
+        if metadata.digest() != described.sha256 or len(metadata) != len(self.items):
+            raise InputError(f"{path}: not the columns that {FILE} describes (changed by hand?); import the data anew")
+        return metadata
+
     # ---- what is in it -------------------------------------------------------------------------
 
     def __len__(self) -> int:
@@ -110,7 +123,13 @@ class FeatureStore:
     @property
     def modalities(self) -> tuple[str, ...]:
         """The kinds of features that a method can take, the known ones first."""
-        return tuple(name for name in in_order(self.features) if name != RETRIEVAL)
+        there = [name for name in self.features if name != RETRIEVAL]
+        return tuple(in_order([*there, METADATA] if self.metadata is not None else there))
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """Those of them that are arrays of the store."""
+        return tuple(name for name in self.modalities if name in self.features)
 
     def rows(self, split: str) -> np.ndarray:
         """The rows of `split`, ascending; InputError where there are none."""
@@ -121,9 +140,12 @@ class FeatureStore:
         return rows
 
     def check_features(self, *names: str) -> list[str]:
-        """What dataloader/checks.py checks of these arrays: InputError, or warnings about their scale."""
-        arrays = {name: self.features[name] for name in names}
-        sha256 = {name: self.description.features[name].sha256 for name in names}
+        """What dataloader/checks.py checks of these arrays: InputError, or warnings about their scale.
+
+        Metadata were checked when the store was opened.
+        """
+        arrays = {name: self.features[name] for name in names if name in self.features}
+        sha256 = {name: self.description.features[name].sha256 for name in arrays}
         return check_content(self.folder, arrays, sha256, self.items.item_id)
 
     # ---- writing -------------------------------------------------------------------------------
@@ -140,7 +162,7 @@ class FeatureStore:
         # From here until dataset.json stands the folder holds no data set: half of one is never opened.
         # dataset.json.next goes first: with it, files of a killed `keep` would be put in place of the new ones.
         arrays = [f"{name}{kind}.npy" for name in _features_in(folder) for kind in ("", f".{UNSCALED}")]
-        for name in (f"{FILE}{NEXT}", FILE, "neighbours.npz", *arrays, *LEFT_BY_STEPS):
+        for name in (f"{FILE}{NEXT}", FILE, "neighbours.npz", METADATA_FILE, *arrays, *LEFT_BY_STEPS):
             (folder / name).unlink(missing_ok=True)
         for unfinished in folder.glob("*.progress"):
             shutil.rmtree(unfinished)
@@ -180,6 +202,11 @@ class FeatureStore:
                 unscaled = self.unscaled(name)
                 made[UNSCALED] = _write_rows(unscaled, rows, self.folder / f"{name}.{UNSCALED}.npy{NEXT}")[1]
             description = description.with_feature(name, Feature(shape, feature.dtype, sha256, made))
+        if self.metadata is not None:
+            metadata, feature = self.metadata.take(rows), self.description.features[METADATA]
+            metadata.write(self.folder / f"{METADATA_FILE}{NEXT}")
+            shape = (len(rows), *feature.shape[1:])
+            description = description.with_feature(METADATA, replace(feature, shape=shape, sha256=metadata.digest()))
         items.write(self.folder / f"items.parquet{NEXT}")
         description.write(self.folder / f"{FILE}{NEXT}")
         return FeatureStore.open(self.folder)
@@ -208,6 +235,15 @@ class FeatureStore:
         self._update_feature(name, feature)
         self.features[name] = self._open(name)
 
+    def add_metadata(self, metadata: Metadata, **made) -> None:
+        """Write metadata.parquet, in place of what is there. made: what dataset.json should say of it."""
+        assert len(metadata) == len(self)
+        shape, made = (len(self), len(metadata.columns)), {"columns": metadata.kinds} | made
+        self._update_feature(METADATA, None)
+        metadata.write(self.folder / METADATA_FILE)
+        self._update_feature(METADATA, Feature(shape, "columns", metadata.digest(), made))
+        self.metadata = metadata
+
     def unscaled(self, name: str) -> np.ndarray:
         """The features `name` as they were before statistics of split train scaled them (--normalise standard)."""
         feature = self.description.features[name]
@@ -224,18 +260,22 @@ class FeatureStore:
         return array
 
     def adopt(self, name: str, other: FeatureStore) -> None:
-        """Take the array `name` of a store of the same items, as a hard link where the disk has them.
+        """Take the features `name` of a store of the same items, as a hard link where the disk has them.
 
         That is safe: the file of an array is never changed, only replaced.
         """
-        path, source = self.folder / f"{name}.npy", other.folder / f"{name}.npy"
+        file = METADATA_FILE if name == METADATA else f"{name}.npy"
+        path, source = self.folder / file, other.folder / file
         with written_beside(path) as partial:
             try:
                 partial.hardlink_to(source)
             except OSError:
                 shutil.copyfile(source, partial)
         self._update_feature(name, other.description.features[name])
-        self.features[name] = self._open(name)
+        if name == METADATA:
+            self.metadata = self._open_metadata()
+        else:
+            self.features[name] = self._open(name)
 
     def note(self, **said) -> None:
         """Write something more about the data set into dataset.json; no fingerprint changes with it."""

@@ -6,6 +6,8 @@ from typing import Any
 
 from common.console import InputError
 from common.settings import flags_of
+from dataloader.metadata import KINDS
+from dataloader.modalities import METADATA, side_of_metadata
 from dataloader.names import FAMILIES
 from engine.recipe import PUBLISHED, Recipe
 from engine.run import Run
@@ -37,10 +39,13 @@ def check_config(run: Run, recipe: Recipe) -> dict[str, Any]:
         wrong["data"].append("modalities")
         taken = []
     left_out = {name for name in recipe.modalities if settings.get(f"no_{name}", False)}
+    side = side_of_metadata(recipe.modalities)
     for name in recipe.modalities:
-        used = name in taken and name not in left_out
+        used = (name in taken and name not in left_out) or (METADATA in taken and name == side)
         if f"use_{name}" in arguments and model.get(f"use_{name}") is not used:
             wrong["model"].append(f"use_{name}")
+    if METADATA in taken and not are_kinds(data.get("metadata")):
+        wrong["data"].append("metadata")
     if not isinstance(run.config.get("neighbours"), dict | None):
         wrong["data"].append("neighbours")
     if "shapes" in arguments and not are_shapes(model.get("shapes")):
@@ -67,6 +72,11 @@ def are_shapes(shapes: object) -> bool:
         return False
     sizes = [size for shape in shapes.values() for size in (shape if isinstance(shape, list) else [None])]
     return bool(sizes) and all(type(size) is int and size > 0 for size in sizes)
+
+
+def are_kinds(kinds: object) -> bool:
+    """Whether these are the kinds of some columns of metadata."""
+    return isinstance(kinds, dict) and bool(kinds) and all(isinstance(k, str) and k in KINDS for k in kinds.values())
 
 
 def bring_up_to_date(run: Run, recipe: Recipe) -> None:

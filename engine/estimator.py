@@ -13,6 +13,7 @@ import torch
 from common.console import InputError
 from common.files import write_json
 from dataloader.batches import Split, Unlabelled
+from dataloader.modalities import METADATA
 from engine.method import History
 from engine.metrics import measure
 from engine.run import Run
@@ -33,6 +34,7 @@ class Estimator(ABC):
     device = CPU
     transductive = False
     frames: int | None = None  # how many, from the first, go into the vector; all without it
+    typed_columns = False  # metadata are columns, and no part of the vector
 
     def __init__(
         self,
@@ -44,8 +46,10 @@ class Estimator(ABC):
         run: Run | None = None,
     ):
         # of each modality's part of the vector, in the order of `shapes`
-        self.widths = {name: int(np.prod(self._kept(name, shape))) for name, shape in shapes.items()}
+        flat = {name: shape for name, shape in shapes.items() if name != METADATA or not self.typed_columns}
+        self.widths = {name: int(np.prod(self._kept(name, shape))) for name, shape in flat.items()}
         self.width = sum(self.widths.values())
+        self.columns = sum(shape[0] for name, shape in shapes.items() if name not in flat)  # of metadata, beside it
         self.label_dim, self.seed, self.asked, self.run = label_dim, seed, device, run
 
     def fit(self, train: Split, valid: Split, unlabelled: Unlabelled | None = None) -> History:
@@ -71,7 +75,7 @@ class Estimator(ABC):
     def inputs(self, split: Split, dtype: type = np.float32) -> np.ndarray:
         """(n, width): each modality as one flat vector, one after the other; read in blocks, so held once."""
         out = np.empty((len(split), self.width), dtype)
-        step = max(1, BLOCK_BYTES // (4 * self.width))
+        step = max(1, BLOCK_BYTES // (4 * max(1, self.width)))
         for start in range(0, len(split), step):
             block, column = out[start : start + step], 0
             for name, width in self.widths.items():

@@ -40,6 +40,7 @@ class Recipe:
     presets: name -> defaults, of which --preset takes one; the first is the default
     modalities: the features it takes; any_modality: any others too, each as one flat vector
     needs_all: it can do without none of them; else without all but one
+    typed_columns: it takes metadata as typed columns, not as an array
     neighbours: how it wants what an item retrieved, "aggregated" or "each"; None: not at all
     network: it is trained by the one loop, with the flags of training; else a library fits it
     own_loss: its loss is its own, so it has no use for --loss
@@ -53,6 +54,7 @@ class Recipe:
     modalities: tuple[str, ...] = PUBLISHED
     any_modality: bool = False
     needs_all: bool = False
+    typed_columns: bool = False
     neighbours: NeighboursAs | None = None
     network: bool = True
     own_loss: bool = False
@@ -122,6 +124,7 @@ class Recipe:
             modalities=self.modalities,
             any_modality=self.any_modality,
             needs_all=self.needs_all,
+            typed_columns=self.typed_columns,
             typed=tuple(modalities) if modalities else None,
             feature_num=(typed or {}).get("feature_num"),
             left_out=tuple(name for name in self.modalities if settings.get(f"no_{name}", False)),

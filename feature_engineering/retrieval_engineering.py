@@ -165,7 +165,7 @@ def from_features(store: FeatureStore, weights: WeightSettings, storage: Storage
     sides = {
         name: weight for name, weight in (("textual", 1), ("visual", weights.visual_weight)) if name in store.features
     }
-    sides = sides or dict.fromkeys(store.modalities, 1)
+    sides = sides or dict.fromkeys(store.arrays, 1)
     words = np.zeros((len(store), 0), np.float32)  # (N, R)
     if weights.lexical_weight:
         words = lexical_vectors(store.items.text, store.items.split == "train")

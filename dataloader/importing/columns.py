@@ -12,12 +12,14 @@ from common.console import InputError, listed, number
 from common.settings import setting
 from dataloader.importing.faults import Faults
 from dataloader.importing.ids import as_ids, made_ids
+from dataloader.importing.metadata import Chosen, choose_metadata
 from dataloader.importing.numbers import as_numbers
 from dataloader.importing.snapshots import settle
 from dataloader.importing.splits import split_at_random
 from dataloader.importing.tables import Table, as_text
 from dataloader.importing.times import as_times
 from dataloader.items import Items
+from dataloader.metadata import AGE
 from dataloader.names import SPLITS
 
 TIMES = "as ISO 8601, or as seconds, milliseconds or microseconds since 1970; without a zone taken as UTC"
@@ -49,6 +51,24 @@ class ColumnSettings:
         kind=str,
         metavar="V",
     )
+    metadata_columns: list[str] | None = setting(
+        None,
+        "what else is known of an item: columns for methods that take metadata, each as what it looks like, or as "
+        "NAME=KIND says (number, category, time, yes/no); all: every column but ids, texts, targets and counts made after "
+        "publication, and each is printed with what it is taken for or why it is left out. A left-out one that is "
+        "named is taken; a count made after publication then marks every result",
+        kind=list,
+        nargs="+",
+        metavar="M",
+    )
+    horizon: float | None = setting(
+        None,
+        "days after its publication for which an item's count is meant, where --label_time_column does not say it; "
+        f"with --metadata_columns it becomes part of the metadata ({AGE})",
+        number(0),
+        kind=float,
+        metavar="DAYS",
+    )
     decimal: str | None = setting(
         None,
         "the decimal mark of numbers that could mean two things, as 1.234 and 1,5 do; without it what the other "
@@ -67,6 +87,14 @@ class ColumnSettings:
         """All columns that are read."""
         optional = (self.split_column, self.user_column, self.time_column, self.label_time_column, self.video_column)
         return [self.id_column, self.text_column, *self.targets, *filter(None, optional)]
+
+    @property
+    def used(self) -> dict[str, str]:
+        """Column -> why it is no metadata."""
+        why = {self.id_column: "the items' ids", self.text_column: "their text", self.user_column: "creators' ids"}
+        why |= {self.label_time_column: f"when the count was taken; with the time of publication it makes {AGE}"}
+        why |= {self.split_column: "which split", self.video_column: "the videos' files"}
+        return why | dict.fromkeys(self.targets, "what is predicted")
 
 
 def refuse_rows_without_ids(path: Path, table: Table, named: ColumnSettings) -> None:
@@ -87,8 +115,8 @@ def make_items(
     skip: bool = False,
     keep: str | None = None,
     same_video: Sequence[str] = (),
-) -> tuple[Items, np.ndarray]:
-    """The items, and the mask of the table's rows that they are; what is wrong, and decided, joins `table.faults`.
+) -> tuple[Items, np.ndarray, Chosen]:
+    """The items, the mask of the table's rows that they are, and the metadata; what is wrong joins `table.faults`.
 
     without_ids: the items may have ids made for them, as nobody has named a column of ids. skip: leave rows with a
     cell that cannot be read out. keep: which of several snapshots of a video is an item; same_video: see there.
@@ -118,6 +146,10 @@ def make_items(
     values = [as_numbers(columns[name], name, ids, faults, **reading) for name in named.targets]
     values = np.stack(values or [np.full(n, np.nan)], axis=1)  # (N, L)
     split = as_text(columns[named.split_column], named.split_column, problems) if named.split_column else None
+    age = (times["label_time"] - times["time"]) / np.timedelta64(1, "D")  # (N,) NaN where a time is unknown
+    if named.horizon is not None:
+        age = np.where(np.isnan(age), named.horizon, age)
+    metadata = choose_metadata(table, named.metadata_columns or [], named.used, ids, age, named.decimal)
 
     kept = np.ones(n, bool)
     kept[[row for row in faults.rows if skip]] = False
@@ -139,7 +171,7 @@ def make_items(
             "items of split train, valid and test need a target: give --count_column or --label_column "
             f"(columns: {', '.join(table.found)})"
         ]
-    return items, kept
+    return items, kept, metadata
 
 
 def keep_one_of_each(

@@ -7,6 +7,7 @@ import io
 import json
 import unicodedata
 import zlib
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,13 +59,17 @@ def read_table(
     encoding: str | None = None,
     sheet: str | None = None,
     policy: str = "fail",
+    metadata: Collection[str] = (),
+    every: bool = False,
 ) -> Table:
     """The wanted columns of a file; InputError for what cannot be read.
+
+    metadata: further columns that are wanted, of values of any type; every: all others too.
 
     optional: those of the wanted that need not be there, and are left out then. encoding: of a text. sheet: of an
     Excel file. policy: "skip" takes lines that do not fit the header as rows without values.
     """
-    wanted = list(dict.fromkeys(wanted))
+    plain, wanted = set(wanted), list(dict.fromkeys([*wanted, *metadata]))
     suffixes = [suffix.lower() for suffix in path.suffixes]
     packed = suffixes[-1:] == [".gz"]
     suffix = (suffixes[:-1] if packed else suffixes)[-1:]
@@ -79,7 +84,7 @@ def read_table(
         table = Table("line" if suffix in (*USUAL_SEPARATOR, ".jsonl", ".ndjson") else "row")
 
         def places(found: list[str]) -> dict[str, int]:
-            return places_of(found, wanted, optional, table.faults)
+            return places_of(found, wanted, optional, table.faults, every)
 
         if suffix == ".parquet":
             read_parquet(table, data, places)
@@ -89,7 +94,7 @@ def read_table(
             text, note = decoded(data, encoding)
             table.faults.notes += [note] if note else []
             if suffix in JSON:
-                read_json(table, text, places)
+                read_json(table, text, places, plain)
             else:
                 wishes = {alike(name) for name in wanted}
                 read_delimited(table, text, USUAL_SEPARATOR[suffix], places, wishes)
@@ -129,8 +134,13 @@ def alike(name: str) -> str:
     return unicodedata.normalize("NFKC", name.translate(INVISIBLE)).strip().casefold()
 
 
-def places_of(found: list[str], wanted: list[str], optional: Collection[str], faults: Faults) -> dict[str, int]:
-    """Wanted name -> place among all names; one that differs only in case or spaces is taken, and said."""
+def places_of(
+    found: list[str], wanted: list[str], optional: Collection[str], faults: Faults, every: bool = False
+) -> dict[str, int]:
+    """Wanted name -> place among all names; one that differs only in case or spaces is taken, and said.
+
+    every: and of each other column whose name is its own.
+    """
     places, missing = {}, []
     for name in wanted:
         hits = [place for place, other in enumerate(found) if other == name]
@@ -150,6 +160,10 @@ def places_of(found: list[str], wanted: list[str], optional: Collection[str], fa
             "name yours with --id_column, --text_column, --count_column, --label_column, --split_column, "
             "--user_column, --time_column, --label_time_column"
         )
+    if every:
+        often = Counter(map(alike, found))
+        taken = set(places.values())
+        places |= {name: at for at, name in enumerate(found) if at not in taken and name and often[alike(name)] == 1}
     return places
 
 
@@ -181,14 +195,14 @@ def read_delimited(table: Table, text: str, usual: str, places: Places, wishes: 
         )
 
 
-def read_json(table: Table, text: str, places: Places) -> None:
-    """An array of objects, or an object a line."""
+def read_json(table: Table, text: str, places: Places, plain: set[str]) -> None:
+    """An array of objects, or an object a line. plain: columns that hold texts and numbers alone."""
     items = list(json_array(text) if text.lstrip()[:1] == "[" else json_lines(text))
     table.found = list(dict.fromkeys(name for _, item in items for name in item))
     where = {name: table.found[place] for name, place in places(table.found).items()}
     table.columns = {name: [] for name in where}
     for line, item in items:
-        for name in where.values():
+        for name in (key for wanted, key in where.items() if wanted in plain):
             if isinstance(item.get(name), bool | list | dict):
                 raise Unreadable(f" {table.unit} {line}: {name} is {item[name]!r}, expected text or a number")
         table.add(line, {name: item.get(key) for name, key in where.items()})
