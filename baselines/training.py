@@ -12,6 +12,7 @@ import torch
 from common.console import InputError, listed
 from common.seeding import seed_everything
 from common.settings import made
+from dataloader.describing import heading
 from dataloader.opening import open_data
 from engine.method import History
 from engine.recipe import Recipe
@@ -71,6 +72,7 @@ def train(
         f"{'resuming' if resumed else 'run'} {run.folder}: {model_id} ({store.family}) on {store.folder}, "
         f"{len(known)} train and {len(valid)} valid videos, {', '.join(data.used)} features, {method.device}"
     )
+    run.log(heading(store, data.neighbours, metadata=data.kinds is not None))
     if data.kinds:
         run.log(f"metadata: {', '.join(f'{name} ({kind})' for name, kind in data.kinds.items())}")
         if data.encoding:

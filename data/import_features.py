@@ -26,6 +26,7 @@ from dataloader.importing.feature_files import load_features
 from dataloader.importing.metadata import ALL, Chosen, name_of
 from dataloader.importing.scaling import add_normalise_flag, add_normalised, check_normalised, modes_by_array
 from dataloader.importing.snapshots import KEEP
+from dataloader.importing.splits import SplitSettings
 from dataloader.importing.tables import SUFFIXES, Table, as_text, read_table
 from dataloader.items import Items
 from dataloader.modalities import RETRIEVAL, in_order, modality
@@ -93,6 +94,7 @@ def build_parser() -> Parser:
         "--family", default="MicroLens", choices=FAMILIES, help="whose MMRA model --model_id MMRA takes"
     )
     add_flags(parser.add_argument_group("columns of the table"), ColumnSettings)
+    add_flags(parser.add_argument_group("splits"), SplitSettings)
     add_flags(parser.add_argument_group("reading the table"), TableSettings)
     features = parser.add_argument_group("features (.npy or .npz, one row an item)")
     features.add_argument("--visual", metavar="FILE", help="(items, frames, dimension) or (items, dimension)")
@@ -120,6 +122,8 @@ def build_parser() -> Parser:
 
 def main(args) -> None:
     sequence, named, how = (made(of, vars(args)) for of in (SequenceSettings, ColumnSettings, TableSettings))
+    splitting = made(SplitSettings, vars(args))
+    refuse_split(splitting, named)
     policy = "skip" if how.on_error == "skip" else "fail"  # of rows; videos: as it was typed
     check_sequence_flags(sequence, {flag: value for flag, value in args.typed.items() if flag != "on_error"})
     folder, modes = folder_of(args.dataset_path, args.dataset_id), modes_by_array(args.normalise)
@@ -149,7 +153,7 @@ def main(args) -> None:
     )
     refuse_rows_without_ids(args.table, table, named)
     keeping = {"skip": policy == "skip", "keep": how.keep, "same_video": how.same_video or ()}
-    items, kept, chosen = make_items(table, named, without_ids=without_ids, **keeping)
+    items, kept, chosen = make_items(table, named, splitting, without_ids=without_ids, **keeping)
     faults, found = table.faults, table.found
     problems = [f"--table {args.table}: {'; '.join(told)}"] if (told := faults.told(policy)) else []
     arrays, digests = load_arrays(files, compared, items, kept, modes, args.dtype, problems)
@@ -167,8 +171,7 @@ def main(args) -> None:
         print(f"no --count_column or --label_column (columns: {', '.join(found)}): all items are of split predict")
 
     scale, offset = ("log2", named.log_offset) if named.count_column else ("none", 0)
-    split_by = f"column {named.split_column}" if named.split_column else "published"
-    label = Label(tuple(named.targets or ["label"]), scale, offset, split_by)
+    label = Label(tuple(named.targets or ["label"]), scale, offset, splitting.in_words(named.split_column))
     store = FeatureStore.create_or_continue(folder, items, family=args.family, label=label, overwrite=args.overwrite)
     sources = {name: Path(file).name for name, file in files.items()}
     if compared and (RETRIEVAL in store.features or set(store.modalities) - set(arrays)):
@@ -232,6 +235,14 @@ def named_files(visual: str | None, textual: str | None, retrieval: str | None, 
 def as_retrieval(array: np.ndarray) -> np.ndarray:
     """(N, D), or of frames (N, F, D) their mean -> (N, D)."""
     return array if array.ndim == 2 else array.mean(axis=1, dtype=np.float32)
+
+
+def refuse_split(splitting: SplitSettings, named: ColumnSettings) -> None:
+    by = splitting.kind(named.split_column)
+    if by == "time" and not named.time_column:
+        raise InputError("--split_by time: --time_column says when an item was published, and is not given")
+    if by == "user" and not named.user_column:
+        raise InputError("--split_by user: --user_column says who made an item, and is not given")
 
 
 def refuse_idle_flags(

@@ -12,6 +12,7 @@ from dataloader.checks import scale_warning
 from dataloader.items import Items
 from dataloader.modalities import in_order
 from dataloader.names import SPLITS
+from dataloader.neighbours import Neighbours
 from dataloader.store import UNSCALED, FeatureStore
 
 
@@ -53,6 +54,20 @@ def describe(store: FeatureStore) -> str:
         lines.append("features: none yet")
     lines.append(f"neighbours: {'neighbours.npz' if (store.folder / 'neighbours.npz').exists() else 'none'}")
     return "\n".join(lines)
+
+
+def heading(store: FeatureStore, neighbours: Neighbours | None = None, *, metadata: bool = True) -> str:
+    """What belongs over every result: what is predicted, in which unit, on which split, from which bank.
+
+    metadata: they are used, so that it matters if any were counted after publication.
+    """
+    said = [f"label {name} ({store.label.in_words()})" for name in store.label.names]
+    said.append(f"split by {store.label.split_in_words()}")
+    if neighbours is not None:
+        said.append(f"bank {neighbours.bank_in_words}")
+    if metadata and (late := store.description.consequences):
+        said.append(f"COUNTED AFTER PUBLICATION, and among the inputs: {', '.join(late)}")
+    return "; ".join(said)
 
 
 def creators_and_times(items: Items) -> list[str]:

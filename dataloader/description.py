@@ -34,6 +34,11 @@ class Label:
     split_by: str = ""
 
     @property
+    def by_time(self) -> bool:
+        """Whether what is tested is newer than what was trained on."""
+        return self.split_by.partition(" ")[0].rstrip(",") == "time"
+
+    @property
     def of_counts(self) -> bool:
         return self.scale != "none"
 
@@ -50,6 +55,14 @@ class Label:
 
     def in_words(self) -> str:
         return f"log2(count + {self.offset:g})" if self.of_counts else "as given"
+
+    def split_in_words(self) -> str:
+        said = {"": "unknown", "published": "random 80/10/10 with the published seeds"}
+        return (
+            said.get(self.split_by)
+            or f"{self.split_by} 80/10/10" * (self.split_by in ("time", "user"))
+            or self.split_by
+        )
 
     def as_json(self) -> dict:
         split_by = {"split_by": self.split_by} if self.split_by else {}

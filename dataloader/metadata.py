@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 
 from common.console import InputError, listed
 from common.files import written_beside
+from dataloader.names import KINDS
 
 FILE = "metadata.parquet"
-# kind -> the type of its array; unknown are NaN, NaT, None and -1
-KINDS = {"number": "f", "category": "O", "time": "M", "yes/no": "i"}
+LETTERS = dict(zip(KINDS, "fOMi", strict=True))  # kind -> numpy's letter of its array; unknown: NaN, None, NaT, -1
 AGE = "age_days"  # of an item when it was counted: made of its times
 
 
@@ -31,7 +31,7 @@ class Metadata:
 
     @property
     def kinds(self) -> dict[str, str]:
-        of = {letter: kind for kind, letter in KINDS.items()}
+        of = {letter: kind for kind, letter in LETTERS.items()}
         return {name: of[values.dtype.kind] for name, values in self.columns.items()}
 
     def take(self, rows: np.ndarray) -> Metadata:

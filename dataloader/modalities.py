@@ -61,9 +61,10 @@ class Wants:
 
     method: its name, for messages. modalities: the features it takes; any_modality: any others too; needs_all: it can
     do without none of them, else without all but one. Metadata are taken where they are there by a method that takes
-    anything, by any other where --modalities names them; typed_columns: as columns, not as an array. typed: those that --modalities chose, feature_num: how many they
-    must be, if that was typed. left_out: by ablations. frame_num: frames of a video, all without it. neighbours: how it
-    wants what an item retrieved, of the first k, weighed with `temperature` where aggregated; None: not at all.
+    anything, by any other where --modalities names them; typed_columns: as columns, not as an array.
+    typed: those that --modalities chose, feature_num: how many they must be, if that was typed. left_out: by ablations.
+    frame_num: frames of a video, all without it. neighbours: how it wants what an item retrieved, of the first k,
+    weighed with `temperature` where aggregated; None: not at all.
     """
 
     method: str
@@ -94,7 +95,9 @@ class Wants:
             raise InputError(f"--modalities {absent[0]}: the data set has {_listed(there)} features")
         known = (*self.modalities, METADATA)
         if foreign := [name for name in typed if name not in known and not self.any_modality]:
-            raise InputError(f"--modalities {foreign[0]}: {self.method} takes {_listed(known)} features")
+            raise InputError(
+                f"--modalities {foreign[0]}: {self.method} takes {_listed(self.modalities)} features, and metadata"
+            )
         taken = [name for name in self.modalities if name in (typed or there)]
         if self.any_modality:
             taken += [name for name in typed or (() if taken else there) if name not in taken]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 SPLITS = ("train", "valid", "test", "predict")
+KINDS = ("number", "category", "time", "yes/no")  # of columns of metadata
 FAMILIES = ("MicroLens", "NUS")
 DTYPES = ("float32", "float16")
 BANKS = {"train": ("train",), "train+valid": ("train", "valid")}  # which splits can be retrieved

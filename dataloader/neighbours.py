@@ -16,6 +16,42 @@ from dataloader.names import BANKS
 from dataloader.place import Lacks
 from dataloader.store import FeatureStore
 
+# What an item can retrieve of the bank where the data set is split by time, also within train.
+KNOWN_BY = {
+    "": "all of it",
+    "label_time": "for each video those counted by the time it was published",
+    "time": "for each video those published before it",
+}
+
+
+@dataclass(frozen=True)
+class Known:
+    """Of a data set that is split by time: what was known when, and when it is asked for; (N,) microseconds each."""
+
+    since: np.ndarray  # int64; the largest one where it is never known
+    asked: np.ndarray  # int64; one less than that for videos of an unknown time, which are tested on nothing
+
+    @staticmethod
+    def rule_of(store: FeatureStore) -> str:
+        if not store.label.by_time:
+            return ""
+        return "label_time" if "label_time" in store.items.origin else "time"
+
+    @classmethod
+    def of(cls, store: FeatureStore) -> Known | None:
+        """None where nothing is withheld."""
+        rule, items, never = cls.rule_of(store), store.items, np.iinfo(np.int64).max
+        if not rule:
+            return None
+        times = getattr(items, rule)
+        since = times.astype(np.int64) + (rule == "time")  # published at the same moment is not before
+        asked = np.where(np.isnat(items.time), never - 1, items.time.astype(np.int64))
+        return cls(np.where(np.isnat(times), never, since), asked)
+
+    def allows(self, ids: np.ndarray) -> np.ndarray:
+        """(N, K) ids of rows, -1 pads -> (N, K) whether each was known when its row's item was published."""
+        return (ids < 0) | (self.since[ids] <= self.asked[:, None])
+
 
 @dataclass(frozen=True)
 class Neighbours:
@@ -27,6 +63,7 @@ class Neighbours:
     bank: str  # which splits could be retrieved: a key of BANKS
     backend: str  # what searched
     fingerprint: str  # of the store that was searched
+    known_by: str = ""  # what of the bank an item could retrieve: a key of KNOWN_BY
 
     def write(self, store: FeatureStore) -> Path:
         path = store.folder / "neighbours.npz"
@@ -70,12 +107,20 @@ class Neighbours:
             return [f"ids {ids.shape} {ids.dtype} and similarity {self.similarity.shape}, expected ({n}, {self.k})"]
         if not isinstance(self.bank, str) or self.bank not in BANKS:
             return [f"bank {self.bank!r} is unknown (known: {', '.join(BANKS)})"]
+        if not isinstance(self.known_by, str) or self.known_by not in KNOWN_BY:
+            return [
+                f"the rule {self.known_by!r} of what was known is none (known: {', '.join(filter(None, KNOWN_BY))})"
+            ]
         if ids.min(initial=-1) < -1 or ids.max(initial=-1) >= n:
             return [f"rows from {ids.min()} to {ids.max()}, expected 0 to {n - 1}, or -1"]
         found = []
         in_bank = np.append(self.in_bank(store), True)  # the last stands for -1, a pad
         if (foreign := ~in_bank[ids].all(axis=1)).any():
             found.append(f"neighbours outside the bank {self.bank} (of {listed(store.items.item_id[foreign])})")
+        if self.known_by != (rule := Known.rule_of(store)):
+            found.append(f"made with another rule of what was known, {KNOWN_BY[self.known_by]}, not {KNOWN_BY[rule]}")
+        elif (known := Known.of(store)) and (late := ~known.allows(ids).all(axis=1)).any():
+            found.append(f"neighbours of which nothing was known then (of {listed(store.items.item_id[late])})")
         if (itself := (ids == np.arange(n)[:, None]).any(axis=1)).any():
             found.append(f"items that retrieve themselves ({listed(store.items.item_id[itself])})")
         if not np.isfinite(self.similarity[ids >= 0]).all():
@@ -95,7 +140,12 @@ class Neighbours:
 
     def described(self) -> dict:
         """What a run says of them."""
-        return {"k": self.k, "bank": self.bank, "backend": self.backend, "digest": self.digest()}
+        said = {"k": self.k, "bank": self.bank, "backend": self.backend, "digest": self.digest()}
+        return said | ({"known_by": self.known_by} if self.known_by else {})
+
+    @property
+    def bank_in_words(self) -> str:
+        return f"{self.bank}, {KNOWN_BY[self.known_by]}" if self.known_by else self.bank
 
     def weights(self, rows: np.ndarray, k: int, temperature: float) -> tuple[np.ndarray, np.ndarray]:
         """The first k neighbours of `rows` and softmax(similarity / temperature) over them, (n, k); pads weigh 0."""

@@ -20,7 +20,7 @@ from dataloader.store import FeatureStore
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run knows of the metadata it was trained with: the kinds of their columns, and how they became an array."""
+    """What a run knows of its metadata: the kinds of their columns, and how they became an array."""
 
     kinds: dict[str, str]
     encoding: Encoding | None

@@ -35,8 +35,8 @@ class FeatureStore:
     """One data set: `items`, memory-mapped `features` by name, and its `description`.
 
     features: visual (N, F, Dv), textual (N, Dt), retrieval (N, R) and any others; any that are not there are no part of
-    the data set. metadata: typed columns of the N items, None where there are none. `FeatureStore.open(folder)` reads items and headers only, never the features; it raises InputError
-    with all that does not fit.
+    the data set. metadata: typed columns of the N items, None where there are none. `FeatureStore.open(folder)` reads
+    items, metadata and headers only, never the features; it raises InputError with all that does not fit.
     """
 
     def __init__(self, folder: Path, items: Items, description: Description):

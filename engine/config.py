@@ -6,9 +6,8 @@ from typing import Any
 
 from common.console import InputError
 from common.settings import flags_of
-from dataloader.metadata import KINDS
 from dataloader.modalities import METADATA, side_of_metadata
-from dataloader.names import FAMILIES
+from dataloader.names import FAMILIES, KINDS
 from engine.recipe import PUBLISHED, Recipe
 from engine.run import Run
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from common.files import write_json, written_beside
 from dataloader.batches import Split
+from dataloader.describing import heading
 from dataloader.items import creators
 from dataloader.opening import Data
 from dataloader.store import FeatureStore
@@ -34,7 +35,8 @@ def judge(
     items, k = data.splits[split], run.config["settings"].get("num_of_retrieved_items", 0)
     table, report, pictures = predictions(data, items, prediction, k), None, {}
     if split != "predict":
-        report = evaluate(data.store, items, prediction, split, batch_size, seed)
+        said = heading(data.store, data.neighbours, metadata=data.kinds is not None)
+        report = evaluate(data.store, items, prediction, split, batch_size, seed) | {"heading": said}
         print_report(report, metrics, run, data.store)
         title = f"{run.config['settings']['model_id']} on {data.store.dataset_id}, {split}"
         pictures = draw(run, items, prediction, title)
@@ -76,6 +78,7 @@ def interval_of(found: Interval) -> dict:
 def print_report(report: dict, metrics: Sequence[str], run: Run, store: FeatureStore) -> None:
     of = f" of {report['creators']} creators" if report["creators"] else ""
     print(f"{run.folder} on split {report['split']} of {store.folder}: {report['n']} videos{of}")
+    print(report["heading"])
     size = report["published_batch_means"]["batch_size"]
     drawn = f"{'95 % by creators':>18}  {'95 % by videos':>18}" if of else f"{'95 % bootstrap':>18}"
     print(f"{'':<10}  {'whole split':>11}  {drawn}  mean of batches of {size} (published)")

@@ -116,7 +116,7 @@ def _make(
             mode, dtype = feature.made["normalise"], feature.dtype
             add_normalised(fold, name, store.unscaled(name), mode, dtype=dtype, keep_unscaled=False, **source)
         else:
-            fold.adopt(name, store)
+            fold.adopt(name, store)  # metadata too: what is learned from train is learned by each run
     if of_features:
         made = of_features.made
         words = ["--source", "features", "--normalise", made["normalise"], "--dtype", of_features.dtype]

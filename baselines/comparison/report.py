@@ -67,8 +67,11 @@ class Report:
     def _caption(self) -> str:
         seeds = ", ".join(map(str, self.origin.seeds))
         which = f"of {self.origin.folds}, all together" if self.origin.folds else "over the whole split"
+        split = f", split by {self.origin.split}" if self.origin.split else ""
+        late = f" COUNTED AFTER PUBLICATION, and among the metadata: {', '.join(self.origin.consequences)}."
         return (
-            f"{self.origin.n} test items, label {self.origin.label}. Mean ± sample standard deviation over seeds "
+            f"{self.origin.n} test items{split}, label {self.origin.label}.{late * bool(self.origin.consequences)} "
+            "Mean ± sample standard deviation over seeds "
             f"{seeds} of metrics {which}; no ± where there is one seed or every seed predicts the same "
             "(deterministic). Best **bold**, second <u>underlined</u>, as the printed figures rank, trivial rows "
             f"included; larger is better for {LARGER}, smaller for the others. within2: share of the predicted counts "
@@ -234,6 +237,8 @@ def origin_of(
         fingerprint=store.fingerprint,
         neighbours=neighbours_in_words(neighbours, by),
         label=f"{', '.join(store.label.names)} ({store.label.in_words()})",
+        split="" if by else store.label.split_in_words(),
+        consequences=store.description.consequences,
         n=n,
         folds=folds_in_words(folds, by) if by else "",
         seeds=seeds,
@@ -245,4 +250,4 @@ def neighbours_in_words(neighbours: Neighbours | None, by: str | None) -> str:
     if neighbours is None:
         return "no neighbours"
     which = "searched anew in each fold" if by else f"digest {neighbours.digest()}"
-    return f"{neighbours.k} neighbours an item from bank {neighbours.bank} ({which})"
+    return f"{neighbours.k} neighbours an item from bank {neighbours.bank_in_words} ({which})"

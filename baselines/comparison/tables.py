@@ -30,6 +30,8 @@ class Origin:
     folds: str  # in words; empty without
     seeds: list[int]
     environment: dict  # engine.run.environment()
+    split: str = ""  # in words; empty with folds
+    consequences: tuple[str, ...] | list[str] = ()  # metadata that were counted after publication
 
     @property
     def line(self) -> str:

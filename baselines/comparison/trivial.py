@@ -16,6 +16,7 @@ from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
+from dataloader.encoding import Encoding
 from dataloader.neighbours import Neighbours
 from dataloader.store import FeatureStore
 from engine.metrics import measure
@@ -43,6 +44,10 @@ TRIVIAL: dict[str, Callable[[FeatureStore, Neighbours | None], tuple[Predict, st
     "neighbours' labels, softmax": lambda store, neighbours: neighbour_labels(store, neighbours, TEMPERATURES),
     "ridge on the features": lambda store, _: ridge(store, None),
     "ridge on the features and neighbours' labels": lambda store, neighbours: ridge(store, neighbours),
+    "ridge on the features and metadata": lambda store, _: ridge(store, None, metadata=True),
+    "ridge on the features, metadata and neighbours' labels": lambda store, neighbours: ridge(
+        store, neighbours, metadata=True
+    ),
 }
 
 
@@ -50,7 +55,8 @@ def trivial_rows(store: FeatureStore, neighbours: Neighbours | None) -> dict[str
     """Name -> row; without `neighbours` the rows of their labels are left out, without creators theirs."""
     left_out = [name for name in TRIVIAL if neighbours is None and "neighbours'" in name]
     left_out += [name for name in TRIVIAL if "user" not in store.items.origin and "creator's" in name]
-    left_out += [name for name in TRIVIAL if not store.modalities and "features" in name]
+    left_out += [name for name in TRIVIAL if not store.arrays and "features" in name and "metadata" not in name]
+    left_out += [name for name in TRIVIAL if store.metadata is None and "metadata" in name]
     names, found = [name for name in TRIVIAL if name not in left_out], {}
     for name in tqdm(names, "trivial rows", unit="row", disable=None, leave=False):
         start = time.perf_counter()
@@ -140,15 +146,24 @@ def weighed_labels(
     return label
 
 
-def ridge(store: FeatureStore, neighbours: Neighbours | None) -> tuple[Predict, str]:
+def ridge(store: FeatureStore, neighbours: Neighbours | None, *, metadata: bool = False) -> tuple[Predict, str]:
     """Linear regression on all features side by side, flattened, standardised by split train.
 
-    With `neighbours` on their labels too, weighed as predicts split valid best.
+    With `neighbours` on their labels too, weighed as predicts split valid best; with metadata, as networks get them.
     """
+    encoded = np.empty((len(store), 0), np.float32)  # (N, Dm)
+    if metadata:
+        encoding = Encoding.fit(store.metadata.take(store.rows("train")))
+        encoded = encoding.transform(store.metadata, store.folder)
     weighing = None if neighbours is None else choose_weighing(store, neighbours, TEMPERATURES)
 
     def inputs(rows: np.ndarray) -> np.ndarray:
-        return features(store, rows, None if weighing is None else weighed_labels(store, neighbours, rows, *weighing))
+        label = None if weighing is None else weighed_labels(store, neighbours, rows, *weighing)
+        return (
+            np.concatenate([features(store, rows, label), encoded[rows]], axis=1)
+            if metadata
+            else features(store, rows, label)
+        )
 
     train, valid = store.rows("train"), store.rows("valid")
     x, y, scaler = inputs(train), store.items.label[train], StandardScaler(copy=False)
@@ -169,7 +184,7 @@ def ridge(store: FeatureStore, neighbours: Neighbours | None) -> tuple[Predict, 
 
 def features(store: FeatureStore, rows: np.ndarray, label: np.ndarray | None) -> np.ndarray:
     """(n, D) float32, each modality flattened, read in blocks, so held once; beside them neighbours' `label`."""
-    widths = {name: int(np.prod(store.features[name].shape[1:])) for name in store.modalities}
+    widths = {name: int(np.prod(store.features[name].shape[1:])) for name in store.arrays}
     total = sum(widths.values())
     out = np.empty((len(rows), total + (0 if label is None else label.shape[1])), np.float32)
     for start in range(0, len(rows), ROWS_AT_ONCE):

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import commands
-from common.console import Parser, number, run_script
-from common.settings import made
+from common.console import InputError, Parser, number, run_script
+from common.settings import add_flags, made
 from dataloader.description import Label
+from dataloader.importing.splits import SplitSettings
 from dataloader.MicroLens.dataset import COUNT_FILES, LABELS, TITLES, VIDEOS, make_items, read_raw
 from dataloader.place import add_dataset_flags, folder_of
 from dataloader.store import FeatureStore
@@ -36,6 +37,7 @@ def build_parser() -> Parser:
         help="where the comments are counted: pairs.csv or .tsv, or comment_en.txt; the first one there if not given",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a data set that is already there")
+    add_flags(parser.add_argument_group("splits"), SplitSettings)
     add_sequence_flags(parser)
     return parser
 
@@ -43,10 +45,13 @@ def build_parser() -> Parser:
 def main(args) -> None:
     sequence = made(SequenceSettings, vars(args))
     check_sequence_flags(sequence, args.typed)
+    splitting = made(SplitSettings, vars(args))
+    if (by := splitting.kind(None)) != "random":
+        raise InputError(f"--split_by {by}: the release says neither who made a video nor when; random is what it has")
     folder = folder_of(args.dataset_path, args.dataset_id)
     raw = read_raw(args.raw, args.label, args.counts)
-    items, skipped = make_items(raw, args.label, args.log_offset)
-    label = Label((args.label,), "log2", args.log_offset, "published")
+    items, skipped = make_items(raw, args.label, args.log_offset, splitting)
+    label = Label((args.label,), "log2", args.log_offset, splitting.in_words())
     store = FeatureStore.create_or_continue(folder, items, family="MicroLens", label=label, overwrite=args.overwrite)
     for note in raw.notes:
         print(note)

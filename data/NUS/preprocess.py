@@ -11,11 +11,11 @@ import numpy as np
 
 import commands
 from common.console import InputError, Parser, listed, run_script
-from common.settings import made
+from common.settings import add_flags, made
 from dataloader.description import Label
 from dataloader.importing.feature_files import has_ids, load_features
 from dataloader.importing.scaling import add_normalise_flag, add_normalised, modes_by_array
-from dataloader.importing.splits import published_split, time_split, user_split
+from dataloader.importing.splits import SplitSettings, make_split
 from dataloader.items import Items
 from dataloader.NUS.dataset import FEATURE_FILES, LABELS, read_raw
 from dataloader.NUS.orders import TEXT, TRUTH, parse_orders
@@ -37,13 +37,7 @@ def build_parser() -> Parser:
         choices=(*LABELS, "all"),
         help="count to predict, as log2(count + 1); all: four targets",
     )
-    parser.add_argument(
-        "--split_by",
-        default="published",
-        choices=("published", "user", "time"),
-        help="published: random 80/10/10 with the published seeds; user: a user's videos stay on one side; "
-        "time: the newest videos are test",
-    )
+    add_flags(parser.add_argument_group("splits"), SplitSettings)
     parser.add_argument(
         "--order",
         nargs="+",
@@ -77,7 +71,9 @@ def main(args) -> None:
             if file in orders:
                 raise InputError(f"--order {file}={orders[file]}: it names the ids of its rows itself; leave it out")
             reasons[name] = "it names the ids of its rows"
-    if args.split_by == "user" and (raw.user == "").any():
+    splitting = made(SplitSettings, vars(args))
+    by = splitting.kind(None)
+    if by == "user" and (raw.user == "").any():
         unknown, file = raw.video_id[raw.user == ""], args.raw / "video_user.txt"
         raise InputError(f"--split_by user: {len(unknown)} of {n} videos have no user in {file} ({listed(unknown)})")
     if args.videos and "normalise" not in args.typed:
@@ -91,21 +87,16 @@ def main(args) -> None:
         )
     targets = LABELS if args.label == "all" else (args.label,)
     counts = raw.counts[:, [LABELS.index(target) for target in targets]]
-    splits = {
-        "published": lambda: published_split(n),
-        "user": lambda: user_split(raw.user),
-        "time": lambda: time_split(raw.created),
-    }
     items = Items(
         raw.video_id,
         raw.text,
         counts,
         np.log2(counts + 1),
-        splits[args.split_by](),
+        make_split(splitting, by, np.ones(n, bool), raw.created, raw.user),
         user=raw.user,
         time=raw.created,
     )
-    label = Label(tuple(targets), "log2", 1, args.split_by)
+    label = Label(tuple(targets), "log2", 1, splitting.in_words())
     store = FeatureStore.create_or_continue(folder, items, family="NUS", label=label, overwrite=args.overwrite)
     for note in (*raw.notes, *(f"{files[name]}: {reason}" for name, reason in reasons.items())):
         print(note)

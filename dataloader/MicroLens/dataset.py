@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from common.console import MAX_LISTED, InputError, listed
-from dataloader.importing.splits import FEWEST, published_split
+from dataloader.importing.splits import FEWEST, SplitSettings, random_split
 from dataloader.items import Items
 
 FRAME_NUM = 10  # frames captured of each video
@@ -77,8 +77,10 @@ def read_raw(folder: Path, label: str = "comments", counts: str | None = None) -
     return RawRelease(np.array(list(titles), object), np.array(list(titles.values()), object), found, notes)
 
 
-def make_items(raw: RawRelease, label: str, log_offset: float) -> tuple[Items, dict[str, str]]:
-    """The items with the label log2(count + offset), in the published split; and why the others have none, by id."""
+def make_items(
+    raw: RawRelease, label: str, log_offset: float, splitting: SplitSettings
+) -> tuple[Items, dict[str, str]]:
+    """The items with the label log2(count + offset), split at random; and why the others have none, by id."""
     values = raw.counts[label]
     with np.errstate(divide="ignore"):
         target = np.log2(values + log_offset)
@@ -95,7 +97,7 @@ def make_items(raw: RawRelease, label: str, log_offset: float) -> tuple[Items, d
         raw.title[kept],
         values[kept, None],  # (N, 1)
         target[kept, None],  # (N, 1)
-        published_split(int(kept.sum())),
+        random_split(int(kept.sum()), splitting.of, splitting.seeds),
         {name: counts[kept] for name, counts in raw.counts.items()},
     )
     return items, skipped

@@ -15,7 +15,7 @@ from dataloader.importing.ids import as_ids, made_ids
 from dataloader.importing.metadata import Chosen, choose_metadata
 from dataloader.importing.numbers import as_numbers
 from dataloader.importing.snapshots import settle
-from dataloader.importing.splits import split_at_random
+from dataloader.importing.splits import SplitSettings, make_split
 from dataloader.importing.tables import Table, as_text
 from dataloader.importing.times import as_times
 from dataloader.items import Items
@@ -41,10 +41,7 @@ class ColumnSettings:
     user_column: str | None = setting(None, "who made the item: its creator's id or name", kind=str, metavar="U")
     time_column: str | None = setting(None, f"when the item was published, {TIMES}", kind=str, metavar="T")
     label_time_column: str | None = setting(None, "when its count was taken, in the same forms", kind=str, metavar="T")
-    split_column: str | None = setting(
-        None, f"{', '.join(SPLITS)}; the published random 80/10/10 split if not given", kind=str, metavar="S"
-    )
-
+    split_column: str | None = setting(None, f"the split of each item: {', '.join(SPLITS)}", kind=str, metavar="S")
     video_column: str | None = setting(
         None,
         "each video's file, relative to --videos and in subfolders too; without it files are named by the ids",
@@ -54,9 +51,9 @@ class ColumnSettings:
     metadata_columns: list[str] | None = setting(
         None,
         "what else is known of an item: columns for methods that take metadata, each as what it looks like, or as "
-        "NAME=KIND says (number, category, time, yes/no); all: every column but ids, texts, targets and counts made after "
-        "publication, and each is printed with what it is taken for or why it is left out. A left-out one that is "
-        "named is taken; a count made after publication then marks every result",
+        "NAME=KIND says (number, category, time, yes/no); all: every column but ids, texts, targets and counts made "
+        "after publication, and each is printed with what it is taken for or why it is left out. A left-out one that "
+        "is named is taken; a count made after publication then marks every result",
         kind=list,
         nargs="+",
         metavar="M",
@@ -110,6 +107,7 @@ def refuse_rows_without_ids(path: Path, table: Table, named: ColumnSettings) -> 
 def make_items(
     table: Table,
     named: ColumnSettings,
+    splitting: SplitSettings,
     *,
     without_ids: bool = False,
     skip: bool = False,
@@ -160,7 +158,7 @@ def make_items(
     label, popularity = values, np.full_like(values, np.nan)
     if named.count_column:
         label, popularity = log_counts(values, named.log_offset, ids, problems), values
-    split = split_at_random(label, problems) if split is None else split[kept]
+    split = made_split(splitting, label, times["time"][kept], user[kept], faults) if split is None else split[kept]
     origin = {"user": user[kept]} | {name: column[kept] for name, column in times.items()}
     items = Items(ids, text[kept], popularity, label, split, **origin)
     problems += items.problems()
@@ -198,6 +196,22 @@ def keep_one_of_each(
         faults.notes.append(
             f"--keep {keep}: {len(settled)} rows are other snapshots of {len(set(settled.values()))} videos"
         )
+
+
+def made_split(how: SplitSettings, label: np.ndarray, time: np.ndarray, user: np.ndarray, faults: Faults) -> np.ndarray:
+    """(N,) split names; items without all labels (N, L) are to be predicted."""
+    by, labelled = how.kind(None), np.isfinite(label).all(axis=1)
+    if not labelled.any():
+        return np.full(len(label), "predict", object)
+    if by == "time" and (unknown := int((labelled & np.isnat(time)).sum())):
+        faults.notes.append(f"--split_by time: {unknown} items of an unknown time are of split predict")
+    if by == "user" and (unknown := int((labelled & (user == "")).sum())):
+        faults.notes.append(f"--split_by user: {unknown} items of unknown creators are taken one by one")
+    try:
+        return make_split(how, by, labelled, time, user)
+    except InputError as error:
+        faults.problems.append(f"{error}; other --shares, another --split_by, or --split_column with your own")
+        return np.full(len(label), "predict", object)
 
 
 def log_counts(counts: np.ndarray, offset: float, ids: np.ndarray, problems: list[str]) -> np.ndarray:

@@ -17,7 +17,8 @@ from dataloader.importing.ids import KEPT_DIGITS
 from dataloader.importing.numbers import as_numbers, cleaned, is_unknown, one_duration, parsed
 from dataloader.importing.tables import Table, alike, as_text
 from dataloader.importing.times import as_times, one_time
-from dataloader.metadata import AGE, KINDS, Metadata, as_category, known
+from dataloader.metadata import AGE, Metadata, as_category, known
+from dataloader.names import KINDS
 
 ALL = "all"
 SAMPLE = 2000  # cells of a column that are looked at to tell what it is

@@ -3,57 +3,135 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from sklearn.model_selection import GroupKFold, GroupShuffleSplit, KFold, train_test_split
 
-from common.console import InputError
+from common.console import InputError, number, whole_number
+from common.settings import setting
 from dataloader.items import Items, creators
 
 # The published protocol: a fifth is held out, and half of that is test, the other half valid.
-HELD_OUT, HELD_OUT_SEED = 0.2, 9
-VALID, VALID_SEED = 0.5, 18
+HELD_OUT_SEED, VALID_SEED = 9, 18
 FEWEST = 10  # below this a split of the published protocol is empty
 VALID_OF_REST = 1 / 9  # of what a fold leaves: valid is to train as in the published protocol, 10 to 80
 
 
-def published_split(n: int) -> np.ndarray:
-    """(n,) split names, by the published protocol: 80 / 10 / 10, scikit-learn's seeds 9 and 18."""
-    _require(n, "items")
-    train, held_out = train_test_split(np.arange(n), test_size=HELD_OUT, random_state=HELD_OUT_SEED)
-    test, valid = train_test_split(held_out, test_size=VALID, random_state=VALID_SEED)
-    return _named(n, train, valid, test)
+@dataclass(frozen=True)
+class SplitSettings:
+    """How the items are split into train, valid and test."""
+
+    split_by: str | None = setting(
+        None,
+        "random, which is the published split where nothing else is typed (its other name is published); time: train "
+        "is older than valid, and valid than test; user: a creator's items lie on one side; column: as --split_column "
+        "says; without it column where that is given, else random",
+        str,
+        ("random", "published", "time", "user", "column"),
+        kind=str,
+    )
+    shares: list[float] | None = setting(
+        None, "of train, valid and test: 80 10 10 if not given", number(0, above=True), kind=list, nargs=3, metavar="S"
+    )
+    split_seed: int | None = setting(
+        None, "of what is drawn at random, items or users; the published seeds if not given", whole_number(0, 2**31)
+    )
+
+    @property
+    def of(self) -> tuple[float, float, float]:
+        """The shares, which sum to 1."""
+        shares = self.shares or [80.0, 10.0, 10.0]
+        return tuple(share / sum(shares) for share in shares)
+
+    @property
+    def seeds(self) -> tuple[int, int]:
+        """Of the two draws: what is held out, and what of it is valid."""
+        seed = self.split_seed
+        return (HELD_OUT_SEED, VALID_SEED) if seed is None else (seed, seed + VALID_SEED - HELD_OUT_SEED)
+
+    def kind(self, column: str | None) -> str:
+        """What they are split by; InputError for flags that say nothing together. column: --split_column."""
+        by = self.split_by or ("column" if column else "random")
+        if by == "column" and not column:
+            raise InputError("--split_by column: --split_column says which, and is not given")
+        if by != "column" and column:
+            raise InputError(f"--split_by {by} and --split_column {column}: leave one of them out")
+        if by == "column" and (self.shares or self.split_seed is not None):
+            raise InputError("--shares and --split_seed do nothing beside --split_column")
+        if by == "time" and self.split_seed is not None:
+            raise InputError("--split_seed does nothing with --split_by time, where nothing is drawn")
+        return "random" if by == "published" else by
+
+    def in_words(self, column: str | None = None) -> str:
+        """What dataset.json says of it."""
+        by = self.kind(column)
+        if by == "column":
+            return f"column {column}"
+        more = [] if self.shares is None else ["/".join(f"{100 * share:.3g}" for share in self.of)]
+        more += [] if self.split_seed is None else [f"seed {self.split_seed}"]
+        return " ".join([by, ", ".join(more)]) if more else "published" if by == "random" else by
 
 
-def split_at_random(label: np.ndarray, problems: list[str]) -> np.ndarray:
-    """(N,) the published split of the items that have all labels; the others are to be predicted."""
-    labelled = np.isfinite(label).all(axis=1)
-    split = np.full(len(label), "predict", dtype=object)
-    if 0 < labelled.sum() < FEWEST:
-        problems.append(
-            f"{int(labelled.sum())} labelled items are too few for the published 80/10/10 split (at least {FEWEST}); "
-            "give your own with --split_column"
-        )
-    elif labelled.any():
-        split[labelled] = published_split(int(labelled.sum()))
+def make_split(how: SplitSettings, by: str, labelled: np.ndarray, time: np.ndarray, user: np.ndarray) -> np.ndarray:
+    """(N,) split names of the items that are `labelled` (N,); the others are of split predict.
+
+    by: "random", "time" (N,), or "user" (N,) str, where one of an unknown creator is alone. By time those of an unknown
+    time are of split predict too. InputError where there are too few.
+    """
+    split = np.full(len(labelled), "predict", dtype=object)
+    rows = np.flatnonzero(labelled & ~np.isnat(time) if by == "time" else labelled)
+    if by == "time":
+        split[rows] = time_split(time[rows], how.of)
+    elif by == "user":
+        alone = np.array([name or f"\0{row}" for row, name in enumerate(user[rows])], object)
+        split[rows] = user_split(alone, how.of, how.seeds)
+    else:
+        split[rows] = random_split(len(rows), how.of, how.seeds)
     return split
 
 
-def user_split(users: np.ndarray) -> np.ndarray:
-    """Like the published split, but every user's items lie on one side of it."""
+def published_split(n: int) -> np.ndarray:
+    """(n,) split names, by the published protocol: 80 / 10 / 10, scikit-learn's seeds 9 and 18."""
+    return random_split(n, SplitSettings().of, SplitSettings().seeds)
+
+
+def random_split(n: int, shares: Sequence[float], seeds: Sequence[int]) -> np.ndarray:
+    _require(n, "items")
+    train, held_out = train_test_split(np.arange(n), test_size=_held_out(shares), random_state=seeds[0])
+    test, valid = train_test_split(held_out, test_size=_valid(shares), random_state=seeds[1])
+    return _named(n, train, valid, test)
+
+
+def user_split(
+    users: np.ndarray, shares: Sequence[float] = SplitSettings().of, seeds: Sequence[int] = SplitSettings().seeds
+) -> np.ndarray:
+    """Like the random split, but every user's items lie on one side of it; the shares are of users."""
     _require(len(np.unique(users)), "users")
     everyone = np.arange(len(users))
-    train, held_out = _grouped(everyone, users, HELD_OUT, HELD_OUT_SEED)
-    test, valid = _grouped(held_out, users, VALID, VALID_SEED)
+    train, held_out = _grouped(everyone, users, _held_out(shares), seeds[0])
+    test, valid = _grouped(held_out, users, _valid(shares), seeds[1])
     return _named(len(users), train, valid, test)
 
 
-def time_split(times: np.ndarray) -> np.ndarray:
-    """The oldest 80 % train, the next 10 % valid, the newest 10 % test; equal times keep the order of the file."""
-    _require(len(times), "items")
-    order = np.argsort(times, kind="stable")
-    n = len(order)
-    return _named(n, order[: n * 8 // 10], order[n * 8 // 10 : n * 9 // 10], order[n * 9 // 10 :])
+def time_split(times: np.ndarray, shares: Sequence[float] = SplitSettings().of) -> np.ndarray:
+    """The oldest 80 % train, the next 10 % valid, the newest 10 % test; equal times are never on two sides."""
+    _require(len(times), "items of a known time")
+    order, n = np.argsort(times, kind="stable"), len(times)
+    first, second = (_at_a_change(times[order], int(n * share + 1e-9)) for share in (shares[0], shares[0] + shares[1]))
+    if not 0 < first < second < n:
+        raise InputError("too many items are of the same time to be split by it: train, valid or test would be empty")
+    return _named(n, order[:first], order[first:second], order[second:])
+
+
+def _held_out(shares: Sequence[float]) -> float:
+    return round(shares[1] + shares[2], 12)
+
+
+def _valid(shares: Sequence[float]) -> float:
+    """Of what is held out."""
+    return round(shares[1] / (shares[1] + shares[2]), 12)
 
 
 def fold_splits(items: Items, folds: int, by: str) -> list[np.ndarray]:
@@ -128,10 +206,12 @@ def _grouped(rows: np.ndarray, groups: np.ndarray, size: float, seed: int) -> tu
 
 def _require(n: int, what: str) -> None:
     if n < FEWEST:
-        raise InputError(f"{n} {what} are too few to split 80 / 10 / 10: at least {FEWEST} are needed")
+        raise InputError(f"{n} {what} are too few to be split: at least {FEWEST} are needed")
 
 
 def _named(n: int, train: np.ndarray, valid: np.ndarray, test: np.ndarray) -> np.ndarray:
+    if not all(map(len, (train, valid, test))):
+        raise InputError(f"{n} items with these --shares leave train, valid or test empty")
     split = np.empty(n, dtype=object)
     split[train], split[valid], split[test] = "train", "valid", "test"
     return split

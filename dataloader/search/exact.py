@@ -22,10 +22,13 @@ def search(
     device: torch.device | str = "cpu",
     batch_size: int = 2048,
     progress: bool = False,
+    since: np.ndarray | None = None,
+    asked: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Exact top k by cosine: vectors (N, R), bank (M,) ascending rows -> ids (N, k) int32, similarity (N, k) float32.
 
     Best first; equal float32 similarities go to the lower row; row i is never among its own neighbours (k < M).
+    since, asked: (N,) int64 each: row i retrieves only rows j with since[j] <= asked[i], and -1 where there are no k.
     Blocks of queries meet the distinct vectors of the bank, so no N x M matrix exists. What float32 cannot tell
     apart, at the border or within the top k, is computed again in float64, so that who is retrieved depends
     neither on the block size nor on the order in which a matrix product sums.
@@ -33,6 +36,9 @@ def search(
     device = torch.device(device)
     first, sharing = _distinct(vectors, bank)  # (U,) a row of each distinct vector; the groups of equal ones
     shared = np.isin(first, list(sharing))  # (U,)
+    early = None  # (U,) since when a vector can be retrieved: one that several rows share, since the first of them
+    if since is not None:
+        early = torch.from_numpy(np.array([since[sharing.get(row, row)].min() for row in first.tolist()])).to(device)
     own = np.full(len(vectors), -1)  # the column of a row's own vector, where no other row shares it
     own[first[~shared]] = np.flatnonzero(~shared)
     batch_size = max(1, min(batch_size, len(vectors), SCORE_BYTES // (4 * len(first))))
@@ -53,16 +59,27 @@ def search(
         _multiply(unit(vectors[query]), keys, block[:, : len(first)])
         alone = np.flatnonzero(own[query] >= 0)
         block[torch.from_numpy(alone), torch.from_numpy(own[query[alone]])] = -torch.inf
+        if early is not None:
+            late = early[None, :] > torch.from_numpy(asked[query]).to(device)[:, None]  # (B, U)
+            block[:, : len(first)].masked_fill_(late, -torch.inf)
         value, found = _top(block, candidates)  # (B, candidates) each
+        found = np.where(value > -np.inf, found, 0)  # what is not to be retrieved may stand behind the last column
         unsure = np.ones(len(query), dtype=bool)
         if candidates > k:
-            ids[query], similarity[query] = first[found[:, :k]], value[:, :k]
-            gap = value[:, :k] - value[:, 1 : k + 1]
+            there = np.isfinite(value[:, :k])
+            ids[query] = np.where(there, first[found[:, :k]], -1)
+            similarity[query] = np.where(there, value[:, :k], 0)
+            with np.errstate(invalid="ignore"):
+                gap = value[:, :k] - value[:, 1 : k + 1]  # NaN where there are no more
             unsure = (gap < CLOSE).any(axis=1) | shared[found[:, :k]].any(axis=1)
         for i in np.flatnonzero(unsure):
-            border = value[i, min(k, candidates) - 1] - CLOSE
-            near = first[np.flatnonzero(block[i, : len(first)].cpu().numpy() >= border)]
+            # By time, the query itself may be all that is known of a vector that rows share: one more is looked at.
+            border = value[i, min(k + (since is not None), candidates) - 1] - CLOSE
+            row = block[i, : len(first)].cpu().numpy()
+            near = first[np.flatnonzero((row >= border) & (row > -np.inf))]
             groups = [sharing.get(row, np.array([row])) for row in near.tolist()]
+            if since is not None:
+                groups = [group[since[group] <= asked[query[i]]] for group in groups]
             ids[query[i]], similarity[query[i]] = _exactly(vectors, query[i], groups, k)
     return ids, similarity
 
@@ -115,7 +132,12 @@ def _top(scores: torch.Tensor, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _exactly(vectors: np.ndarray, row: int, groups: list[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Top k of the rows in `groups` (each of one vector) for `row`, by float64 similarity rounded to float32."""
+    """Top k of the rows in `groups` (each of one vector) for `row`, by float64 similarity rounded to float32.
+
+    -1 pads where there are fewer.
+    """
+    if not groups:
+        return np.full(k, -1), np.zeros(k)
     query = vectors[row].astype(np.float64)  # (R,)
     keys = vectors[[group[0] for group in groups]].astype(np.float64)  # (G, R)
     length = np.sqrt(np.einsum("gr,gr->g", keys, keys)) * np.sqrt(query @ query)
@@ -125,4 +147,5 @@ def _exactly(vectors: np.ndarray, row: int, groups: list[np.ndarray], k: int) ->
     rows = np.concatenate(groups)
     similarity, rows = similarity[rows != row], rows[rows != row]
     order = np.lexsort((rows, -similarity))[:k]
-    return rows[order], similarity[order]
+    pads = k - len(order)
+    return np.append(rows[order], np.full(pads, -1)), np.append(similarity[order], np.zeros(pads, np.float32))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -11,8 +12,8 @@ from common.arrays import scan
 from common.console import InputError, listed
 from common.files import require_writable
 from dataloader.modalities import RETRIEVAL
-from dataloader.names import BANKS
-from dataloader.neighbours import Neighbours
+from dataloader.names import BANKS, SPLITS
+from dataloader.neighbours import Known, Neighbours
 from dataloader.search.exact import search
 from dataloader.store import FeatureStore
 
@@ -44,22 +45,32 @@ def retrieve(store: FeatureStore, k: int, bank: str, device: torch.device, batch
             f"{int(nothing.sum())} items have vectors of zeros, which are similar to nothing: no neighbours ({which})"
         )
     start = time.perf_counter()
-    how = {"device": device, "batch_size": batch_size, "progress": True}
+    how, known_then = {"device": device, "batch_size": batch_size, "progress": True}, Known.of(store)
     ids = np.full((len(store), k), -1, np.int32)  # -1: none
     similarity = np.zeros((len(store), k), np.float32)
     if nothing.any():
         known = np.flatnonzero(~nothing)
-        found, similarity[known] = search(vectors[known], np.searchsorted(known, rows), k, **how)
-        ids[known] = known[found]
+        times = {} if known_then is None else {"since": known_then.since[known], "asked": known_then.asked[known]}
+        found, similarity[known] = search(vectors[known], np.searchsorted(known, rows), k, **how, **times)
+        ids[known] = np.where(found < 0, -1, known[found])
     else:
-        ids, similarity = search(vectors, rows, k, **how)
+        times = {} if known_then is None else asdict(known_then)
+        ids, similarity = search(vectors, rows, k, **how, **times)
     seconds = time.perf_counter() - start
     backend = f"exact cosine, torch {torch.__version__} on {device.type}"
-    neighbours = Neighbours(ids, similarity, k, bank, backend, store.fingerprint)
+    neighbours = Neighbours(ids, similarity, k, bank, backend, store.fingerprint, Known.rule_of(store))
     path = neighbours.write(store)
-    print(f"{path}: {k} neighbours for {len(store)} items from a bank of {len(rows)} ({bank}), {seconds:.1f} s")
-    nearest, last = similarity[~nothing][:, [0, -1]].mean(axis=0)
-    print(f"mean similarity: nearest {nearest:.3f}, {k}th {last:.3f}")
+    of = f"a bank of {len(rows)} ({neighbours.bank_in_words})"
+    print(f"{path}: {k} neighbours for {len(store)} items from {of}, {seconds:.1f} s")
+    nearest, last = similarity[:, 0][ids[:, 0] >= 0], similarity[:, -1][ids[:, -1] >= 0]
+    if len(last):
+        print(f"mean similarity: nearest {nearest.mean():.3f}, {k}th {last.mean():.3f}")
+    if known_then is not None:
+        for split in SPLITS:
+            of = ids[store.items.rows(split)]
+            if len(of):
+                none, fewer = int((of[:, 0] < 0).sum()), int((of[:, -1] < 0).sum())
+                print(f"{split}: {none} of {len(of)} items could know of no neighbour, {fewer} of fewer than {k}")
     return neighbours
 
 

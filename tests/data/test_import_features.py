@@ -343,7 +343,7 @@ def test_splits_that_do_not_fit(importing, tmp_path):
         InputError, match=r"give --count_column or --label_column \(columns: item_id, text, count, likes"
     ):
         importing(table, "--split_column", "part")
-    with pytest.raises(InputError, match=r"3 labelled items are too few .* with --split_column"):
+    with pytest.raises(InputError, match=r"3 items are too few .* or --split_column"):
         importing(table, "--count_column", "count")
 
 
@@ -496,7 +496,7 @@ def test_random_tables_end_in_one_kind_of_error(script, tmp_path, suffix, conten
     named = script.ColumnSettings(count_column=["count"])
     try:
         read = read_table(path, named.wanted)
-        script.make_items(read, named)
+        script.make_items(read, named, script.SplitSettings())
         assert all(isinstance(problem, str) for problem in read.faults.told("fail"))
     except InputError as error:
         assert str(path) in str(error)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,22 +12,30 @@ from tiny import make_store, predictions, refused, trained
 
 import retriever
 from common.console import InputError
+from dataloader.importing.splits import time_split
 from dataloader.neighbours import Neighbours
 from dataloader.search.exact import search
 from dataloader.store import FeatureStore
 
 
-def brute_force(vectors: np.ndarray, bank: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Every similarity in float64, rounded to float32; a stable sort leaves ties in the order of the rows."""
+def brute_force(
+    vectors: np.ndarray, bank: np.ndarray, k: int, allowed: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Every similarity in float64, rounded to float32; a stable sort leaves ties in the order of the rows.
+
+    allowed: (N, N) whether row i may retrieve row j; -1 pads where there are no k.
+    """
     x = vectors.astype(np.float64)
     length = np.sqrt((x * x).sum(axis=1))
     ids, similarity = [], []
     for i in range(len(x)):
         others = bank[bank != i]
+        others = others if allowed is None else others[allowed[i, others]]
         s = ((x[others] * x[i]).sum(axis=1) / (length[others] * length[i])).astype(np.float32)
         best = np.argsort(-s, kind="stable")[:k]
-        ids.append(others[best])
-        similarity.append(s[best])
+        pads = k - len(best)
+        ids.append(np.append(others[best], np.full(pads, -1)))
+        similarity.append(np.append(s[best], np.zeros(pads, np.float32)))
     return np.array(ids), np.array(similarity)
 
 
@@ -53,6 +63,69 @@ def test_search_is_brute_force(case):
     expected_ids, expected = brute_force(vectors, bank, k)
     np.testing.assert_array_equal(ids, expected_ids)
     np.testing.assert_allclose(similarity, expected, atol=2e-6)
+
+
+@settings(max_examples=150, deadline=None)
+@given(searches(), st.integers(0, 2**32 - 1), st.integers(1, 12))
+def test_what_was_not_yet_known_is_not_retrieved(case, seed, moments):
+    """Against brute force, with few moments, so that many are equal, and items that are never known."""
+    vectors, bank, k, batch_size = case
+    rng = np.random.default_rng(seed)
+    since, asked = (rng.integers(0, moments, len(vectors)) for _ in range(2))
+    since[rng.random(len(vectors)) < 0.1] = np.iinfo(np.int64).max
+    ids, similarity = search(vectors, bank, k, batch_size=batch_size, since=since, asked=asked)
+    expected_ids, expected = brute_force(vectors, bank, k, since[None, :] <= asked[:, None])
+    np.testing.assert_array_equal(ids, expected_ids)
+    np.testing.assert_allclose(similarity, expected, atol=2e-6)
+
+
+def split_by_time(tmp_path, *, counted: bool) -> FeatureStore:
+    """100 items an hour apart, counted up to three days later, of which one has no time of counting."""
+    rng = np.random.default_rng(3)
+    store = make_store(tmp_path / "tiny", k=None)
+    n = len(store)
+    time = np.datetime64("2024-01-01T00:00:00", "us") + rng.permutation(n) * np.timedelta64(1, "h")
+    label_time = time + rng.integers(1, 72, n) * np.timedelta64(1, "h")
+    label_time[store.rows("train")[0]] = "NaT"
+    items = replace(store.items, time=time, **({"label_time": label_time} if counted else {}))
+    items = replace(items, split=np.where(items.split == "predict", "predict", time_split(time)).astype(object))
+    items.label[:] = np.where((items.split == "predict")[:, None], np.nan, np.nan_to_num(items.label, nan=1.0))
+    items.popularity[:] = np.exp2(items.label) - 1
+    arrays = {name: np.array(array) for name, array in store.features.items()}
+    label = replace(store.label, split_by="time")
+    new = FeatureStore.create(store.folder, items, family=store.family, label=label, overwrite=True)
+    for name, array in arrays.items():
+        with new.add_array(name, array.shape, array.dtype.name) as out:
+            out[:] = array
+    return new
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_the_bank_of_a_time_split_obeys_time(tmp_path, capsys, load_script, counted):
+    """No neighbour, also within train, of which the query's day did not know: by brute force over all pairs."""
+    store = split_by_time(tmp_path, counted=counted)
+    where = ["--dataset_path", str(tmp_path), "--dataset_id", "tiny"]
+    retriever.main(retriever.build_parser().parse_args([*where, "--num_of_retrieved_items", "7"]))
+    said, found, items = capsys.readouterr().out, Neighbours.read(store), store.items
+    known, before = (items.label_time, np.less_equal) if counted else (items.time, np.less)
+    allowed = before(known[None, :], items.time[:, None]) & ~np.isnat(known)[None, :]
+    ids, _ = brute_force(store.features["retrieval"], store.rows("train"), 7, allowed)
+    np.testing.assert_array_equal(found.ids, ids)
+    assert (found.ids[store.rows("train")] < 0).any() and (found.ids[store.rows("test")] >= 0).all()
+    rule = "counted by the time it was published" if counted else "published before it"
+    assert f"(train, for each video those {rule})" in said and "items could know of no neighbour" in said
+    run = trained(store, tmp_path / "runs", "--epochs", 1, "--num_of_retrieved_items", 7)
+    assert rule in (run / "log.txt").read_text()
+    predictions(load_script, run)
+    assert f"split by time 80/10/10; bank train, for each video those {rule}" in (run / "metrics.json").read_text()
+    # Neighbours that know of more, as earlier versions made them, are refused.
+    search_all = search(store.features["retrieval"], store.rows("train"), 7)
+    Neighbours(*search_all, 7, "train", "tests", store.fingerprint).write(store)
+    with pytest.raises(InputError, match="made with another rule of what was known"):
+        Neighbours.read(store)
+    Neighbours(*search_all, 7, "train", "tests", store.fingerprint, found.known_by).write(store)
+    with pytest.raises(InputError, match="neighbours of which nothing was known then"):
+        Neighbours.read(store)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
