@@ -136,7 +136,7 @@ def main(args) -> None:
     if not args.overwrite and not args.videos and not files:
         refuse_to_overwrite(folder)
     # Features may be all that there is; without them a table without texts is one whose column has another name.
-    optional = {named.text_column} if (files or args.videos) and "text_column" not in args.typed else set()
+    optional = {*named.text_column} if (files or args.videos) and "text_column" not in args.typed else set()
     without_ids = "id_column" not in args.typed
     if without_ids:
         optional.add(named.id_column)
@@ -166,7 +166,7 @@ def main(args) -> None:
     if chosen.said:
         print("\n".join(["metadata:", *(f"  {line}" for line in chosen.said)]))
     if not items.has_text:
-        print(f"no texts: no column {named.text_column}, or nothing in it (columns: {', '.join(found)})")
+        print(f"no texts: no column {' or '.join(named.text_column)}, or nothing in it (columns: {', '.join(found)})")
     if not named.targets:
         print(f"no --count_column or --label_column (columns: {', '.join(found)}): all items are of split predict")
 

@@ -30,7 +30,13 @@ class ColumnSettings:
     """Which columns of the table are what; None where there is no such column."""
 
     id_column: str = setting("item_id", "the items' ids, read as text")
-    text_column: str = setting("text", "title or caption; not needed beside features or videos")
+    text_column: list[str] = setting(
+        ("text",),
+        "title or caption, or several columns whose texts are joined by blanks, as title tags; not needed beside "
+        "features or videos",
+        nargs="+",
+        metavar="TEXT_COLUMN",
+    )
     count_column: list[str] | None = setting(
         None, "raw counts; label: log2(count + offset)", kind=list, nargs="+", metavar="C", either=True
     )
@@ -83,12 +89,13 @@ class ColumnSettings:
     def wanted(self) -> list[str]:
         """All columns that are read."""
         optional = (self.split_column, self.user_column, self.time_column, self.label_time_column, self.video_column)
-        return [self.id_column, self.text_column, *self.targets, *filter(None, optional)]
+        return [self.id_column, *self.text_column, *self.targets, *filter(None, optional)]
 
     @property
     def used(self) -> dict[str, str]:
         """Column -> why it is no metadata."""
-        why = {self.id_column: "the items' ids", self.text_column: "their text", self.user_column: "creators' ids"}
+        why = {self.id_column: "the items' ids", self.user_column: "creators' ids"}
+        why |= dict.fromkeys(self.text_column, "their text")
         why |= {self.label_time_column: f"when the count was taken; with the time of publication it makes {AGE}"}
         why |= {self.split_column: "which split", self.video_column: "the videos' files"}
         return why | dict.fromkeys(self.targets, "what is predicted")
@@ -96,7 +103,7 @@ class ColumnSettings:
 
 def refuse_rows_without_ids(path: Path, table: Table, named: ColumnSettings) -> None:
     """Ids can be made of texts, creators and times alone."""
-    of = (named.id_column, named.text_column, named.user_column, named.time_column)
+    of = (named.id_column, *named.text_column, named.user_column, named.time_column)
     if not any(column in table.columns for column in of):
         raise InputError(
             f"--table {path}: no column {named.id_column}, and no text, user or time of which ids could be made (found "
@@ -125,9 +132,10 @@ def make_items(
     def names(column: str | None) -> np.ndarray:
         return as_ids(columns[column], column, faults) if column else np.full(n, "", object)
 
-    text = np.full(n, "", object)
-    if named.text_column in columns:
-        text = as_text(columns[named.text_column], named.text_column, problems, numbers_too=True)
+    texts = [as_text(columns[c], c, problems, numbers_too=True) for c in named.text_column if c in columns]
+    text = texts[0] if texts else np.full(n, "", object)
+    if len(texts) > 1:
+        text = np.array([" ".join(filter(None, map(str.strip, row))) for row in zip(*texts, strict=True)], object)
     user, given = names(named.user_column), named.id_column in columns or not without_ids
     places = [table.where(row) for row in range(n)]
     ids = names(named.id_column) if given else np.array(places, object)

@@ -15,29 +15,24 @@ from threadpoolctl import threadpool_limits
 TOKEN = regex.compile(r"[#@]?\w+|(?![\s\p{C}])\X")
 # What may follow an emoji without making it another one: whether it is drawn as text or as picture, and skin tones.
 VARIANT = regex.compile(r"[\uFE0E\uFE0F\U0001F3FB-\U0001F3FF]")
-# Runs of scripts that put no space between words: their words are found as all sequences of one to three characters.
-UNSPACED = regex.compile(
-    r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}][\p{Han}\p{Hiragana}\p{Katakana}"
-    r"\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}\p{M}ー]*"
-)
+# Scripts that put no space between words. Where one stands between two blanks, words are found as all sequences of one
+# to three characters, blanks included.
+UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}]")
 LONGEST = 3
 DIMENSIONS = 512  # as good on split valid of 10,000 Vine videos as all words (docs/results/nus_vine_10k.md)
 
 
 def tokens(text: str) -> list[str]:
-    """Words; of what is written without spaces each run of up to LONGEST characters, with their vowel signs."""
+    """Words, and of what is written without spaces each run of up to LONGEST characters, with their vowel signs."""
     found = []
-    for token in TOKEN.findall(VARIANT.sub("", text)):
-        place = 0
-        for run in UNSPACED.finditer(token):
-            found += [token[place : run.start()]] * (run.start() > place)
-            letters = regex.findall(r"\X", run[0])
-            starts = range(len(letters))
-            found += [
-                "".join(letters[i : i + n]) for n in range(1, LONGEST + 1) for i in starts if i + n <= len(letters)
-            ]
-            place = run.end()
-        found += [token[place:]] * (place < len(token))
+    for stretch in VARIANT.sub("", text).split():
+        if not UNSPACED.search(stretch):
+            found += TOKEN.findall(stretch)
+            continue
+        alone = regex.findall(r"\X", stretch)
+        letters, found = [" ", *alone, " "], found + alone
+        for n in range(2, LONGEST + 1):
+            found += ["".join(letters[i : i + n]) for i in range(len(letters) + 1 - n)]
     return found
 
 

@@ -6,11 +6,29 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feature_engineering.encoding import lexical
 from feature_engineering.encoding.lexical import lexical_vectors, tokens
+
+
+def test_what_is_written_without_spaces_is_found_by_its_characters():
+    assert tokens("猫 a #b!") == ["猫", " 猫", "猫 ", " 猫 ", "a", "#b", "!"]
+    assert tokens("东京塔") == ["东", "京", "塔", " 东", "东京", "京塔", "塔 ", " 东京", "东京塔", "京塔 "]
+    assert "กี่" in tokens("ที่กี่") and "ี่" not in tokens("ที่กี่")  # with their vowel signs
+    assert tokens("안녕 하세요") == ["안녕", "하세요"] and tokens("Größe été") == ["Größe", "été"]
+    texts = ["今天的天气真好", "天气不好", "hello world", "hello there", "天气很好吗"]
+    vectors = lexical_vectors(texts, np.ones(5, bool))
+    alike = vectors @ vectors.T
+    assert alike[0, 1] > 0.1 and alike[0, 4] > 0.1 and alike[0, 2] == alike[1, 3] == 0
+
+
+@given(st.lists(st.text(max_size=12), min_size=1, max_size=4))
+@settings(deadline=None)
+def test_any_text_has_tokens_or_none(texts):
+    for text in texts:
+        assert all(isinstance(token, str) and token for token in tokens(text))
 
 
 @given(st.lists(st.lists(st.sampled_from(["a", "b", "#c", "😂", "d!", ""]), max_size=4).map(" ".join), min_size=1))
