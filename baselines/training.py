@@ -18,6 +18,7 @@ from engine.method import History
 from engine.recipe import Recipe
 from engine.run import Run
 from engine.settings import TrainingSettings
+from engine.yardsticks import shortfalls
 
 
 def train(
@@ -90,4 +91,7 @@ def train(
         best = history.epochs[history.best_epoch - 1]
         measured = "  ".join(f"{name} {value:.4f}" for name, value in best["valid"].items())
         run.log(f"best {history.unit} {history.best_epoch} of {len(history.epochs)}: valid {measured}")
+    if not history.interrupted:
+        for warning in shortfalls(store, "valid", method.predict(valid)):
+            run.log(warning)
     return run, history

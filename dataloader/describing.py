@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from common.arrays import digest, scan
+from dataloader.audit import audit_line
 from dataloader.checks import scale_warning
 from dataloader.items import Items
 from dataloader.modalities import in_order
@@ -21,7 +22,9 @@ def describe(store: FeatureStore) -> str:
     items, label = store.items, store.label
     lines = [
         f"{store.folder}: {len(store)} items, family {store.family}, fingerprint {store.fingerprint}",
-        "splits: " + ", ".join(f"{split} {len(items.rows(split))}" for split in SPLITS),
+        "splits: "
+        + ", ".join(f"{split} {len(items.rows(split))}" for split in SPLITS)
+        + (f" (by {label.split_in_words()})" if label.split_by else ""),
     ]
     for target, name in enumerate(label.names):
         values = items.label[:, target][np.isfinite(items.label[:, target])]
@@ -50,9 +53,12 @@ def describe(store: FeatureStore) -> str:
         )
         if (warning := scale_warning(name, rms)) and not bad.any():
             lines.append(f"  warning: {warning}")
+    if store.metadata is not None:
+        lines.append(f"metadata: {', '.join(f'{name} ({kind})' for name, kind in store.metadata.kinds.items())}")
     if not store.features:
         lines.append("features: none yet")
     lines.append(f"neighbours: {'neighbours.npz' if (store.folder / 'neighbours.npz').exists() else 'none'}")
+    lines.append(audit_line(store))
     return "\n".join(lines)
 
 

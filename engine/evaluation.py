@@ -19,6 +19,7 @@ from engine.bootstrap import CONFIDENCE, Interval, resample
 from engine.figures import draw_errors, draw_predictions, draw_training, plt, save
 from engine.metrics import METRICS, batch_means, measure
 from engine.run import Run
+from engine.yardsticks import shortfalls
 
 
 def judge(
@@ -37,6 +38,8 @@ def judge(
     if split != "predict":
         said = heading(data.store, data.neighbours, metadata=data.kinds is not None)
         report = evaluate(data.store, items, prediction, split, batch_size, seed) | {"heading": said}
+        worse = shortfalls(data.store, split, prediction)
+        report |= {"warnings": worse} if worse else {}
         print_report(report, metrics, run, data.store)
         title = f"{run.config['settings']['model_id']} on {data.store.dataset_id}, {split}"
         pictures = draw(run, items, prediction, title)
@@ -94,6 +97,7 @@ def print_report(report: dict, metrics: Sequence[str], run: Run, store: FeatureS
             value, batch = report["metrics"][name]["value"], report["published_batch_means"][name]
             gap = f"{'':>18}  {'':>18}" if of else f"{'':>18}"
             print(f"mean {name}".ljust(10) + f"  {value:>11.4f}  {gap}  {batch:.4f}")
+    print("\n".join(report.get("warnings", [])), end="\n" * bool(report.get("warnings")))
 
 
 def predictions(data: Data, split: Split, prediction: np.ndarray, k: int) -> pd.DataFrame:

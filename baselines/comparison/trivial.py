@@ -20,12 +20,20 @@ from dataloader.encoding import Encoding
 from dataloader.neighbours import Neighbours
 from dataloader.store import FeatureStore
 from engine.metrics import measure
+from engine.yardsticks import (
+    TEMPERATURES,
+    Predict,
+    choose_weighing,
+    in_words,
+    mean_of_train,
+    neighbour_labels,
+    squared_error,
+    weighed_labels,
+)
 
-TEMPERATURES = (1.0, 0.5, 0.3, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03, 0.02)
 ALPHAS = (1.0, 10.0, 100.0, 1e3, 1e4, 1e5)
 ROWS_AT_ONCE = 512
 SHRINKAGES = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
-Predict = Callable[[np.ndarray], np.ndarray]  # rows of the store (n,) -> labels (n, label_dim)
 
 
 @dataclass(frozen=True)
@@ -67,11 +75,6 @@ def trivial_rows(store: FeatureStore, neighbours: Neighbours | None) -> dict[str
     return found
 
 
-def mean_of_train(store: FeatureStore) -> tuple[Predict, str]:
-    mean = store.items.label[store.rows("train")].mean(axis=0)  # (label_dim,)
-    return lambda rows: np.tile(mean, (len(rows), 1)), "nothing to choose"
-
-
 def creator_means(store: FeatureStore) -> tuple[Predict, str]:
     """The mean label of a creator's n videos in train, drawn to the mean of train as by m further videos of that label.
 
@@ -103,47 +106,6 @@ def creator_means(store: FeatureStore) -> tuple[Predict, str]:
     if len(there):
         known += f", with nMSE {measure(predict(there, best), items.label[there], store.label)['nMSE']:.3f} on these"
     return lambda rows: predict(rows, best), f"shrinkage {best:g}; {known}"
-
-
-def neighbour_labels(
-    store: FeatureStore, neighbours: Neighbours, temperatures: tuple[float | None, ...]
-) -> tuple[Predict, str]:
-    """Mean of the first K neighbours' labels, weighed by softmax(similarity / temperature), or alike for None.
-
-    K from 1 to what the store holds. An item without neighbours is given the mean of train.
-    """
-    k, temperature = choose_weighing(store, neighbours, temperatures)
-    return lambda rows: weighed_labels(store, neighbours, rows, k, temperature), in_words(neighbours, k, temperature)
-
-
-def choose_weighing(
-    store: FeatureStore, neighbours: Neighbours, temperatures: tuple[float | None, ...]
-) -> tuple[int, float | None]:
-    """The K and the temperature whose labels predict split valid best."""
-    settings = [(k, temperature) for temperature in temperatures for k in range(1, neighbours.k + 1)]
-    valid = store.rows("valid")
-    truth = store.items.label[valid]
-    errors = [squared_error(weighed_labels(store, neighbours, valid, *setting), truth) for setting in settings]
-    return settings[int(np.argmin(errors))]
-
-
-def in_words(neighbours: Neighbours, k: int, temperature: float | None) -> str:
-    chosen = f"K = {k}" if temperature is None else f"K = {k}, temperature {temperature:g}"
-    return f"{chosen} (of {neighbours.k} stored)"
-
-
-def weighed_labels(
-    store: FeatureStore, neighbours: Neighbours, rows: np.ndarray, k: int, temperature: float | None
-) -> np.ndarray:
-    """(n, label_dim)"""
-    ids, weight = neighbours.weights(rows, k, 1.0 if temperature is None else temperature)  # (n, k) both
-    if temperature is None:
-        there = neighbours.ids[rows, :k] >= 0
-        weight = there / np.maximum(there.sum(axis=1, keepdims=True), 1)
-    label = np.einsum("nk,nkl->nl", weight, np.nan_to_num(store.items.label)[ids])
-    alone = weight.sum(axis=1) == 0
-    label[alone] = store.items.label[store.rows("train")].mean(axis=0)
-    return label
 
 
 def ridge(store: FeatureStore, neighbours: Neighbours | None, *, metadata: bool = False) -> tuple[Predict, str]:
@@ -200,10 +162,6 @@ def features(store: FeatureStore, rows: np.ndarray, label: np.ndarray | None) ->
 def predict(model: Ridge, x: np.ndarray) -> np.ndarray:
     """(n, label_dim)"""
     return model.predict(x).reshape(len(x), -1).astype(np.float64)
-
-
-def squared_error(prediction: np.ndarray, truth: np.ndarray) -> float:
-    return float(np.mean((prediction - truth) ** 2))
 
 
 def _progress(values) -> Iterator:

@@ -166,6 +166,13 @@ def make_items(
     label, popularity = values, np.full_like(values, np.nan)
     if named.count_column:
         label, popularity = log_counts(values, named.log_offset, ids, problems), values
+    for name, column in zip(named.label_column or [], values.T if named.label_column else (), strict=True):
+        if looks_like_counts(column):
+            faults.notes.append(
+                f"warning: the labels {name} look like raw counts (whole, the largest {np.nanmax(column):,.0f}, the "
+                f"median {np.nanmedian(column):,.0f}), of which few videos decide all; --count_column {name} makes the "
+                "label of them, log2(count + 1)"
+            )
     split = made_split(splitting, label, times["time"][kept], user[kept], faults) if split is None else split[kept]
     origin = {"user": user[kept]} | {name: column[kept] for name, column in times.items()}
     items = Items(ids, text[kept], popularity, label, split, **origin)
@@ -220,6 +227,14 @@ def made_split(how: SplitSettings, label: np.ndarray, time: np.ndarray, user: np
     except InputError as error:
         faults.problems.append(f"{error}; other --shares, another --split_by, or --split_column with your own")
         return np.full(len(label), "predict", object)
+
+
+def looks_like_counts(values: np.ndarray) -> bool:
+    """Whether (n,) labels are whole numbers from 0 whose largest is far from what is usual."""
+    there = values[np.isfinite(values)]
+    return len(there) > 0 and bool(
+        (there >= 0).all() and (there % 1 == 0).all() and there.max() > 20 * max(np.median(there), 5)
+    )
 
 
 def log_counts(counts: np.ndarray, offset: float, ids: np.ndarray, problems: list[str]) -> np.ndarray:
