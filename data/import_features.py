@@ -253,6 +253,8 @@ def refuse_idle_flags(
         raise InputError(f"the columns {', '.join(named.targets)} name a target twice; name each once")
     if "log_offset" in typed and not named.count_column:
         raise InputError("--log_offset belongs to --count_column, which is not given")
+    if named.anonymise and not named.user_column:
+        raise InputError("--anonymise is for creators' names, and --user_column is not given")
     if "decimal" in typed and not named.targets and not named.metadata_columns:
         raise InputError("--decimal belongs to numbers: --count_column or --label_column, which are not given")
     if leaks := [name for name in map(name_of, named.metadata_columns or []) if name in named.targets]:

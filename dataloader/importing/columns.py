@@ -54,6 +54,9 @@ class ColumnSettings:
         kind=str,
         metavar="V",
     )
+    anonymise: bool = setting(
+        False, "write ids in place of creators' names, in the order in which they appear in the table"
+    )
     metadata_columns: list[str] | None = setting(
         None,
         "what else is known of an item: columns for methods that take metadata, each as what it looks like, or as "
@@ -137,6 +140,8 @@ def make_items(
     if len(texts) > 1:
         text = np.array([" ".join(filter(None, map(str.strip, row))) for row in zip(*texts, strict=True)], object)
     user, given = names(named.user_column), named.id_column in columns or not without_ids
+    if named.anonymise:
+        user = columns[named.user_column] = anonymous(user)
     places = [table.where(row) for row in range(n)]
     ids = names(named.id_column) if given else np.array(places, object)
     at = {"time": named.time_column, "label_time": named.label_time_column}
@@ -185,6 +190,14 @@ def make_items(
             f"(columns: {', '.join(table.found)})"
         ]
     return items, kept, metadata
+
+
+def anonymous(user: np.ndarray) -> np.ndarray:
+    """(N,) names -> creator1, creator2 ... in the order in which they appear, so that rows may be appended."""
+    ids = {
+        name: f"creator{number}" for number, name in enumerate(dict.fromkeys(name for name in user if name), start=1)
+    }
+    return np.array([ids.get(name, "") for name in user], object)
 
 
 def keep_one_of_each(

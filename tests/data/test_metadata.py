@@ -317,6 +317,27 @@ def test_items_that_are_left_out_take_their_metadata_with_them(importing):
     assert after.digest() == before.take(kept).digest() and len(after) == kept.sum()
 
 
+def test_creators_can_be_made_anonymous(importing, tmp_path):
+    frame = table().drop(columns=["item_id"])
+    frame["creator"] = "Ms " + frame["creator"].str.upper()
+    frame.loc[5, "followers"] = "many"
+    flags = ("--metadata_columns", "followers", "creator", "--on_error", "skip")
+    plain, _ = importing(frame, *flags)
+    store, said = importing(frame, *flags, "--anonymise", "--overwrite")
+    assert "Ms " not in said
+    for path in store.folder.iterdir():
+        assert b"Ms U" not in path.read_bytes() and b"MS U" not in path.read_bytes(), path
+    assert store.items.user[0] == "creator1" and len(set(store.items.user)) == len(set(plain.items.user))
+    assert (store.metadata.columns["creator"] == store.items.user).all()
+    pairs = set(zip(plain.items.user, store.items.user, strict=True))
+    assert len(pairs) == len(set(store.items.user))
+    appended = pd.concat([frame, frame.assign(creator="Ms New", text="new")])
+    more, _ = importing(appended, *flags, "--anonymise", "--overwrite")
+    assert more.items.user[: len(store)].tolist() == store.items.user.tolist()
+    with refused("--anonymise is for creators' names"):
+        importing(frame, "--anonymise", "--user_column", "")
+
+
 def test_counts_of_the_video_are_told_from_those_of_its_creator():
     late = (
         "likes",
