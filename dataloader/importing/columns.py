@@ -22,7 +22,10 @@ from dataloader.items import Items
 from dataloader.metadata import AGE
 from dataloader.names import SPLITS
 
-TIMES = "as ISO 8601, or as seconds, milliseconds or microseconds since 1970; without a zone taken as UTC"
+TIMES = (
+    "as ISO 8601, 2024/5/31 18:00, 31 May 2024 or 2024年5月31日, or as seconds, milliseconds or microseconds since "
+    "1970; without a zone taken as UTC"
+)
 
 
 @dataclass(frozen=True)

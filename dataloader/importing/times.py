@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import date
+import re
+from datetime import date, datetime
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from dataloader.importing.faults import Faults
+
+CLOCKS = ("", " %H:%M", " %H:%M:%S")
+FORMS = [day + clock for day in ("%Y/%m/%d", "%Y.%m.%d", "%Y年%m月%d日", "%d %b %Y", "%b %d, %Y") for clock in CLOCKS]
+FORMS += ["%a %b %d %H:%M:%S %z %Y", "%a, %d %b %Y %H:%M:%S %z", "%a, %d %b %Y %H:%M:%S GMT"]  # Twitter's, and mail's
+OTHER_THAN_ISO = re.compile(r"^\d{4}[/年.]|[A-Za-z]{3}")
 
 
 def as_times(values: list, column: str, ids: np.ndarray, faults: Faults) -> np.ndarray:
@@ -26,6 +32,19 @@ def as_times(values: list, column: str, ids: np.ndarray, faults: Faults) -> np.n
     return out
 
 
+def written_out(text: str) -> pd.Timestamp | None:
+    """A time in one of FORMS, in which nothing can be taken for something else; None for any other text."""
+    text = " ".join(text.split())
+    if not OTHER_THAN_ISO.search(text):
+        return None
+    for form in FORMS:
+        try:
+            return pd.Timestamp(datetime.strptime(text, form))
+        except ValueError:
+            continue
+    return None
+
+
 def one_time(value: Any) -> np.datetime64:
     """A number counts from 1970, in the unit that puts it between 1995 and 2100; ValueError for what is no time."""
     if isinstance(value, str):
@@ -38,9 +57,11 @@ def one_time(value: Any) -> np.datetime64:
                 return np.datetime64(round(value / unit * 1e6), "us")
         raise ValueError("neither seconds nor milliseconds nor microseconds of these years")
     if isinstance(value, str):
-        if not value[:1].isdigit() or len(value) < 8:  # pandas knows "today" and "now", and takes a year for a time
-            raise ValueError("no time")
-        time = pd.to_datetime(value, format="ISO8601")
+        time = written_out(value)
+        if time is None:
+            if not value[:1].isdigit() or len(value) < 8:  # pandas knows "today" and "now", and takes a year for a time
+                raise ValueError("no time")
+            time = pd.to_datetime(value, format="ISO8601")
     elif isinstance(value, date):  # a datetime is one too
         time = pd.Timestamp(value)
     else:
