@@ -1,7 +1,9 @@
 """Find the top K most similar videos of the bank for every item of a data set: exact cosine search.
 
 The bank is split train (with --bank train+valid, the published choice, also valid); an item never retrieves itself,
-and no item of test or predict is ever retrieved. Equal similarities go to the lower row.
+and no item of test or predict is ever retrieved. Where the data set is split by time, an item retrieves only what was
+known when it was published: what was counted by then, or, without times of counting, published before it. Equal
+similarities go to the lower row.
 """
 
 from __future__ import annotations
