@@ -8,20 +8,39 @@ similarities go to the lower row.
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
 import commands
 from common.console import InputError, Parser, run_script, whole_number
 from common.devices import add_device_flag, pick_device
+from dataloader.modalities import METADATA, RETRIEVAL, modality
 from dataloader.names import BANKS
 from dataloader.place import add_dataset_flags, folder_of
+
+
+def modality_or_retrieval(text: str) -> str:
+    """An argparse type: features that can be compared."""
+    if text == METADATA:
+        raise argparse.ArgumentTypeError("metadata are columns, not vectors that could be compared")
+    return modality(text)
 
 
 def build_parser() -> Parser:
     parser = Parser(description=__doc__)
     add_dataset_flags(parser)
     parser.add_argument("--num_of_retrieved_items", type=whole_number(1), default=20, help="K: neighbours an item")
+    parser.add_argument(
+        "--source",
+        nargs="+",
+        type=modality_or_retrieval,
+        default=[RETRIEVAL],
+        metavar="NAME",
+        help="features that are compared, one after the other: retrieval, which most methods take and neighbours.npz "
+        "holds; any others, as textual, visual (the mean of the frames) or words, for methods that learn from several "
+        "sources (neighbours/NAME.npz)",
+    )
     parser.add_argument(
         "--bank",
         default="train",
@@ -53,8 +72,8 @@ def main(args) -> None:
     from dataloader.search.retrieval import already_there, changed_since, retrieve
     from dataloader.store import FeatureStore
 
-    store = FeatureStore.open(folder_of(args.dataset_path, args.dataset_id), need=("retrieval",))
-    if changed := changed_since(store):
+    store = FeatureStore.open(folder_of(args.dataset_path, args.dataset_id), need=args.source)
+    if RETRIEVAL in args.source and (changed := changed_since(store)):
         print(
             f"warning: {store.folder}: the retrieval vectors were made of other {' and '.join(changed)} features than "
             f"those here now; make them anew with: {commands.encoding_command('retrieval', store.folder)} "
@@ -62,9 +81,10 @@ def main(args) -> None:
             file=sys.stderr,
         )
     k = args.num_of_retrieved_items
-    neighbours = already_there(store, k, args.bank) if args.show else None
-    if neighbours is None:
-        neighbours = retrieve(store, k, args.bank, pick_device(args.device), args.batch_size)
+    for source in dict.fromkeys(args.source):
+        neighbours = already_there(store, k, args.bank, source) if args.show else None
+        if neighbours is None:
+            neighbours = retrieve(store, k, args.bank, pick_device(args.device), args.batch_size, source)
     if args.show:
         from feature_engineering.showcase import show_neighbours
 

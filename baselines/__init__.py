@@ -26,6 +26,7 @@ METHODS = {
     "MASSL": "baselines.MASSL",
     "CBAN": "baselines.CBAN",
     "HMMVED": "baselines.HMMVED",
+    "RetrievalBoost": "baselines.RetrievalBoost",
 }
 
 

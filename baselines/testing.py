@@ -14,7 +14,9 @@ from common.console import InputError
 from common.files import require_writable
 from common.settings import made
 from dataloader.encoding import Encoding
+from dataloader.neighbours import path_of
 from dataloader.opening import Trained, open_data
+from dataloader.statistics import CREATOR
 from engine.evaluation import judge
 from engine.recipe import Recipe
 from engine.run import Run
@@ -42,13 +44,14 @@ def test(
     model, trained = run.config["model"], run.config["data"]
     wants = how.wants(settings)
     used = wants.used(trained["modalities"])
-    # What an ablation leaves out is not asked of the data set.
-    wants = replace(wants, typed=used, left_out=())
     frames = model["shapes"].get("visual", [None])[0] if "shapes" in model else model.get("frame_num")
-    # Other data may have more frames than the model takes.
+    # What an ablation leaves out is not asked of the data set; other data may have more frames than the model takes.
+    wants = replace(wants, typed=used, left_out=(), frame_num=frames if "visual" in used else None)
+    if wants.neighbours == "statistics":  # of the sources that were there in training
+        creators = [CREATOR] if run.config.get("creators") else []
+        wants = replace(wants, sources=(*run.config.get("sources", {}), *creators))
     kinds = trained.get("metadata")
     metadata = kinds and Trained(kinds, None if how.typed_columns else Encoding.load(run.folder))
-    wants = replace(wants, frame_num=frames if "visual" in used else None)
     data = open_data(folder, wants, [split], need=used, trained=metadata)
     store, items, used = data.store, data.splits[split], data.used
     now = how.arguments(settings, data.shapes, used, store.items.label_dim)
@@ -67,6 +70,10 @@ def test(
             f"{store.folder / 'neighbours.npz'}: not the neighbours trained with (bank {data.neighbours.bank}, "
             f"{data.neighbours.k} an item; trained with bank {known.get('bank')}, {known.get('k')} an item); {other}"
         )
+    trained_with = run.config.get("sources", {})
+    changed = [name for name, found in data.sources.items() if found.digest() != trained_with.get(name)]
+    if changed and not allow_other_data:
+        raise InputError(f"{path_of(store.folder, changed[0])}: not the neighbours trained with; {other}")
     # The run's own folder is for split test of the data trained on; all else goes into folders within it.
     out = Path(save) / run.folder.resolve().name if save else run.folder
     out = out if store.fingerprint == trained["fingerprint"] else out / f"{store.dataset_id}_{store.fingerprint}"

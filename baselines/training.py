@@ -14,6 +14,7 @@ from common.seeding import seed_everything
 from common.settings import made
 from dataloader.describing import heading
 from dataloader.opening import open_data
+from dataloader.statistics import CREATOR
 from engine.method import History
 from engine.recipe import Recipe
 from engine.run import Run
@@ -60,6 +61,8 @@ def train(
         "model": arguments,
         "data": description | {"modalities": list(data.taken)} | metadata,
         "neighbours": data.neighbours and data.neighbours.described(),
+        **({"sources": {name: found.digest() for name, found in data.sources.items()}} if data.sources else {}),
+        **({"creators": True} if data.creators else {}),
     }
     if resumed:
         run.go_on(config, epochs=settings["epochs"])
@@ -82,6 +85,9 @@ def train(
             run.log(
                 f"note: {model_id} as published knows no metadata; they stand behind the textual vector, which is ours"
             )
+    if data.sources or data.creators:
+        named = [*data.sources, *([CREATOR] if data.creators else [])]
+        run.log(f"statistics of neighbours' labels: {', '.join(named)}; {len(known.statistics.names)} columns")
     absent = [name for name in how.modalities if name not in store.modalities]
     if absent and not how.any_modality:
         ablation = f", as its ablation --no_{absent[0]} does" if f"no_{absent[0]}" in settings else ""

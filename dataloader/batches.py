@@ -19,6 +19,7 @@ from dataloader.description import Label
 from dataloader.metadata import Metadata
 from dataloader.names import NeighboursAs
 from dataloader.neighbours import Neighbours
+from dataloader.statistics import Statistics
 from dataloader.store import FeatureStore
 
 
@@ -123,6 +124,7 @@ class Split(_Items):
     user: np.ndarray  # (n,) str, "" where unknown
     time: np.ndarray  # (n,) datetime64[us], NaT where unknown
     metadata: Metadata | None = None  # of the n items, for a method that takes its columns as they are
+    statistics: Statistics | None = None  # of the n items, for a method that takes neighbours as such
 
     def unlabelled(self) -> Unlabelled:
         return Unlabelled(self.features, self.rows, self.frames)
@@ -138,7 +140,8 @@ class Split(_Items):
             found = replace(found, **taken)
         own = {name: getattr(self, name)[chosen] for name in ("rows", "label", "user", "time")}
         metadata = self.metadata and self.metadata.take(chosen)
-        return replace(self, neighbours=found, metadata=metadata, **own)
+        statistics = self.statistics and self.statistics.take(chosen)
+        return replace(self, neighbours=found, metadata=metadata, statistics=statistics, **own)
 
 
 def open_split(
@@ -164,7 +167,7 @@ def open_split(
     found = None
     if neighbours is not None and neighbours_as == "each":
         found = each(store, neighbours, rows, num_of_retrieved_items, features)
-    elif neighbours is not None:
+    elif neighbours is not None and neighbours_as == "aggregated":
         weighing = (num_of_retrieved_items, similarity_temperature)
         found = aggregate(store, neighbours, rows, *weighing, frames, features)
     own = (items.label[rows], store.label, items.user[rows], items.time[rows])

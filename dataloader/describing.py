@@ -13,7 +13,7 @@ from dataloader.checks import scale_warning
 from dataloader.items import Items
 from dataloader.modalities import in_order
 from dataloader.names import SPLITS
-from dataloader.neighbours import Neighbours
+from dataloader.neighbours import Neighbours, path_of, sources_of
 from dataloader.store import UNSCALED, FeatureStore
 
 
@@ -57,7 +57,8 @@ def describe(store: FeatureStore) -> str:
         lines.append(f"metadata: {', '.join(f'{name} ({kind})' for name, kind in store.metadata.kinds.items())}")
     if not store.features:
         lines.append("features: none yet")
-    lines.append(f"neighbours: {'neighbours.npz' if (store.folder / 'neighbours.npz').exists() else 'none'}")
+    there = [path_of(store.folder, source).relative_to(store.folder).as_posix() for source in sources_of(store)]
+    lines.append(f"neighbours: {', '.join(there) or 'none'}")
     lines.append(audit_line(store))
     return "\n".join(lines)
 

@@ -62,9 +62,10 @@ class Wants:
     method: its name, for messages. modalities: the features it takes; any_modality: any others too; needs_all: it can
     do without none of them, else without all but one. Metadata are taken where they are there by a method that takes
     anything, by any other where --modalities names them; typed_columns: as columns, not as an array.
+    takes_all: others beside the published ones too, without --modalities.
     typed: those that --modalities chose, feature_num: how many they must be, if that was typed. left_out: by ablations.
     frame_num: frames of a video, all without it. neighbours: how it wants what an item retrieved, of the first k,
-    weighed with `temperature` where aggregated; None: not at all.
+    weighed with `temperature`; None: not at all. sources: of "statistics", all there are without it; seed: of folds.
     """
 
     method: str
@@ -72,6 +73,7 @@ class Wants:
     any_modality: bool = False
     needs_all: bool = False
     typed_columns: bool = False
+    takes_all: bool = False
     typed: tuple[str, ...] | None = None
     feature_num: int | None = None
     left_out: tuple[str, ...] = ()
@@ -79,6 +81,8 @@ class Wants:
     neighbours: NeighboursAs | None = None
     k: int = 10
     temperature: float = 1.0
+    sources: tuple[str, ...] | None = None
+    seed: int = 0
 
     def of(self, there: Sequence[str]) -> tuple[str, ...]:
         """The modalities that are taken, of those that are there.
@@ -100,7 +104,8 @@ class Wants:
             )
         taken = [name for name in self.modalities if name in (typed or there)]
         if self.any_modality:
-            taken += [name for name in typed or (() if taken else there) if name not in taken]
+            others = typed or (there if self.takes_all or not taken else ())
+            taken += [name for name in others if name not in taken]
         if METADATA in (typed or (there if self.any_modality else ())) and METADATA not in taken:
             taken.append(METADATA)
         if self.needs_all and not set(self.modalities) <= set(taken):

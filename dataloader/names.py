@@ -10,4 +10,5 @@ FAMILIES = ("MicroLens", "NUS")
 DTYPES = ("float32", "float16")
 BANKS = {"train": ("train",), "train+valid": ("train", "valid")}  # which splits can be retrieved
 FOLDS_BY = ("creator", "time", "random")
-NeighboursAs = Literal["aggregated", "each"]  # summed once a run, or each of the K by itself in every batch
+# Summed once a run, each of the K by itself in every batch, or named columns of what their labels say.
+NeighboursAs = Literal["aggregated", "each", "statistics"]

@@ -12,9 +12,24 @@ import numpy as np
 
 from common.console import InputError, listed
 from common.files import written_beside
+from dataloader.modalities import RETRIEVAL
 from dataloader.names import BANKS
 from dataloader.place import Lacks
 from dataloader.store import FeatureStore
+
+FOLDER = "neighbours"  # beside neighbours.npz: of other sources, <source>.npz each
+
+
+def path_of(folder: Path, source: str = RETRIEVAL) -> Path:
+    """Where a data set's neighbours are, by the features that were compared: `retrieval`, or others."""
+    return folder / "neighbours.npz" if source == RETRIEVAL else folder / FOLDER / f"{source}.npz"
+
+
+def sources_of(store: FeatureStore) -> list[str]:
+    """The features of whose comparison there are neighbours, `retrieval` first."""
+    there = [name for name in (RETRIEVAL, *store.arrays) if path_of(store.folder, name).exists()]
+    return list(dict.fromkeys(there))
+
 
 # What an item can retrieve of the bank where the data set is split by time, also within train.
 KNOWN_BY = {
@@ -65,8 +80,10 @@ class Neighbours:
     fingerprint: str  # of the store that was searched
     known_by: str = ""  # what of the bank an item could retrieve: a key of KNOWN_BY
 
-    def write(self, store: FeatureStore) -> Path:
-        path = store.folder / "neighbours.npz"
+    def write(self, store: FeatureStore, source: str = RETRIEVAL) -> Path:
+        """source: the features that were compared."""
+        path = path_of(store.folder, source)
+        path.parent.mkdir(exist_ok=True)
         described = {key: value for key, value in asdict(self).items() if not isinstance(value, np.ndarray)}
         with written_beside(path) as partial, partial.open("wb") as file:
             np.savez(
@@ -78,9 +95,10 @@ class Neighbours:
         return path
 
     @classmethod
-    def read(cls, store: FeatureStore) -> Neighbours:
+    def read(cls, store: FeatureStore, source: str = RETRIEVAL) -> Neighbours:
         """The neighbours of `store`; InputError where they belong to another store or bank, or make no sense."""
-        path, lacks = store.folder / "neighbours.npz", Lacks("neighbours", store.folder)
+        path, of = path_of(store.folder, source), "" if source == RETRIEVAL else f" --source {source}"
+        lacks = Lacks("neighbours", store.folder, flags=of)
         try:
             with np.load(path, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in ("ids", "similarity")}
@@ -90,7 +108,7 @@ class Neighbours:
         except (ValueError, TypeError, KeyError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
             raise InputError(f"{path}: truncated or not a neighbours file ({error})", lacks) from None
         if isinstance(found.bank, str) and found.bank in BANKS:
-            lacks = replace(lacks, flags=f" --bank {found.bank}")
+            lacks = replace(lacks, flags=f"{of} --bank {found.bank}")
         if found.fingerprint != store.fingerprint:
             raise InputError(
                 f"{path}: made for another state of the data set (fingerprint {found.fingerprint}, "

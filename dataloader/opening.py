@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,10 @@ import numpy as np
 from common.console import InputError
 from dataloader.batches import Split, choose_frames, open_split
 from dataloader.encoding import Encoding, tree_columns
-from dataloader.modalities import METADATA, Wants, in_order, side_of_metadata
-from dataloader.neighbours import Neighbours
+from dataloader.modalities import METADATA, RETRIEVAL, Wants, in_order, side_of_metadata
+from dataloader.neighbours import Neighbours, path_of, sources_of
 from dataloader.place import Lacks
+from dataloader.statistics import CREATOR, label_statistics
 from dataloader.store import FeatureStore
 
 
@@ -32,6 +33,7 @@ class Data:
 
     taken: what it takes of the data set's modalities; used: what the method is given; shapes: of an item's features,
     with the frames used. kinds: of the columns of metadata that are used, by name; encoding: how they became an array.
+    sources: neighbours of which statistics were made, by name; creators: creators' videos were counted too.
     """
 
     store: FeatureStore
@@ -42,6 +44,8 @@ class Data:
     splits: dict[str, Split]
     kinds: dict[str, str] | None = None
     encoding: Encoding | None = None
+    sources: dict[str, Neighbours] = field(default_factory=dict)
+    creators: bool = False
 
 
 def open_data(
@@ -67,14 +71,41 @@ def open_data(
             array, columns = encoding.transform(columns, store.folder), None  # (N, Dm)
             used = add_encoded(features, used, array, wants)
             shapes |= {name: features[name].shape[1:] for name in used if name != "visual"}
-    neighbours = Neighbours.read(store) if wants.neighbours else None
+    sources, creators = sources_wanted(store, wants) if wants.neighbours == "statistics" else ({}, False)
+    neighbours = Neighbours.read(store) if wants.neighbours not in (None, "statistics") else sources.get(RETRIEVAL)
     how = {"features": features, "metadata": columns, "frame_num": wants.frame_num, "neighbours": neighbours}
     how |= {"num_of_retrieved_items": wants.k, "similarity_temperature": wants.temperature}
     how |= {"neighbours_as": wants.neighbours}
     opened = {name: open_split(store, name, **how) for name in splits}
+    if wants.neighbours == "statistics":
+        made = {"creators": creators, "k": wants.k, "temperature": wants.temperature, "seed": wants.seed}
+        for name, split in opened.items():
+            opened[name] = replace(split, statistics=label_statistics(store, sources, split.rows, **made))
     for warning in store.check_features(*used):
         print(f"warning: {warning}", file=sys.stderr)
-    return Data(store, taken, used, shapes, neighbours, opened, kinds, encoding)
+    return Data(store, taken, used, shapes, neighbours, opened, kinds, encoding, sources, creators)
+
+
+def sources_wanted(store: FeatureStore, wants: Wants) -> tuple[dict[str, Neighbours], bool]:
+    """The neighbours by source that statistics are made of, and whether creators are one; those named, or all there."""
+    creators = "user" in store.items.origin
+    if wants.sources is None:
+        names = sources_of(store)
+        if not names and not creators:
+            Neighbours.read(store)  # says that there are none, and what makes them
+    else:
+        names = [name for name in wants.sources if name != CREATOR]
+        if CREATOR in wants.sources and not creators:
+            raise InputError(f"--sources {CREATOR}: {store.folder} knows no creators (--user_column)")
+        creators &= CREATOR in wants.sources
+    found = {name: Neighbours.read(store, name) for name in names}
+    for name, neighbours in found.items():
+        if wants.k > neighbours.k:
+            raise InputError(
+                f"--num_of_retrieved_items {wants.k}: {path_of(store.folder, name)} holds {neighbours.k} an item",
+                Lacks("neighbours", store.folder, flags=f" --source {name} --num_of_retrieved_items {wants.k}"),
+            )
+    return found, creators
 
 
 def add_encoded(

@@ -164,7 +164,7 @@ class FeatureStore:
         arrays = [f"{name}{kind}.npy" for name in _features_in(folder) for kind in ("", f".{UNSCALED}")]
         for name in (f"{FILE}{NEXT}", FILE, "neighbours.npz", METADATA_FILE, *arrays, *LEFT_BY_STEPS):
             (folder / name).unlink(missing_ok=True)
-        for unfinished in folder.glob("*.progress"):
+        for unfinished in (*folder.glob("*.progress"), *folder.glob("neighbours")):
             shutil.rmtree(unfinished)
         items.write(folder / "items.parquet")
         # Items may be left out later; `imported` stays.
@@ -308,7 +308,8 @@ def _finish_replacement(folder: Path) -> None:
         return
     # dataset.json comes last, as long as its .next stands the replacement is not finished.
     for new in sorted(folder.glob(f"*{NEXT}"), key=lambda path: path.name == f"{FILE}{NEXT}"):
-        (folder / "neighbours.npz").unlink(missing_ok=True)  # their rows are the old ones
+        for neighbours in (folder / "neighbours.npz", *folder.glob("neighbours/*.npz")):
+            neighbours.unlink(missing_ok=True)  # their rows are the old ones
         new.replace(new.with_name(new.name.removesuffix(NEXT)))
 
 

@@ -15,6 +15,7 @@ from engine.bootstrap import Interval
 from engine.metrics import METRICS
 
 matplotlib.rcParams["text.parse_math"] = False  # a $ in a name is a $
+SHOWN_EFFECTS = 25  # features
 BINS = 10  # of the error's course over popularity, with equally many videos each
 
 
@@ -62,6 +63,16 @@ def draw_training(history: list[dict], metric: str) -> plt.Figure:
         axes.axvline(best, color="C1", linestyle=":", linewidth=1, label=f"epoch {best} kept ({metric})")
         axes.set(title="train loss" if name == "train_loss" else f"valid {name}", xlabel="epoch")
     rows[0].legend(fontsize=7)
+    return figure
+
+
+def draw_effects(effects: list[tuple[str, float]], title: str) -> plt.Figure:
+    """The features that change a prediction most, largest first; effects in per cent."""
+    shown = effects[:SHOWN_EFFECTS][::-1]
+    figure, axes = plt.subplots(figsize=(7, 0.26 * len(shown) + 1.1))
+    axes.barh([name[:60] for name, _ in shown], [effect for _, effect in shown])
+    axes.set(xlabel="share of the change in the prediction, %", title=title)
+    axes.tick_params(labelsize=8)
     return figure
 
 

@@ -41,7 +41,8 @@ class Recipe:
     modalities: the features it takes; any_modality: any others too, each as one flat vector
     needs_all: it can do without none of them; else without all but one
     typed_columns: it takes metadata as typed columns, not as an array
-    neighbours: how it wants what an item retrieved, "aggregated" or "each"; None: not at all
+    takes_all: of any modality, it takes others than the published ones beside these
+    neighbours: how it wants what an item retrieved, "aggregated", "each" or "statistics"; None: not at all
     network: it is trained by the one loop, with the flags of training; else a library fits it
     own_loss: its loss is its own, so it has no use for --loss
     check: refuses, with an InputError, settings that contradict each other; given them and those that were typed
@@ -55,6 +56,7 @@ class Recipe:
     any_modality: bool = False
     needs_all: bool = False
     typed_columns: bool = False
+    takes_all: bool = False
     neighbours: NeighboursAs | None = None
     network: bool = True
     own_loss: bool = False
@@ -117,7 +119,8 @@ class Recipe:
         retrieval = {}
         if self.retrieves(settings):
             retrieval = {"neighbours": self.neighbours, "k": settings["num_of_retrieved_items"]}
-            retrieval |= {"temperature": settings["similarity_temperature"]}
+            retrieval |= {"temperature": settings["similarity_temperature"], "seed": settings["seed"]}
+            retrieval |= {"sources": tuple(settings["sources"])} if settings.get("sources") else {}
         modalities = settings.get("modalities")
         return Wants(
             method=settings["model_id"],
@@ -125,6 +128,7 @@ class Recipe:
             any_modality=self.any_modality,
             needs_all=self.needs_all,
             typed_columns=self.typed_columns,
+            takes_all=self.takes_all,
             typed=tuple(modalities) if modalities else None,
             feature_num=(typed or {}).get("feature_num"),
             left_out=tuple(name for name in self.modalities if settings.get(f"no_{name}", False)),

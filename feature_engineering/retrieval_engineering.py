@@ -8,6 +8,8 @@
 --source features  no encoder: side by side the data set's textual features, the mean of its frames' visual ones times
                    --visual_weight, both of length 1, and TF-IDF of the title's words times --lexical_weight, as far as
                    they are there; a cosine is then of what was shown, of what was meant and of the very words
+--source words     no encoder: TF-IDF of the title's words alone, as features of their own, words.npy; a source beside
+                   the others for a method that learns from several (retriever.py --source words)
 
 Vectors that were made elsewhere come in by data/import_features.py --retrieval.
 """
@@ -45,6 +47,7 @@ from feature_engineering.settings import (
 
 SEPARATOR = " [SEP] "
 OF_FRAMES = ("frames", "fused")
+WORDS = "words"
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--source",
         default="captions",
-        choices=("captions", "text", "frames", "fused", "features"),
+        choices=("captions", "text", "frames", "fused", "features", WORDS),
         help="what is compared",
     )
     add_flags(parser, WeightSettings)
@@ -89,8 +92,10 @@ def main(args) -> None:
     frames, decoding = made(FrameSettings, vars(args)), made(DecodingSettings, vars(args))
     refuse_idle_flags(args.source, args.typed, storage, decoding)
     store = FeatureStore.open(folder_of(args.dataset_path, args.dataset_id))
-    check_before_encoding(store, [RETRIEVAL], storage, args.overwrite)
-    if args.source == "features":
+    check_before_encoding(store, [WORDS if args.source == WORDS else RETRIEVAL], storage, args.overwrite)
+    if args.source == WORDS:
+        from_words(store, storage)
+    elif args.source == "features":
         from_features(store, weights, storage, args.overwrite)
     elif args.source in OF_FRAMES:
         texts = text if args.source == "fused" else None
@@ -106,8 +111,9 @@ def refuse_idle_flags(
     """InputError for a flag of `typed` that does nothing with this --source, or contradicts it."""
     idle = [
         *(() if source in OF_FRAMES else (*flags_of(FrameSettings), *flags_of(DecodingSettings))),
-        *(flags_of(TextSettings) if source in ("frames", "features") else ()),
-        *(one.name for one in fields(EncoderSettings if source == "features" else WeightSettings)),
+        *(flags_of(TextSettings) if source in ("frames", "features", WORDS) else ()),
+        *(one.name for one in fields(EncoderSettings if source in ("features", WORDS) else WeightSettings)),
+        *((one.name for one in fields(WeightSettings)) if source == WORDS else ()),
     ]
     if found := [flag for flag in idle if flag in typed]:
         raise InputError(f"--{found[0]} does nothing with --source {source}; leave it out")
@@ -153,6 +159,14 @@ def with_captions(store: FeatureStore) -> list[str]:
         )
     pairs = zip(store.items.item_id, store.items.text, strict=True)
     return [SEPARATOR.join([text, *captions[item_id]]) for item_id, text in pairs]
+
+
+def from_words(store: FeatureStore, storage: StorageSettings) -> None:
+    """--source words: (N, R) of what split train says; zeros for a title without a known word."""
+    words = lexical_vectors(store.items.text, store.items.split == "train")
+    if not words.shape[1]:
+        raise InputError(f"{store.folder}: no word stands in two titles of split train")
+    write_features(store, [WORDS], words, storage, {"source": WORDS})
 
 
 def from_features(store: FeatureStore, weights: WeightSettings, storage: StorageSettings, overwrite: bool) -> None:

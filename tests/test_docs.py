@@ -182,7 +182,13 @@ def write_table(path: Path) -> None:
     rng = np.random.default_rng(0)
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = [
-            [f"v{i}", f"{TEXTS[i % 6]} {i % 7}", "" if i < 5 else rng.integers(1000), f"2024-01-{1 + i % 28:02d}", i % 3]
+            [
+                f"v{i}",
+                f"{TEXTS[i % 6]} {i % 7}",
+                "" if i < 5 else rng.integers(1000),
+                f"2024-01-{1 + i % 28:02d}",
+                i % 3,
+            ]
             for i in range(90)
         ]
         csv.writer(file).writerows([["item_id", "title", "views", "published", "category"], *rows])

@@ -15,6 +15,7 @@ from dataloader.batches import Split
 from dataloader.encoding import for_trees
 from engine.estimator import Estimator, boosting_history, unreadable
 from engine.method import History
+from engine.trees import Progress, features_of, nothing
 
 FILE = "best.cbm"  # CatBoost's own format
 
@@ -63,7 +64,7 @@ class Hyfea(Estimator):
                 self.forest.fit(
                     self.pool(train),
                     eval_set=self.pool(valid),
-                    callbacks=[_Progress(bar, loss)],
+                    callbacks=[Progress(bar, loss)],
                 )
             except catboost.CatBoostError as error:
                 raise InputError(f"{self.run.folder}: CatBoost cannot be fitted: {error}") from None
@@ -81,7 +82,7 @@ class Hyfea(Estimator):
         numbers, categories, of_numbers, of_categories = for_trees(split.metadata)
         of_vectors = [f"{name} {place}" for name, width in self.widths.items() for place in range(width)]
         numbers = np.concatenate([vectors, numbers], axis=1)
-        return catboost.Pool(columns(numbers, [*of_vectors, *of_numbers], categories, of_categories), label)
+        return catboost.Pool(features_of(numbers, [*of_vectors, *of_numbers], categories, of_categories), label)
 
     def save(self, folder: Path) -> None:
         with written_beside(folder / FILE) as partial:
@@ -100,35 +101,3 @@ class Hyfea(Estimator):
         if not fits:
             raise InputError(f"{folder / FILE}: made for {width} features, or for other targets than this run's")
         self.forest = forest
-
-
-def columns(
-    numbers: np.ndarray, of_numbers: list[str], words: np.ndarray, of_words: list[str]
-) -> catboost.FeaturesData:
-    """Numbers (n, a) and words (n, b) with their names, as CatBoost takes them without a copy for each column."""
-    data = {"num_feature_data": numbers, "num_feature_names": of_numbers} if of_numbers else {}
-    if of_words:
-        encoded = np.array([word.encode("utf-8", "replace") for word in words.ravel()], object)
-        data |= {"cat_feature_data": encoded.reshape(words.shape), "cat_feature_names": of_words}
-    return catboost.FeaturesData(**data)
-
-
-def nothing(names: list[str], categories: int) -> catboost.Pool | np.ndarray:
-    """A video of which nothing is said, as a forest of these features takes it; categories come last."""
-    width = len(names)
-    numbers, words = np.zeros((1, width - categories), np.float32), np.full((1, categories), "", object)
-    if not categories:
-        return numbers
-    return catboost.Pool(columns(numbers, names[: width - categories], words, names[width - categories :]))
-
-
-class _Progress:
-    """CatBoost's callback after each tree."""
-
-    def __init__(self, bar: tqdm, loss: str):
-        self.bar, self.loss = bar, loss
-
-    def after_iteration(self, info) -> bool:
-        self.bar.set_postfix(valid=f"{info.metrics['validation'][self.loss][-1]:.4f}", refresh=False)
-        self.bar.update()
-        return True

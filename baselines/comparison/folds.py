@@ -14,11 +14,13 @@ from common.console import InputError
 from dataloader.description import Feature
 from dataloader.importing.scaling import add_normalised
 from dataloader.importing.splits import fold_splits
-from dataloader.neighbours import Neighbours
+from dataloader.modalities import RETRIEVAL
+from dataloader.neighbours import Neighbours, sources_of
 from dataloader.place import Lacks
 from dataloader.store import FeatureStore
 
 OF = "fold_of"  # in dataset.json: what a fold was made of
+MADE_OF_TRAIN = ("features", "words")  # sources of retrieval_engineering.py that learn from split train
 WEIGHTS = ("visual_weight", "lexical_weight")  # that retrieval_engineering.py --source features records
 BY_SCALING = ("statistics", "unscaled", "normalise")  # what is said of features when they are scaled anew
 
@@ -57,6 +59,7 @@ def make_folds(
     origin = {"fingerprint": store.fingerprint, "by": by, "folds": folds}
     if neighbours is not None:
         origin |= {"neighbours": neighbours.digest(), "k": neighbours.k, "bank": neighbours.bank}
+        origin |= {"sources": there} if (there := sources_of(store)) != [RETRIEVAL] else {}
     found = []
     for number, split in enumerate(tqdm(splits, "folds", unit="fold", disable=None, leave=False), start=1):
         folder = place / f"fold{number}"
@@ -107,22 +110,22 @@ def _make(
     items = replace(store.items, split=split)
     fold = FeatureStore.create(folder, items, family=store.family, label=label, overwrite=True)
     output, where = folder / "output.txt", ["--dataset_path", str(folder.parent), "--dataset_id", folder.name]
-    of_features = None
+    of_train = {}
     for name, feature in store.description.features.items():
-        if feature.made.get("source") == "features":
-            of_features = feature  # made below, of the fold's own features and words
+        if feature.made.get("source") in MADE_OF_TRAIN:
+            of_train[name] = feature  # made below, of the fold's own features and words
         elif scaled_by_train(feature):
             source = {key: value for key, value in feature.made.items() if key not in BY_SCALING}
             mode, dtype = feature.made["normalise"], feature.dtype
             add_normalised(fold, name, store.unscaled(name), mode, dtype=dtype, keep_unscaled=False, **source)
         else:
             fold.adopt(name, store)  # metadata too: what is learned from train is learned by each run
-    if of_features:
-        made = of_features.made
-        words = ["--source", "features", "--normalise", made["normalise"], "--dtype", of_features.dtype]
-        words += [word for weight in WEIGHTS for word in (f"--{weight}", str(made[weight]))]
+    for feature in of_train.values():
+        made = feature.made
+        words = ["--source", made["source"], "--normalise", made["normalise"], "--dtype", feature.dtype]
+        words += [word for weight in WEIGHTS if weight in made for word in (f"--{weight}", str(made[weight]))]
         children.run(["feature_engineering/retrieval_engineering.py", *where, *words], output)
     if neighbours is not None:
         words = ["--num_of_retrieved_items", str(neighbours.k), "--bank", neighbours.bank, "--device", device]
-        children.run(["retriever.py", *where, *words], output)
+        children.run(["retriever.py", *where, *words, "--source", *sources_of(store)], output)
     FeatureStore.open(folder).note(**{OF: origin})

@@ -8,7 +8,7 @@ from dataclasses import asdict
 import numpy as np
 import torch
 
-from common.arrays import scan
+from common.arrays import blocks, scan
 from common.console import InputError, listed
 from common.files import require_writable
 from dataloader.modalities import RETRIEVAL
@@ -18,19 +18,26 @@ from dataloader.search.exact import search
 from dataloader.store import FeatureStore
 
 
-def already_there(store: FeatureStore, k: int, bank: str) -> Neighbours | None:
+def already_there(store: FeatureStore, k: int, bank: str, source: str = RETRIEVAL) -> Neighbours | None:
     """The store's neighbours where they are those that would be searched."""
     try:
-        found = Neighbours.read(store)
+        found = Neighbours.read(store, source)
     except InputError:
         return None
     return found if (found.k, found.bank) == (k, bank) else None
 
 
-def retrieve(store: FeatureStore, k: int, bank: str, device: torch.device, batch_size: int) -> Neighbours:
-    """Search, and write neighbours.npz. An item whose vector is all zeros, as of a title without text, gets none."""
-    store.check_features(RETRIEVAL)
-    vectors = store.features[RETRIEVAL]
+def retrieve(
+    store: FeatureStore, k: int, bank: str, device: torch.device, batch_size: int, source: str = RETRIEVAL
+) -> Neighbours:
+    """Search, and write neighbours.npz, or of another `source` neighbours/<source>.npz.
+
+    An item whose vector is all zeros, as of a title without text, gets none. Of frames the mean is compared.
+    """
+    store.check_features(source)
+    vectors = store.features[source]
+    if vectors.ndim == 3:
+        vectors = np.concatenate([vectors[rows].mean(axis=1, dtype=np.float32) for rows in blocks(vectors)])  # (N, D)
     nothing = scan(vectors)[2]  # (N,)
     rows = np.flatnonzero(np.isin(store.items.split, BANKS[bank]) & ~nothing)
     if k >= len(rows):
@@ -59,7 +66,7 @@ def retrieve(store: FeatureStore, k: int, bank: str, device: torch.device, batch
     seconds = time.perf_counter() - start
     backend = f"exact cosine, torch {torch.__version__} on {device.type}"
     neighbours = Neighbours(ids, similarity, k, bank, backend, store.fingerprint, Known.rule_of(store))
-    path = neighbours.write(store)
+    path = neighbours.write(store, source)
     of = f"a bank of {len(rows)} ({neighbours.bank_in_words})"
     print(f"{path}: {k} neighbours for {len(store)} items from {of}, {seconds:.1f} s")
     nearest, last = similarity[:, 0][ids[:, 0] >= 0], similarity[:, -1][ids[:, -1] >= 0]

@@ -47,14 +47,14 @@ class Making:
 
     # ---- data sets -----------------------------------------------------------------------------
 
-    def nus(self, raw: Path, name: str = "data") -> None:
-        if not (self.work / name / "NUS" / "neighbours.npz").exists():
-            self.nus_features(raw, name)
-            self.neighbours("NUS", name=name)
+    def nus(self, raw: Path, dataset_id: str = "NUS", *split) -> None:
+        if not (self.work / "data" / dataset_id / "neighbours.npz").exists():
+            self.nus_features(raw, "data", dataset_id, *split)
+            self.neighbours(dataset_id)
 
-    def nus_features(self, raw: Path, name: str) -> None:
-        where = self.place("NUS", name)
-        python("data/NUS/preprocess.py", "--raw", raw, *where, "--overwrite")
+    def nus_features(self, raw: Path, name: str, dataset_id: str = "NUS", *split) -> None:
+        where = self.place(dataset_id, name)
+        python("data/NUS/preprocess.py", "--raw", raw, *where, "--overwrite", *split)
         encoder = ("--encoder", self.encoder, "--normalise", "standard+l2", "--overwrite")
         python("feature_engineering/textual_engineering.py", *where, *encoder)
 

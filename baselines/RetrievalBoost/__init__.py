@@ -1,0 +1,58 @@
+"""RetrievalBoost: boosted trees on metadata, features and the labels of neighbours and of the creator. Ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from common.console import InputError, number, whole_number
+from common.settings import setting
+from dataloader.modalities import modality
+from engine.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class RetrievalBoostSettings:
+    sources: list | None = setting(
+        None,
+        "whose labels are counted: the neighbours by retrieval, textual, visual ... (retriever.py --source), and the "
+        "creator's other videos (creator); all that are there if not given",
+        modality,
+        kind=list,
+        nargs="+",
+        metavar="NAME",
+    )
+    components: int = setting(
+        32, "principal components of each kind of features; 0 leaves features out", whole_number(0)
+    )
+    trees: int = setting(3000, "at most", whole_number(1))
+    depth: int = setting(6, "of each tree", whole_number(1, 16))
+    lr: float = setting(0.05, "learning rate", number(0, above=True))
+    early_stop_turns: int = setting(100, "trees without a better valid RMSE, then stop", whole_number(1))
+    ensemble: int = setting(2, "forests, whose mean is the prediction", whole_number(1))
+    drop_history: float = setting(
+        0.1,
+        "share of train's videos whose creators are taken for new ones, drawn anew for each forest",
+        number(0, most=1),
+    )
+    no_retrieval: bool = setting(False, "ablation: without the neighbours' and the creator's labels")
+
+
+def check(settings: Mapping[str, Any], typed: Mapping[str, Any]) -> None:
+    for flag in ("num_of_retrieved_items", "similarity_temperature", "sources", "drop_history"):
+        if settings["no_retrieval"] and flag in typed:
+            raise InputError(f"--{flag} does nothing with --no_retrieval; leave one of them out")
+
+
+RECIPE = Recipe(
+    "baselines.RetrievalBoost.estimator:RetrievalBoost",
+    RetrievalBoostSettings,
+    defaults={"num_of_retrieved_items": 50, "similarity_temperature": 0.1},
+    any_modality=True,
+    typed_columns=True,
+    takes_all=True,
+    neighbours="statistics",
+    network=False,
+    check=check,
+)

@@ -1,0 +1,196 @@
+"""RetrievalBoost: boosted trees on metadata, features and the labels of neighbours and of the creator. Ours."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import catboost
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from common.console import PROGRESS_BAR, InputError, listed
+from common.files import written_beside
+from dataloader.batches import Split
+from dataloader.encoding import for_trees
+from dataloader.statistics import without_history
+from engine.estimator import Estimator, boosting_history, unreadable
+from engine.figures import draw_effects, save
+from engine.method import History
+from engine.trees import Progress, features_of, nothing
+
+PROJECTIONS = "projections.npz"  # plain arrays; read without pickle
+MOST_FITTED = 20_000  # videos of train that the components are made of
+ROWS_AT_ONCE = 4096
+
+
+class RetrievalBoost(Estimator):
+    """CatBoost on principal components of each kind of features, typed metadata and label statistics.
+
+    The statistics (dataloader/statistics.py) are out of fold for train, or by time. `ensemble` forests differ in their
+    seed and in whose history is dropped. Several targets: one forest for all (MultiRMSE).
+    """
+
+    typed_columns = True
+
+    def __init__(
+        self,
+        *,
+        components: int = 32,
+        trees: int = 3000,
+        depth: int = 6,
+        lr: float = 0.05,
+        early_stop_turns: int = 100,
+        ensemble: int = 2,
+        drop_history: float = 0.1,
+        use_retrieval: bool = True,
+        sources: list | None = None,
+        **dimensions,
+    ):
+        super().__init__(**dimensions)
+        self.components, self.trees, self.depth, self.lr = components, trees, depth, lr
+        self.early_stop_turns, self.ensemble, self.drop_history = early_stop_turns, ensemble, drop_history
+        self.projections: dict[str, np.ndarray] = {}  # <name>.mean (D,), <name>.axes (c, D)
+        self.forests: list[catboost.CatBoostRegressor] = []
+
+    # ---- inputs --------------------------------------------------------------------------------
+
+    def _fit_projections(self, train: Split) -> None:
+        from sklearn.decomposition import PCA
+
+        rows = np.arange(len(train))
+        if len(rows) > MOST_FITTED:
+            rows = np.sort(np.random.default_rng(self.seed).choice(len(rows), MOST_FITTED, replace=False))
+        for name in self.widths if self.components else ():
+            vectors = one_vector(train.read(name, rows))  # (n, D)
+            count = min(self.components, *vectors.shape)
+            found = PCA(count, svd_solver="randomized", random_state=0).fit(vectors)
+            self.projections |= {f"{name}.mean": found.mean_, f"{name}.axes": found.components_}
+
+    def _project(self, split: Split, name: str) -> np.ndarray:
+        """(n, components)"""
+        mean, axes = self.projections[f"{name}.mean"], self.projections[f"{name}.axes"]
+        starts = range(0, len(split), ROWS_AT_ONCE)
+        blocks = [(one_vector(split.read(name, slice(s, s + ROWS_AT_ONCE))) - mean) @ axes.T for s in starts]
+        return np.concatenate(blocks).astype(np.float32)
+
+    def pool(self, split: Split, labelled: bool = True) -> catboost.Pool:
+        parts, names = [], []
+        words, of_words = np.empty((len(split), 0), object), []
+        if split.metadata is not None:
+            numbers, words, of_numbers, of_words = for_trees(split.metadata)
+            parts.append(numbers)
+            names += of_numbers
+        if split.statistics is not None:
+            parts.append(split.statistics.values)
+            names += split.statistics.names
+        for name in self.widths if self.components else ():
+            parts.append(self._project(split, name))
+            names += [f"{name} component {place}" for place in range(1, parts[-1].shape[1] + 1)]
+        numbers = np.concatenate([np.empty((len(split), 0), np.float32), *parts], axis=1)  # (n, a)
+        if not names and not of_words:
+            raise InputError("RetrievalBoost: no features, metadata or neighbours are left to learn from")
+        return catboost.Pool(features_of(numbers, names, words, of_words), split.label if labelled else None)
+
+    # ---- fitting -------------------------------------------------------------------------------
+
+    def _fit(self, train: Split, valid: Split) -> History:
+        loss = "RMSE" if self.label_dim == 1 else "MultiRMSE"
+        self._fit_projections(train)
+        checked, history = self.pool(valid), None
+        for member in range(self.ensemble):
+            forest = catboost.CatBoostRegressor(
+                iterations=self.trees,
+                depth=self.depth,
+                learning_rate=self.lr,
+                loss_function=loss,
+                early_stopping_rounds=self.early_stop_turns,
+                random_seed=self.seed + member,
+                thread_count=torch.get_num_threads(),
+                allow_writing_files=False,
+                logging_level="Silent",
+            )
+            what = f"trees, forest {member + 1} of {self.ensemble}"
+            with tqdm(total=self.trees, desc=what, leave=False, unit="tree", **PROGRESS_BAR) as bar:
+                try:
+                    pool = self.pool(self._with_new_creators(train, member))
+                    forest.fit(pool, eval_set=checked, callbacks=[Progress(bar, loss)])
+                except catboost.CatBoostError as error:
+                    raise InputError(f"{self.run.folder}: CatBoost cannot be fitted: {error}") from None
+            self.forests.append(forest)
+            curves = forest.get_evals_result()
+            history = history or boosting_history(curves["learn"][loss], curves["validation"][loss], "tree")
+        self._explain()
+        return history
+
+    def _with_new_creators(self, train: Split, member: int) -> Split:
+        if train.statistics is None or not self.drop_history:
+            return train
+        chosen = np.random.default_rng([self.seed, member]).random(len(train)) < self.drop_history
+        return replace(train, statistics=without_history(train.statistics, chosen))
+
+    def _explain(self) -> None:
+        """How much of the prediction each feature changes, as a picture: CatBoost's own measure, the forests' mean."""
+        effects = np.mean([forest.get_feature_importance() for forest in self.forests], axis=0)
+        names = self.forests[0].feature_names_
+        total: dict[str, float] = {}
+        for name, effect in zip(names, effects, strict=True):
+            kind = name.rpartition(" component ")[0]
+            total[f"{kind} features" if kind else name] = total.get(f"{kind} features" if kind else name, 0) + effect
+        ordered = sorted(total.items(), key=lambda one: -one[1])
+        self.run.log(f"what it looks at: {listed((f'{name} {effect:.0f} %' for name, effect in ordered), 8)}")
+        save(draw_effects(ordered, "what RetrievalBoost looks at"), self.run.folder / "figures" / "effects.png")
+
+    def predict(self, split: Split) -> np.ndarray:
+        pool = self.pool(split, labelled=False)
+        predicted = np.mean([forest.predict(pool).reshape(-1, self.label_dim) for forest in self.forests], axis=0)
+        return predicted.astype(np.float32)
+
+    # ---- files ---------------------------------------------------------------------------------
+
+    def save(self, folder: Path) -> None:
+        with written_beside(folder / PROJECTIONS) as partial, partial.open("wb") as file:
+            np.savez(file, **self.projections)
+        for member, forest in enumerate(self.forests):
+            with written_beside(folder / file_of(member)) as partial:
+                forest.save_model(str(partial), format="cbm")
+
+    def load(self, folder: Path) -> None:
+        try:
+            with np.load(folder / PROJECTIONS, allow_pickle=False) as archive:
+                self.projections = {name: archive[name] for name in archive.files}
+            sound = set(self.projections) == {
+                f"{name}.{part}" for name in (self.widths if self.components else ()) for part in ("mean", "axes")
+            }
+            sound &= all(array.dtype.kind == "f" for array in self.projections.values())
+            for name in self.widths if self.components else ():
+                axes = self.projections.get(f"{name}.axes", np.empty(0))
+                sound &= axes.ndim == 2 and self.projections[f"{name}.mean"].shape == axes.shape[1:]
+        except (ValueError, TypeError, KeyError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
+            raise unreadable(folder / PROJECTIONS, "the arrays of a RetrievalBoost", error) from None
+        if not sound:
+            raise InputError(f"{folder / PROJECTIONS}: arrays for other features than this run's")
+        self.forests = []
+        for member in range(self.ensemble):
+            path = folder / file_of(member)
+            try:
+                forest = catboost.CatBoostRegressor().load_model(str(path), format="cbm")
+                empty = nothing(forest.feature_names_, len(forest.get_cat_feature_indices()))
+                fits = forest.predict(empty).size == self.label_dim
+            except catboost.CatBoostError as error:
+                raise unreadable(path, "a CatBoost model", error) from None
+            if not fits:
+                raise InputError(f"{path}: made for other targets than this run's")
+            self.forests.append(forest)
+
+
+def file_of(member: int) -> str:
+    return f"best_{member}.cbm"  # CatBoost's own format
+
+
+def one_vector(features: np.ndarray) -> np.ndarray:
+    """(n, F, D), of which the mean over the frames is taken, or (n, D) -> (n, D) float32."""
+    features = np.asarray(features, np.float32)
+    return features.mean(axis=1) if features.ndim == 3 else features
