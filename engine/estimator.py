@@ -50,6 +50,7 @@ class Estimator(ABC):
         self.widths = {name: int(np.prod(self._kept(name, shape))) for name, shape in flat.items()}
         self.width = sum(self.widths.values())
         self.columns = sum(shape[0] for name, shape in shapes.items() if name not in flat)  # of metadata, beside it
+        self.shapes = shapes
         self.label_dim, self.seed, self.asked, self.run = label_dim, seed, device, run
 
     def fit(self, train: Split, valid: Split, unlabelled: Unlabelled | None = None) -> History:

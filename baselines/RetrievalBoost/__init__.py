@@ -48,7 +48,7 @@ def check(settings: Mapping[str, Any], typed: Mapping[str, Any]) -> None:
 RECIPE = Recipe(
     "baselines.RetrievalBoost.estimator:RetrievalBoost",
     RetrievalBoostSettings,
-    defaults={"num_of_retrieved_items": 50, "similarity_temperature": 0.1},
+    defaults={"num_of_retrieved_items": 20, "similarity_temperature": 0.1},
     any_modality=True,
     typed_columns=True,
     takes_all=True,

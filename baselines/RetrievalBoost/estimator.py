@@ -52,6 +52,7 @@ class RetrievalBoost(Estimator):
         super().__init__(**dimensions)
         self.components, self.trees, self.depth, self.lr = components, trees, depth, lr
         self.early_stop_turns, self.ensemble, self.drop_history = early_stop_turns, ensemble, drop_history
+        self.dims = {name: shape[-1] for name, shape in self.shapes.items() if name in self.widths}
         self.projections: dict[str, np.ndarray] = {}  # <name>.mean (D,), <name>.axes (c, D)
         self.forests: list[catboost.CatBoostRegressor] = []
 
@@ -167,7 +168,8 @@ class RetrievalBoost(Estimator):
             sound &= all(array.dtype.kind == "f" for array in self.projections.values())
             for name in self.widths if self.components else ():
                 axes = self.projections.get(f"{name}.axes", np.empty(0))
-                sound &= axes.ndim == 2 and self.projections[f"{name}.mean"].shape == axes.shape[1:]
+                sound &= axes.ndim == 2 and axes.shape[1] == self.dims[name]
+                sound &= self.projections[f"{name}.mean"].shape == axes.shape[1:]
         except (ValueError, TypeError, KeyError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
             raise unreadable(folder / PROJECTIONS, "the arrays of a RetrievalBoost", error) from None
         if not sound:

@@ -127,5 +127,6 @@ def _make(
         children.run(["feature_engineering/retrieval_engineering.py", *where, *words], output)
     if neighbours is not None:
         words = ["--num_of_retrieved_items", str(neighbours.k), "--bank", neighbours.bank, "--device", device]
-        children.run(["retriever.py", *where, *words, "--source", *sources_of(store)], output)
+        there = dict.fromkeys([RETRIEVAL, *sources_of(store)])
+        children.run(["retriever.py", *where, *words, "--source", *there], output)
     FeatureStore.open(folder).note(**{OF: origin})

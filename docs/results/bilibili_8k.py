@@ -15,7 +15,8 @@ from common.console import run_script
 # Those that take metadata, without them too; a published network with them, which is ours.
 ROWS = [RECOMMENDED, "MMRA recommended, with metadata=MMRA --preset recommended --modalities textual metadata"]
 ROWS += [f"{name} without metadata={name} --modalities textual" for name in ("SVR", "Hyfea", "MFTM")]
-ROWS += ["Hyfea, metadata alone=Hyfea --modalities metadata --depth 6 --trees 2000 --early_stop_turns 100"]
+ROWS += ["Hyfea, metadata alone=Hyfea --modalities metadata"]
+ROWS += ["RetrievalBoost without neighbours and creators=RetrievalBoost --no_retrieval"]
 
 
 def main(args) -> None:

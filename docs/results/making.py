@@ -71,7 +71,7 @@ class Making:
     def neighbours(self, dataset_id: str, *weights, name: str = "data") -> None:
         where = self.place(dataset_id, name)
         python("feature_engineering/retrieval_engineering.py", *where, "--source", "features", "--overwrite", *weights)
-        python("retriever.py", *where, "--num_of_retrieved_items", 50)
+        python("retriever.py", *where, "--num_of_retrieved_items", 50, "--source", "retrieval", "textual")
 
     def is_encoded(self, dataset_id: str, name: str) -> bool:
         """The NUS release brings textual features too, so that there are any does not tell."""

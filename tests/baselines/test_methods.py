@@ -46,6 +46,7 @@ SMALL = {
     "Hyfea": {"trees": 12, "depth": 3},
     "MFTM": {"trees": 5, "epochs": 3},
     "SVR": {},
+    "RetrievalBoost": {"trees": 12, "depth": 3, "num_of_retrieved_items": 5},
 }
 STORES = {
     "plain": {},
@@ -244,7 +245,7 @@ def test_resumed_to_the_same_bits(stores, tmp_path, name):
         (("--model_id", "SVR", "--epochs=3"), "--epochs is not a flag of SVR, but of MMRA, "),
         (("--model_id", "TMALL", "--num_of_retrieved_items", "5"), "not a flag of TMALL, but of MMRA"),
         (("--model_id", "HMMVED", "--loss", "MAE"), "--loss is not a flag of HMMVED, but of MMRA, Contextual_LSTM"),
-        (("--trees", "5"), "--trees is not a flag of MMRA, but of Hyfea, MFTM (see"),
+        (("--trees", "5"), "--trees is not a flag of MMRA, but of Hyfea, MFTM, RetrievalBoost (see"),
         (("--model_id", "CBAN", "--alpha", "0.5"), "--alpha is not a flag of CBAN, but of MMRA (see"),
         (("--model_id", "CBAN", "--preset", "recommended"), "--preset is not a flag of CBAN"),
         (("--model_id", "HMMVED", "--kl_weight", "2"), "--kl_weight: 2: must be at most 1"),
@@ -332,6 +333,7 @@ def test_test_py_knows_the_flags_of_the_runs_method(ran, load_script, capsys):
 # ---- saved models that are none ----------------------------------------------------------------
 
 FILES = {"SVR": ["best.npz"], "Hyfea": ["best.cbm"], "MFTM": ["tabnet.zip", "lightgbm_0.txt"]}
+FILES |= {"RetrievalBoost": ["projections.npz", "best_1.cbm"]}
 
 
 def refused(method, folder: Path, file: str) -> None:
