@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ MOST_CATEGORIES = 100  # of a column; the others count as rare
 QUANTILES = 1000
 RARE_NAME = "infrequent_sklearn"  # what scikit-learn calls the column of rare categories
 UNKNOWN = "(unknown)"  # as a category
+EMPTY = {"number": np.float64, "category": object, "time": "M8[us]", "yes/no": np.int8}  # kind -> of its array
+NAME = re.compile(r"(missingindicator_)?(c\d+)(?:_(.*))?", re.DOTALL)  # what scikit-learn makes of c0, c1 ...
 CYCLES = {"hour": 24, "weekday": 7, "day of year": 365.25}
 
 
@@ -33,7 +36,7 @@ class Encoding:
 
     Numbers become normal by their quantiles in train, unknown ones 0 and a column of their own that says so; a category
     becomes a column for each frequent value, one for the rare and never-seen; a time its hour, weekday and day of year
-    on circles, and its day, as a number.
+    on circles.
     """
 
     kinds: dict[str, str]  # of the columns it was fitted on
@@ -46,7 +49,7 @@ class Encoding:
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import OneHotEncoder, QuantileTransformer, StandardScaler
 
-        parts = expanded(train)
+        table, groups, _ = expanded(train)
         normal = QuantileTransformer(
             n_quantiles=min(QUANTILES, len(train)), output_distribution="normal", subsample=10**6, random_state=0
         )
@@ -54,11 +57,11 @@ class Encoding:
         center = SimpleImputer(strategy="constant", fill_value=0.0)
         yes_or_no = SimpleImputer(strategy="constant", fill_value=0.0, add_indicator=True)
         # What is nowhere known in train says nothing, and has no quantiles.
-        there = {name: list(part.columns[part.notna().any()]) for name, part in parts.items()}
+        there = {kind: [name for name in names if table[name].notna().any()] for kind, names in groups.items()}
         transformer = ColumnTransformer(
             [
                 ("number", make_pipeline(normal, StandardScaler(), fill), there["number"]),
-                ("circle", center, there["circle"]),  # that a time is unknown is said beside its day
+                ("circle", center, there["circle"]),
                 ("yes/no", yes_or_no, there["yes/no"]),
                 (
                     "category",
@@ -73,7 +76,7 @@ class Encoding:
             ],
             verbose_feature_names_out=False,
         )
-        transformer.fit(pd.concat(parts.values(), axis=1))
+        transformer.fit(table)
         encoding = cls(train.kinds, transformer)
         if not encoding.names:
             raise InputError("metadata: no column has a known value in split train")
@@ -82,22 +85,23 @@ class Encoding:
     @property
     def names(self) -> list[str]:
         """Of the Dm features, each with the column that it comes from."""
-        found, missing = [], "missingindicator_"
-        categories = [column for column, kind in self.kinds.items() if kind == "category"]
+        nothing = {kind: np.empty(0, EMPTY[kind]) for kind in EMPTY}
+        _, _, said = expanded(Metadata({name: nothing[kind] for name, kind in self.kinds.items()}))
+        found = []
         for name in map(str, self.transformer.get_feature_names_out()):
-            column = max((c for c in categories if name.startswith(f"{c}_")), key=len, default="")
-            if column:
-                value = name.removeprefix(f"{column}_")
-                name = f"{column} = {'(rare)' if value == RARE_NAME else value}"
-            found.append(f"{name.removeprefix(missing)} is unknown" if name.startswith(missing) else name)
+            missing, place, value = NAME.fullmatch(name).groups()
+            of = said[place]
+            if value is not None:
+                of = f"{of} = {'(rare)' if value == RARE_NAME else value}"
+            found.append(f"{of} is unknown" if missing else of)
         return found
 
     def transform(self, metadata: Metadata, where: Path) -> np.ndarray:
         """(n, Dm) float32; InputError where the columns are not those of train. where: they come from."""
-        parts = expanded(metadata.only(self.kinds, where))
+        table, _, _ = expanded(metadata.only(self.kinds, where))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Found unknown categories")  # a category that train never saw
-            return self.transformer.transform(pd.concat(parts.values(), axis=1)).astype(np.float32)
+            return self.transformer.transform(table).astype(np.float32)
 
     def save(self, folder: Path) -> None:
         import skops.io
@@ -125,25 +129,38 @@ class Encoding:
         return encoding
 
 
-def expanded(metadata: Metadata) -> dict[str, pd.DataFrame]:
-    """number, circle (sine and cosine of where in a day, week and year a time is), yes/no and category -> (n, ...)."""
-    parts: dict[str, dict[str, np.ndarray]] = {"number": {}, "circle": {}, "yes/no": {}, "category": {}}
+def expanded(metadata: Metadata) -> tuple[pd.DataFrame, dict[str, list[str]], dict[str, str]]:
+    """A table (n, C) of columns c0, c1 ..., which of these are of what kind, and what each is to a reader.
+
+    A time gives where it lies in its day, week and year, as sine and cosine. Not the day itself: of a data set that is
+    split by time all that is tested lies beyond whatever train has seen.
+    """
+    groups: dict[str, list[str]] = {"number": [], "circle": [], "yes/no": [], "category": []}
+    columns, said = {}, {}
+
+    def add(kind: str, name: str, values: np.ndarray) -> None:
+        place = f"c{len(columns)}"
+        columns[place], said[place] = values, name
+        groups[kind].append(place)
+
     for name, values in metadata.columns.items():
         if values.dtype.kind == "O":
-            parts["category"][name] = np.array([UNKNOWN if value is None else value for value in values], object)
+            add("category", name, in_words(values))
         elif values.dtype.kind == "M":
-            for part, turned in of_time(values).items():
-                if part not in CYCLES:
-                    parts["number"][f"{name}: {part}"] = turned
-                    continue
-                angle = 2 * np.pi * turned / CYCLES[part]
-                parts["circle"] |= {f"{name}: {part} sine": np.sin(angle), f"{name}: {part} cosine": np.cos(angle)}
-        elif values.dtype.kind == "i":
-            parts["yes/no"][name] = np.where(known(values), values, np.nan)
+            times = of_time(values)
+            for part, length in CYCLES.items():
+                angle = 2 * np.pi * times[part] / length
+                add("circle", f"{name}: {part} sine", np.sin(angle))
+                add("circle", f"{name}: {part} cosine", np.cos(angle))
+            add("circle", f"{name} is unknown", np.isnat(values).astype(float))
         else:
-            parts["number"][name] = values
-    index = pd.RangeIndex(len(metadata))
-    return {kind: pd.DataFrame(columns, index) for kind, columns in parts.items()}
+            add("yes/no" if values.dtype.kind == "i" else "number", name, np.where(known(values), values, np.nan))
+    return pd.DataFrame(columns, pd.RangeIndex(len(metadata))), groups, said
+
+
+def in_words(categories: np.ndarray) -> np.ndarray:
+    """(n,) str or None -> (n,) str."""
+    return np.array([UNKNOWN if value is None else value for value in categories], object)
 
 
 def of_time(times: np.ndarray) -> dict[str, np.ndarray]:
@@ -161,25 +178,23 @@ def of_time(times: np.ndarray) -> dict[str, np.ndarray]:
 
 def tree_columns(kinds: Mapping[str, str]) -> tuple[list[str], list[str]]:
     """What `for_trees` makes of columns of these kinds: the names of numbers, and of categories."""
-    nothing = {"number": np.empty(0), "time": np.empty(0, "M8[us]"), "yes/no": np.empty(0, np.int8)}
-    columns = {name: nothing.get(kind, np.empty(0, object)) for name, kind in kinds.items()}
-    return for_trees(Metadata(columns))[2:]
+    return for_trees(Metadata({name: np.empty(0, EMPTY[kind]) for name, kind in kinds.items()}))[2:]
 
 
 def for_trees(metadata: Metadata) -> tuple[np.ndarray, np.ndarray, list[str], list[str]]:
-    """Numbers (n, a) float32, NaN where unknown; categories (n, b) str; the names of both.
+    """Numbers (n, a) float32, NaN where unknown; categories (n, b) str; what both are to a reader.
 
     A time gives its hour, weekday, day of year and day.
     """
-    numbers, categories = {}, {}
+    numbers, categories = [], []
     for name, values in metadata.columns.items():
         if values.dtype.kind == "O":
-            categories[name] = np.array([UNKNOWN if value is None else value for value in values], object)
+            categories.append((name, in_words(values)))
         elif values.dtype.kind == "M":
-            numbers |= {f"{name}: {part}": turned for part, turned in of_time(values).items()}
+            numbers += [(f"{name}: {part}", turned) for part, turned in of_time(values).items()]
         else:
-            numbers[name] = np.where(known(values), values, np.nan)
+            numbers.append((name, np.where(known(values), values, np.nan)))
     n = len(metadata)
-    joined = np.stack([*numbers.values()], axis=1).astype(np.float32) if numbers else np.empty((n, 0), np.float32)
-    words = np.stack([*categories.values()], axis=1) if categories else np.empty((n, 0), object)
-    return joined, words, list(numbers), list(categories)
+    joined = np.stack([v for _, v in numbers], axis=1).astype(np.float32) if numbers else np.empty((n, 0), np.float32)
+    words = np.stack([v for _, v in categories], axis=1) if categories else np.empty((n, 0), object)
+    return joined, words, [name for name, _ in numbers], [name for name, _ in categories]

@@ -60,6 +60,8 @@ class Known:
             return None
         times = getattr(items, rule)
         since = times.astype(np.int64) + (rule == "time")  # published at the same moment is not before
+        if rule == "label_time":  # nothing is counted before it is published, whatever the table says
+            since = np.maximum(since, np.where(np.isnat(items.time), since, items.time.astype(np.int64)))
         asked = np.where(np.isnat(items.time), never - 1, items.time.astype(np.int64))
         return cls(np.where(np.isnat(times), never, since), asked)
 

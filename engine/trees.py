@@ -7,24 +7,23 @@ import numpy as np
 from tqdm import tqdm
 
 
-def features_of(
-    numbers: np.ndarray, of_numbers: list[str], words: np.ndarray, of_words: list[str]
-) -> catboost.FeaturesData:
-    """Numbers (n, a) and words (n, b) with their names, as CatBoost takes them without a copy for each column."""
-    data = {"num_feature_data": numbers, "num_feature_names": of_numbers} if of_numbers else {}
-    if of_words:
+def features_of(numbers: np.ndarray, words: np.ndarray) -> catboost.FeaturesData:
+    """Numbers (n, a) and words (n, b), as CatBoost takes them without a copy for each column.
+
+    They are called by their places, as names of a user's columns may be equal, or of characters that it cannot save.
+    """
+    names = [str(place) for place in range(numbers.shape[1] + words.shape[1])]
+    data = {"num_feature_data": numbers, "num_feature_names": names[: numbers.shape[1]]} if numbers.shape[1] else {}
+    if words.shape[1]:
         encoded = np.array([word.encode("utf-8", "replace") for word in words.ravel()], object)
-        data |= {"cat_feature_data": encoded.reshape(words.shape), "cat_feature_names": of_words}
+        data |= {"cat_feature_data": encoded.reshape(words.shape), "cat_feature_names": names[numbers.shape[1] :]}
     return catboost.FeaturesData(**data)
 
 
-def nothing(names: list[str], categories: int) -> catboost.Pool | np.ndarray:
-    """A video of which nothing is said, as a forest of these features takes it; categories come last."""
-    width = len(names)
+def nothing(width: int, categories: int) -> catboost.Pool:
+    """A video of which nothing is said, as a forest of so many features takes it; categories come last."""
     numbers, words = np.zeros((1, width - categories), np.float32), np.full((1, categories), "", object)
-    if not categories and all(name.isdigit() for name in names):  # features without names, as plain arrays have them
-        return numbers
-    return catboost.Pool(features_of(numbers, names[: width - categories], words, names[width - categories :]))
+    return catboost.Pool(features_of(numbers, words))
 
 
 class Progress:

@@ -79,10 +79,8 @@ class Hyfea(Estimator):
         vectors, label = self.inputs(split), split.label if labelled else None
         if split.metadata is None:
             return catboost.Pool(vectors, label)
-        numbers, categories, of_numbers, of_categories = for_trees(split.metadata)
-        of_vectors = [f"{name} {place}" for name, width in self.widths.items() for place in range(width)]
-        numbers = np.concatenate([vectors, numbers], axis=1)
-        return catboost.Pool(features_of(numbers, [*of_vectors, *of_numbers], categories, of_categories), label)
+        numbers, words, _, _ = for_trees(split.metadata)
+        return catboost.Pool(features_of(np.concatenate([vectors, numbers], axis=1), words), label)
 
     def save(self, folder: Path) -> None:
         with written_beside(folder / FILE) as partial:
@@ -93,8 +91,7 @@ class Hyfea(Estimator):
             forest = catboost.CatBoostRegressor().load_model(str(folder / FILE), format="cbm")
             width, categories = len(forest.feature_names_), len(forest.get_cat_feature_indices())
             fits = (
-                width == self.width + self.columns
-                and forest.predict(nothing(forest.feature_names_, categories)).size == self.label_dim
+                width == self.width + self.columns and forest.predict(nothing(width, categories)).size == self.label_dim
             )
         except catboost.CatBoostError as error:
             raise unreadable(folder / FILE, "a CatBoost model", error) from None

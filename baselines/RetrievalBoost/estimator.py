@@ -22,6 +22,8 @@ from engine.method import History
 from engine.trees import Progress, features_of, nothing
 
 PROJECTIONS = "projections.npz"  # plain arrays; read without pickle
+WEIGHTS = "weights"  # of the anchors, among them
+ANCHORS = ("of the creator, mean", "of the creator, shrunken", "neighbours, weighted")  # ends of statistics' names
 MOST_FITTED = 20_000  # videos of train that the components are made of
 ROWS_AT_ONCE = 4096
 
@@ -31,6 +33,10 @@ class RetrievalBoost(Estimator):
 
     The statistics (dataloader/statistics.py) are out of fold for train, or by time. `ensemble` forests differ in their
     seed and in whose history is dropped. Several targets: one forest for all (MultiRMSE).
+
+    prediction = forests + sum over the anchors of w (anchor - forests), where one is known: the creator's mean, the
+    same shrunken, and the neighbours' weighted mean of each source. w >= 0 is least squares on split valid, so that there
+    the whole is never worse than the forests or than an anchor alone.
     """
 
     typed_columns = True
@@ -54,7 +60,9 @@ class RetrievalBoost(Estimator):
         self.early_stop_turns, self.ensemble, self.drop_history = early_stop_turns, ensemble, drop_history
         self.dims = {name: shape[-1] for name, shape in self.shapes.items() if name in self.widths}
         self.projections: dict[str, np.ndarray] = {}  # <name>.mean (D,), <name>.axes (c, D)
+        self.names: list[str] = []  # of the features, in their order
         self.forests: list[catboost.CatBoostRegressor] = []
+        self.weights = np.zeros((0, self.label_dim))  # (anchors, label_dim)
 
     # ---- inputs --------------------------------------------------------------------------------
 
@@ -93,7 +101,8 @@ class RetrievalBoost(Estimator):
         numbers = np.concatenate([np.empty((len(split), 0), np.float32), *parts], axis=1)  # (n, a)
         if not names and not of_words:
             raise InputError("RetrievalBoost: no features, metadata or neighbours are left to learn from")
-        return catboost.Pool(features_of(numbers, names, words, of_words), split.label if labelled else None)
+        self.names = [*names, *of_words]
+        return catboost.Pool(features_of(numbers, words), split.label if labelled else None)
 
     # ---- fitting -------------------------------------------------------------------------------
 
@@ -124,7 +133,30 @@ class RetrievalBoost(Estimator):
             curves = forest.get_evals_result()
             history = history or boosting_history(curves["learn"][loss], curves["validation"][loss], "tree")
         self._explain()
+        self._weigh_anchors(valid)
         return history
+
+    def _weigh_anchors(self, valid: Split) -> None:
+        from scipy.optimize import nnls
+
+        forests = self._forests(valid)
+        gap = self._anchors(valid, forests) - forests  # (anchors, n, label_dim)
+        self.weights = np.zeros((len(gap), self.label_dim))
+        for target in range(self.label_dim if len(gap) else 0):
+            left = valid.label[:, target] - forests[:, target]
+            self.weights[:, target] = nnls(gap[:, :, target].T, left)[0]
+        if self.weights.any():
+            self.run.log(f"anchors weigh {', '.join(f'{weight:.2f}' for weight in self.weights.mean(axis=1))}")
+
+    def _anchors(self, split: Split, forests: np.ndarray) -> np.ndarray:
+        """(anchors, n, label_dim); what is not known is what the forests say."""
+        found = []
+        for ending in ANCHORS if split.statistics is not None else ():
+            columns = [place for place, name in enumerate(split.statistics.names) if name.endswith(ending)]
+            for start in range(0, len(columns), self.label_dim):
+                values = split.statistics.values[:, columns[start : start + self.label_dim]]  # (n, label_dim)
+                found.append(np.where(np.isnan(values), forests, values))
+        return np.stack(found) if found else np.empty((0, *forests.shape))
 
     def _with_new_creators(self, train: Split, member: int) -> Split:
         if train.statistics is None or not self.drop_history:
@@ -135,9 +167,8 @@ class RetrievalBoost(Estimator):
     def _explain(self) -> None:
         """How much of the prediction each feature changes, as a picture: CatBoost's own measure, the forests' mean."""
         effects = np.mean([forest.get_feature_importance() for forest in self.forests], axis=0)
-        names = self.forests[0].feature_names_
         total: dict[str, float] = {}
-        for name, effect in zip(names, effects, strict=True):
+        for name, effect in zip(self.names, effects, strict=True):
             kind = name.rpartition(" component ")[0]
             total[f"{kind} features" if kind else name] = total.get(f"{kind} features" if kind else name, 0) + effect
         ordered = sorted(total.items(), key=lambda one: -one[1])
@@ -145,15 +176,19 @@ class RetrievalBoost(Estimator):
         save(draw_effects(ordered, "what RetrievalBoost looks at"), self.run.folder / "figures" / "effects.png")
 
     def predict(self, split: Split) -> np.ndarray:
+        forests = self._forests(split)  # (n, label_dim)
+        gap = self._anchors(split, forests) - forests
+        return (forests + np.einsum("at,ant->nt", self.weights, gap)).astype(np.float32)
+
+    def _forests(self, split: Split) -> np.ndarray:
         pool = self.pool(split, labelled=False)
-        predicted = np.mean([forest.predict(pool).reshape(-1, self.label_dim) for forest in self.forests], axis=0)
-        return predicted.astype(np.float32)
+        return np.mean([forest.predict(pool).reshape(-1, self.label_dim) for forest in self.forests], axis=0)
 
     # ---- files ---------------------------------------------------------------------------------
 
     def save(self, folder: Path) -> None:
         with written_beside(folder / PROJECTIONS) as partial, partial.open("wb") as file:
-            np.savez(file, **self.projections)
+            np.savez(file, **self.projections, **{WEIGHTS: self.weights})
         for member, forest in enumerate(self.forests):
             with written_beside(folder / file_of(member)) as partial:
                 forest.save_model(str(partial), format="cbm")
@@ -162,10 +197,12 @@ class RetrievalBoost(Estimator):
         try:
             with np.load(folder / PROJECTIONS, allow_pickle=False) as archive:
                 self.projections = {name: archive[name] for name in archive.files}
+                self.weights = self.projections.pop(WEIGHTS)
             sound = set(self.projections) == {
                 f"{name}.{part}" for name in (self.widths if self.components else ()) for part in ("mean", "axes")
             }
-            sound &= all(array.dtype.kind == "f" for array in self.projections.values())
+            sound &= all(array.dtype.kind == "f" for array in (*self.projections.values(), self.weights))
+            sound &= self.weights.ndim == 2 and self.weights.shape[1] == self.label_dim
             for name in self.widths if self.components else ():
                 axes = self.projections.get(f"{name}.axes", np.empty(0))
                 sound &= axes.ndim == 2 and axes.shape[1] == self.dims[name]
@@ -179,7 +216,7 @@ class RetrievalBoost(Estimator):
             path = folder / file_of(member)
             try:
                 forest = catboost.CatBoostRegressor().load_model(str(path), format="cbm")
-                empty = nothing(forest.feature_names_, len(forest.get_cat_feature_indices()))
+                empty = nothing(len(forest.feature_names_), len(forest.get_cat_feature_indices()))
                 fits = forest.predict(empty).size == self.label_dim
             except catboost.CatBoostError as error:
                 raise unreadable(path, "a CatBoost model", error) from None

@@ -33,7 +33,12 @@ class SplitSettings:
         kind=str,
     )
     shares: list[float] | None = setting(
-        None, "of train, valid and test: 80 10 10 if not given", number(0, above=True), kind=list, nargs=3, metavar="S"
+        None,
+        "of train, valid and test: 80 10 10 if not given",
+        number(0, above=True, most=1e6),
+        kind=list,
+        nargs=3,
+        metavar="S",
     )
     split_seed: int | None = setting(
         None, "of what is drawn at random, items or users; the published seeds if not given", whole_number(0, 2**31)
@@ -99,8 +104,11 @@ def published_split(n: int) -> np.ndarray:
 
 def random_split(n: int, shares: Sequence[float], seeds: Sequence[int]) -> np.ndarray:
     _require(n, "items")
-    train, held_out = train_test_split(np.arange(n), test_size=_held_out(shares), random_state=seeds[0])
-    test, valid = train_test_split(held_out, test_size=_valid(shares), random_state=seeds[1])
+    try:
+        train, held_out = train_test_split(np.arange(n), test_size=_held_out(shares), random_state=seeds[0])
+        test, valid = train_test_split(held_out, test_size=_valid(shares), random_state=seeds[1])
+    except ValueError:  # scikit-learn's, for a side that would be empty
+        return _named(n)
     return _named(n, train, valid, test)
 
 
@@ -110,8 +118,11 @@ def user_split(
     """Like the random split, but every user's items lie on one side of it; the shares are of users."""
     _require(len(np.unique(users)), "users")
     everyone = np.arange(len(users))
-    train, held_out = _grouped(everyone, users, _held_out(shares), seeds[0])
-    test, valid = _grouped(held_out, users, _valid(shares), seeds[1])
+    try:
+        train, held_out = _grouped(everyone, users, _held_out(shares), seeds[0])
+        test, valid = _grouped(held_out, users, _valid(shares), seeds[1])
+    except ValueError:  # scikit-learn's, for a side that would be empty
+        return _named(len(users))
     return _named(len(users), train, valid, test)
 
 
@@ -119,7 +130,10 @@ def time_split(times: np.ndarray, shares: Sequence[float] = SplitSettings().of) 
     """The oldest 80 % train, the next 10 % valid, the newest 10 % test; equal times are never on two sides."""
     _require(len(times), "items of a known time")
     order, n = np.argsort(times, kind="stable"), len(times)
-    first, second = (_at_a_change(times[order], int(n * share + 1e-9)) for share in (shares[0], shares[0] + shares[1]))
+    wanted = [int(n * share + 1e-9) for share in (shares[0], shares[0] + shares[1])]
+    if not 0 < wanted[0] < wanted[1] < n:
+        return _named(n)
+    first, second = (_at_a_change(times[order], border) for border in wanted)
     if not 0 < first < second < n:
         raise InputError("too many items are of the same time to be split by it: train, valid or test would be empty")
     return _named(n, order[:first], order[first:second], order[second:])
@@ -209,7 +223,7 @@ def _require(n: int, what: str) -> None:
         raise InputError(f"{n} {what} are too few to be split: at least {FEWEST} are needed")
 
 
-def _named(n: int, train: np.ndarray, valid: np.ndarray, test: np.ndarray) -> np.ndarray:
+def _named(n: int, train: np.ndarray = (), valid: np.ndarray = (), test: np.ndarray = ()) -> np.ndarray:
     if not all(map(len, (train, valid, test))):
         raise InputError(f"{n} items with these --shares leave train, valid or test empty")
     split = np.empty(n, dtype=object)

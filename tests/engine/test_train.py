@@ -212,7 +212,8 @@ def test_a_preset_gives_defaults_and_typed_flags_win(tmp_path):
         "preset": "recommended",
         "num_of_retrieved_items": 50,
         "similarity_temperature": 0.08,
-        "optim": "SGD",
+        "optim": "Adam",
+        "label_scale": "standard",
         "lr": 0.002,
     }
     assert {flag: settings[flag] for flag in expected} == expected
@@ -220,7 +221,7 @@ def test_a_preset_gives_defaults_and_typed_flags_win(tmp_path):
     assert len(lines(folder)) == 2
     assert train.build_parser().parse_args([]).preset == "published"
     defaults = train.build_parser().parse_args(["--preset", "recommended"])
-    assert (defaults.lr, defaults.feature_dim) == (1e-3, 128)
+    assert (defaults.lr, defaults.feature_dim) == (1e-4, 64)
 
 
 def test_an_array_exchanged_on_disk_is_noticed(tmp_path):
