@@ -137,7 +137,7 @@ def main(args) -> None:
             parts = parts_of(store, neighbours, place, by, args.folds, args.jobs, device, locked)
             truth = truth_of(parts)
             words = ["python", "baselines/compare.py", *sys.argv[1:]]
-            origin = origin_of(store, neighbours, len(truth), by, args.folds, seeds, shlex.join(words))
+            origin = origin_of(store, parts[0].neighbours, len(truth), by, args.folds, seeds, shlex.join(words))
             report = Report(place, truth, store.label, users_of(parts), origin, left_out)
             comparison = Comparison(place, parts, seeds, args.jobs, report, reference)
             failures = comparison.run(rows, args.ablation, locked)

@@ -14,7 +14,7 @@ from common.console import InputError
 from common.files import require_writable
 from common.settings import made
 from dataloader.encoding import Encoding
-from dataloader.neighbours import path_of
+from dataloader.neighbours import KNOWN_BY, path_of
 from dataloader.opening import Trained, open_data
 from dataloader.statistics import CREATOR
 from engine.evaluation import judge
@@ -67,8 +67,9 @@ def test(
         )
     if data.neighbours and data.neighbours.digest() != known.get("digest") and not allow_other_data:
         raise InputError(
-            f"{store.folder / 'neighbours.npz'}: not the neighbours trained with (bank {data.neighbours.bank}, "
-            f"{data.neighbours.k} an item; trained with bank {known.get('bank')}, {known.get('k')} an item); {other}"
+            f"{store.folder / 'neighbours.npz'}: not the neighbours trained with (bank "
+            f"{data.neighbours.bank_in_words}, {data.neighbours.k} an item; trained with bank {known.get('bank')}, "
+            f"{KNOWN_BY.get(known.get('known_by', ''), '')}, {known.get('k')} an item); {other}"
         )
     trained_with = run.config.get("sources", {})
     changed = [name for name, found in data.sources.items() if found.digest() != trained_with.get(name)]

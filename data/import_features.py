@@ -27,7 +27,7 @@ from dataloader.importing.metadata import ALL, Chosen, name_of
 from dataloader.importing.scaling import add_normalise_flag, add_normalised, check_normalised, modes_by_array
 from dataloader.importing.snapshots import KEEP
 from dataloader.importing.splits import SplitSettings
-from dataloader.importing.tables import SUFFIXES, Table, as_text, read_table
+from dataloader.importing.tables import SUFFIXES, Table, alike, as_text, read_table
 from dataloader.items import Items
 from dataloader.modalities import RETRIEVAL, in_order, modality
 from dataloader.names import DTYPES, FAMILIES
@@ -136,7 +136,11 @@ def main(args) -> None:
     if not args.overwrite and not args.videos and not files:
         refuse_to_overwrite(folder)
     # Features may be all that there is; without them a table without texts is one whose column has another name.
-    optional = {*named.text_column} if (files or args.videos) and "text_column" not in args.typed else set()
+    optional = (
+        {*named.text_column}
+        if (named.metadata_columns or files or args.videos) and "text_column" not in args.typed
+        else set()
+    )
     without_ids = "id_column" not in args.typed
     if without_ids:
         optional.add(named.id_column)
@@ -201,8 +205,8 @@ def main(args) -> None:
 def add_metadata(store: FeatureStore, chosen: Chosen, kept: np.ndarray) -> None:
     """Write the metadata; those that are here already must be the same."""
     metadata = chosen.of(kept)
-    if store.metadata is not None:
-        if metadata is None or metadata.digest() != store.metadata.digest():
+    if store.metadata is not None and metadata is not None:
+        if metadata.digest() != store.metadata.digest():
             raise InputError(f"{store.folder}: other metadata are here already; --overwrite begins the data set anew")
     elif metadata is not None:
         store.add_metadata(metadata, consequences=chosen.consequences)
@@ -257,7 +261,8 @@ def refuse_idle_flags(
         raise InputError("--anonymise is for creators' names, and --user_column is not given")
     if "decimal" in typed and not named.targets and not named.metadata_columns:
         raise InputError("--decimal belongs to numbers: --count_column or --label_column, which are not given")
-    if leaks := [name for name in map(name_of, named.metadata_columns or []) if name in named.targets]:
+    targets = set(map(alike, named.targets))
+    if leaks := [name for name in map(name_of, named.metadata_columns or []) if alike(name) in targets]:
         raise InputError(f"--metadata_columns {leaks[0]}: that is what is predicted")
     if "horizon" in typed and not named.metadata_columns:
         raise InputError("--horizon is for the age among the metadata, and --metadata_columns is not given")

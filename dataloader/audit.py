@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from sklearn.tree import DecisionTreeRegressor
 
-from common.arrays import scan
+from common.arrays import blocks, scan
 from common.console import InputError
 from dataloader.importing.metadata import is_consequence
 from dataloader.metadata import known
@@ -105,7 +105,8 @@ def consequences(store: FeatureStore) -> list[Finding]:
     """Metadata that may follow from popularity: by their names, and by what each explains alone."""
     if store.metadata is None:
         return []
-    named = [name for name, kind in store.metadata.kinds.items() if kind == "number" and is_consequence(name)]
+    late = [name for name, kind in store.metadata.kinds.items() if kind not in ("yes/no", "time")]
+    named = [name for name in late if is_consequence(name)]
     found = []
     if named:
         what = f"{len(named)} metadata columns are called as counts made after publication"
@@ -170,13 +171,18 @@ def alike_vectors(store: FeatureStore) -> list[Finding]:
         bank = np.arange((~nothing[train]).sum())
         if len(bank) < 2 or len(rows) == len(bank):
             continue
-        vectors = np.asarray(array[rows]).reshape(len(rows), -1)
+        vectors = np.concatenate([one_vector(array[rows[block]]) for block in blocks(array, len(rows))])
         ids, similarity = search(vectors, bank, 1, progress=True)
         hits = [place for place in range(len(bank), len(rows)) if similarity[place, 0] >= ALIKE]
         shown = [f"{pair(store, rows[p], rows[ids[p, 0]])}: {similarity[p, 0]:.4f}" for p in hits[:EXAMPLES]]
         what = f"{len(hits)} items of valid and test have {name} features nearly equal to those of one in train"
         found += [Finding(what, shown)] if hits else []
     return found
+
+
+def one_vector(features: np.ndarray) -> np.ndarray:
+    """(n, F, D), of which the mean over the frames is taken, or (n, D) -> (n, D)."""
+    return features.mean(axis=1, dtype=np.float32) if features.ndim == 3 else features
 
 
 def pair(store: FeatureStore, row: int, other: int) -> str:

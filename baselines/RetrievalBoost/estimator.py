@@ -35,8 +35,8 @@ class RetrievalBoost(Estimator):
     seed and in whose history is dropped. Several targets: one forest for all (MultiRMSE).
 
     prediction = forests + sum over the anchors of w (anchor - forests), where one is known: the creator's mean, the
-    same shrunken, and the neighbours' weighted mean of each source. w >= 0 is least squares on split valid, so that there
-    the whole is never worse than the forests or than an anchor alone.
+    same shrunken, and the neighbours' weighted mean of each source. w >= 0 is least squares on split valid, so that
+    there the whole is never worse than the forests or than an anchor alone.
     """
 
     typed_columns = True

@@ -160,10 +160,17 @@ def make_items(
     values = [as_numbers(columns[name], name, ids, faults, **reading) for name in named.targets]
     values = np.stack(values or [np.full(n, np.nan)], axis=1)  # (N, L)
     split = as_text(columns[named.split_column], named.split_column, problems) if named.split_column else None
+    if early := int((times["label_time"] < times["time"]).sum()):  # NaT is before nothing
+        faults.notes.append(
+            f"warning: {early} items were counted before they were published ({named.label_time_column} before "
+            f"{named.time_column}): are these swapped, or in other time zones?"
+        )
     age = (times["label_time"] - times["time"]) / np.timedelta64(1, "D")  # (N,) NaN where a time is unknown
+    horizon = named.horizon if np.isnan(age).all() else None
     if named.horizon is not None:
         age = np.where(np.isnan(age), named.horizon, age)
-    metadata = choose_metadata(table, named.metadata_columns or [], named.used, ids, age, named.decimal)
+    how = {"anonymous": user if named.anonymise else None, "horizon": horizon}
+    metadata = choose_metadata(table, named.metadata_columns or [], named.used, ids, age, named.decimal, **how)
 
     kept = np.ones(n, bool)
     kept[[row for row in faults.rows if skip]] = False

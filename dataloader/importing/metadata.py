@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, time, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -28,111 +29,28 @@ FEW = 20  # values of which nothing is said by how many are different
 YES = {"true", "yes", "y", "是"}
 NO = {"false", "no", "n", "否"}
 # Words in the names of counts that grow after a video is published, in English, Chinese, Japanese and Korean.
-AFTER = {
-    *(
-        [
-            "like",
-            "likes",
-            "liked",
-            "digg",
-            "diggs",
-            "heart",
-            "hearts",
-            "dislike",
-            "dislikes",
-            "comment",
-            "comments",
-            "reply",
-            "replies",
-            "danmaku",
-            "danmakus",
-        ]
-    ),
-    *(
-        [
-            "share",
-            "shares",
-            "shared",
-            "repost",
-            "reposts",
-            "retweet",
-            "retweets",
-            "forward",
-            "forwards",
-            "view",
-            "views",
-            "play",
-            "plays",
-            "loop",
-            "loops",
-        ]
-    ),
-    *(
-        [
-            "favourite",
-            "favourites",
-            "favorite",
-            "favorites",
-            "fav",
-            "favs",
-            "bookmark",
-            "bookmarks",
-            "save",
-            "saves",
-            "collect",
-            "collects",
-            "collected",
-        ]
-    ),
-    *(
-        [
-            "collection",
-            "collections",
-            "download",
-            "downloads",
-            "coin",
-            "coins",
-            "gift",
-            "gifts",
-            "impression",
-            "impressions",
-            "reach",
-        ]
-    ),
-    *(
-        [
-            "engagement",
-            "engagements",
-            "reaction",
-            "reactions",
-            "upvote",
-            "upvotes",
-            "downvote",
-            "downvotes",
-            "popularity",
-        ]
-    ),
-    *(["reposted", "viewed", "played", "bullet", "barrage"]),
-}
+AFTER = re.compile(
+    r"(?:(?:dis)?liked?|digg|heart|comment|repl(?:y|ie)|danmaku|barrage|bullet|shared?|repost(?:ed)?|retweet|forward|view"
+    r"(?:ed)?|play(?:ed)?|loop|favou?rited?|fav|bookmark|saved?|collect(?:ed|ion)?|download|coin|gift|impression|reach|"
+    r"engagement|reaction|(?:up|down)?vote|popularity|click|watche?)s?(?:counts?|num|cnt)?"
+)
 AFTER_PARTS = ("播放", "点赞", "评论", "分享", "收藏", "投币", "硬币", "弹幕", "转发", "观看", "浏览", "点击", "喜欢")
-AFTER_PARTS += ("再生", "いいね", "コメント", "조회", "좋아요", "댓글", "공유")
-# What counts all that a creator has made until then is known before.
+AFTER_PARTS += ("人气", "热度", "再生", "いいね", "コメント", "조회", "좋아요", "댓글", "공유")
+# What counts all that a creator has made until then is known before; what viewers wrote is not.
 OF_CREATOR = {
-    *[
-        "author",
-        "user",
-        "creator",
-        "channel",
-        "uploader",
-        "owner",
-        "account",
-        "profile",
-        "follower",
-        "followers",
-        "following",
-        "fans",
-    ]
+    "author",
+    "user",
+    "creator",
+    "channel",
+    "uploader",
+    "owner",
+    "account",
+    "profile",
+    "follower",
+    "followers",
 }
+OF_CREATOR |= {"following", "fans"}
+OF_VIEWERS = re.compile(r"(?:comment|repl(?:y|ie)|engagement|reaction)s?")
 OF_CREATOR_PARTS = ("粉丝", "作者", "用户", "关注")
 TIME_NAMES = re.compile(r"time|date|created|upload|publish|posted|stamp|时间|日期|日時", re.IGNORECASE)
 ID_NAMES = re.compile(r"(^|[\W_])(id|ids|uuid|guid|vid|aid|bvid|mid|uid)$|[a-z](Id|ID)$")
@@ -158,22 +76,34 @@ def choose_metadata(
     ids: np.ndarray,
     age: np.ndarray,
     decimal: str | None,
+    anonymous: np.ndarray | None = None,
+    horizon: float | None = None,
 ) -> Chosen:
     """The columns that were `asked` for, or all that may be; bad cells join the table's faults.
 
     used: name of a column that is something else already -> what. ids: of the rows, for messages. age: (N,) days from
-    publication to counting, NaN where unknown.
+    publication to counting, NaN where unknown; horizon: what it is where no time of counting is known of any item.
+    anonymous: (N,) creators' ids, where their names are not to be written.
     """
     chosen, faults = Chosen(), table.faults
     every = ALL in asked and ALL not in table.columns
+    called = {alike(name): name for name in used if name}  # a column is one, however it is written
     named = dict(named_kind(text, table.columns) for text in asked if not every or text != ALL)
-    names = list(dict.fromkeys([*named, *(name for name in table.found if every and name in table.columns)]))
-    for name in names:
+    named = {called.get(alike(name), name): kind for name, kind in named.items()}
+    others = [called.get(alike(name), name) for name in table.found if every]
+    names: dict[str, str] = {}
+    for name in [*named, *(name for name in others if name in table.columns)]:
+        names.setdefault(alike(name), name)
+    for name in names.values():
         values = table.columns[name]
         kind, why_not = what_it_is(name, values)
         if name in used:
             why_not = used[name]
-        elif kind == "number" and is_consequence(name):
+        elif anonymous is not None and kind == "category" and tells(values, anonymous):
+            why_not = "it tells creators apart, who are to be anonymous"
+            if name in named:
+                faults.problems.append(f"--metadata_columns {name}: {why_not}; leave it or --anonymise out")
+        elif kind not in ("yes/no", "time") and is_consequence(name):
             why_not = "a count made after publication"
             if name in named:
                 chosen.consequences.append(name)
@@ -200,7 +130,8 @@ def choose_metadata(
                 f"column {AGE}: the name is that of the age that is made of the times; call it otherwise"
             )
         chosen.columns[AGE] = age
-        chosen.said.append(f"{AGE}: number, from publication to counting")
+        how = "from publication to counting" if horizon is None else f"the --horizon of {horizon:g} days"
+        chosen.said.append(f"{AGE}: number, {how}")
     if asked and not chosen.columns:
         faults.problems.append(f"--metadata_columns: no column is left ({listed(chosen.said, 100)})")
     return chosen
@@ -217,12 +148,21 @@ def name_of(text: str) -> str:
     return named_kind(text, {})[0]
 
 
+def tells(values: list, creators: np.ndarray) -> bool:
+    """Whether each value belongs to one creator and each creator has one value, as a name has."""
+    pairs = {(str(v), u) for v, u in zip(values, creators, strict=True) if not is_blank(v) and u}
+    return len(pairs) > 1 and len(pairs) == len({v for v, _ in pairs}) == len({u for _, u in pairs})
+
+
 def is_consequence(name: str) -> bool:
     """Whether a count of this name grows after the video is published, as likes do."""
+    name = unicodedata.normalize("NFKC", name)
     words = re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower())
-    if OF_CREATOR & set(words) or any(part in name for part in OF_CREATOR_PARTS):
+    if any(part in name for part in OF_CREATOR_PARTS):
         return False
-    return bool(AFTER & set(words)) or any(part in name for part in AFTER_PARTS)
+    if OF_CREATOR & set(words) and not any(map(OF_VIEWERS.fullmatch, words)):
+        return False
+    return any(map(AFTER.fullmatch, words)) or any(part in name for part in AFTER_PARTS)
 
 
 def what_it_is(name: str, values: list) -> tuple[str, str]:
@@ -275,7 +215,7 @@ def is_number(value: Any) -> bool:
     if isinstance(value, str):
         text = cleaned(value)
         return parsed(text) is not None or one_duration(text) is not None
-    return isinstance(value, int | float | Decimal | timedelta) and not isinstance(value, bool)
+    return isinstance(value, int | float | Decimal | timedelta | time) and not isinstance(value, bool)
 
 
 def is_time(value: Any) -> bool:

@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import time, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -101,6 +101,8 @@ def one_duration(value: Any) -> float | None:
     """Seconds of 00:31, 1:02:03, PT1M5S or a timedelta; None where it is no duration."""
     if isinstance(value, timedelta):
         return value.total_seconds()
+    if isinstance(value, time):  # as Excel and Parquet hold 00:31
+        return timedelta(hours=value.hour, minutes=value.minute, seconds=value.second).total_seconds()
     text = cleaned(value) if isinstance(value, str) else ""
     if match := CLOCK.fullmatch(text):
         days, hours, minutes, seconds = (float(part or 0) for part in match.groups())

@@ -22,6 +22,7 @@ from dataloader.importing.delimited import delimited
 from dataloader.importing.encodings import decoded
 from dataloader.importing.faults import MOST_NAMED, Faults
 from dataloader.importing.numbers import INVISIBLE
+from dataloader.names import KINDS
 
 USUAL_SEPARATOR = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 JSON = (".jsonl", ".ndjson", ".json")
@@ -142,6 +143,8 @@ def places_of(
     every: and of each other column whose name is its own.
     """
     places, missing = {}, []
+    if halves := [repr(name) for name in found if name != name.encode("utf-8", "replace").decode()]:
+        raise ValueError(f"names of columns hold half a character ({listed(halves)})")
     for name in wanted:
         hits = [place for place, other in enumerate(found) if other == name]
         if not hits:
@@ -158,7 +161,8 @@ def places_of(
         raise ValueError(
             f"no column {', '.join(missing)} (found {', '.join(found) or 'none'}); "
             "name yours with --id_column, --text_column, --count_column, --label_column, --split_column, "
-            "--user_column, --time_column, --label_time_column"
+            "--user_column, --time_column, --label_time_column, --metadata_columns (NAME or NAME=KIND, of "
+            f"{', '.join(KINDS)})"
         )
     if every:
         often = Counter(map(alike, found))

@@ -51,6 +51,8 @@ def one_time(value: Any) -> np.datetime64:
         value = value.strip()
         digits = value.replace(".", "", 1)
         value = float(value) if digits.isascii() and digits.isdigit() and len(digits) > 8 else value
+    if isinstance(value, int) and 19950101 <= value <= 21001231:
+        value = str(value)  # 20240131, as a text of it is read
     if isinstance(value, int | float) and not isinstance(value, bool):
         for unit in (1, 1e3, 1e6):
             if 7.9e8 <= value / unit < 4.1e9:

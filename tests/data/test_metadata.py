@@ -16,6 +16,7 @@ from common.console import InputError
 from dataloader.encoding import Encoding, of_time, tree_columns
 from dataloader.importing.metadata import is_consequence, what_it_is
 from dataloader.metadata import Metadata
+from dataloader.neighbours import Known
 from dataloader.store import FeatureStore
 from engine.run import Run
 
@@ -355,3 +356,103 @@ def test_counts_of_the_video_are_told_from_those_of_its_creator():
     assert all(map(is_consequence, late)) and not any(map(is_consequence, early))
     numbers, words = tree_columns({"t": "time", "n": "number", "w": "category", "f": "yes/no"})
     assert numbers == ["t: hour", "t: weekday", "t: day of year", "t: day", "n", "f"] and words == ["w"]
+
+
+def test_a_column_is_one_however_it_is_written(importing, tmp_path):
+    frame = table()
+    with refused("Views: that is what is predicted"):
+        importing(frame, "--metadata_columns", "Views")
+    with refused("ｖｉｅｗｓ: that is what is predicted"):
+        importing(frame, "--metadata_columns", "ｖｉｅｗｓ")
+    store, _ = importing(frame, "--metadata_columns", "followers", "Followers", "FOLLOWERS")
+    assert list(store.metadata.columns) == ["followers", "age_days"]
+    store, _ = importing(frame, "--metadata_columns", "Creator", "--anonymise", "--overwrite")
+    assert (store.metadata.columns["creator"] == store.items.user).all()
+    frame["creator_name"] = "Name of " + frame["creator"]
+    store, said = importing(frame, "--metadata_columns", "all", "--anonymise", "--overwrite")
+    assert "creator_name: left out: it tells creators apart" in said and "creator_name" not in store.metadata.columns
+    with refused("--metadata_columns creator_name: it tells creators apart"):
+        importing(frame, "--metadata_columns", "creator_name", "--anonymise", "--overwrite")
+
+
+@pytest.mark.parametrize("method", ["SVR", "Hyfea"])
+def test_names_that_collide_with_those_that_are_made(importing, load_script, tmp_path, method):
+    """published: day, category_music beside category = music, a name with NUL, a number called as CatBoost would."""
+    frame = table().rename(columns={"followers": "published: day"})
+    frame["category"] = frame["category"].replace("food", "music")
+    frame["category_music"] = np.arange(N) % 7
+    frame["0"] = np.arange(N) % 5
+    frame["c0"] = [f"x{i % 4}" for i in range(N)]
+    store, _ = importing(frame, "--metadata_columns", "all")
+    assert {"published: day", "category_music", "0", "c0"} <= set(store.metadata.columns)
+    run = trained(store, tmp_path / "runs", "--model_id", method, *(("--trees", 5) if method == "Hyfea" else ()))
+    assert np.isfinite(predictions(load_script, run)).all()
+    names = Encoding.fit(store.metadata).names
+    assert len(set(names)) == len(names) and {"category = music", "category_music", "c0 = x1"} <= set(names)
+
+
+def test_by_time_nothing_held_out_lies_beyond_all_that_train_has_seen(importing):
+    """A day as a number would: every item of test at the same bound."""
+    store, _ = importing(table(), "--metadata_columns", "published", "--split_by", "time")
+    encoding = Encoding.fit(store.metadata.take(store.rows("train")))
+    held = encoding.transform(store.metadata, store.folder)[store.rows("test")]
+    assert np.abs(held).max() <= 6 and "published: day" not in encoding.names
+    age = encoding.names.index("age_days")
+    assert len(np.unique(held[:, age])) > 10
+
+
+def test_metadata_are_a_data_set_and_stay_when_features_come_later(importing, tmp_path):
+    frame = table().drop(columns=["text"])
+    store, said = importing(frame, "--metadata_columns", "followers")
+    assert store.modalities == ("metadata",) and "--model_id Hyfea" in said
+    np.save(tmp_path / "v.npy", np.random.default_rng(0).standard_normal((N, 4)).astype("f4"))
+    store, _ = importing(frame, "--textual", str(tmp_path / "v.npy"))
+    assert store.modalities == ("textual", "metadata")
+    with refused("other metadata are here already"):
+        importing(frame, "--metadata_columns", "category", "--textual", str(tmp_path / "v.npy"))
+
+
+def test_times_that_cannot_be_are_told(importing):
+    swapped = table().rename(columns={"published": "counted", "counted": "published"})
+    store, said = importing(swapped, "--metadata_columns", "followers", "--split_by", "time")
+    assert "warning: 300 items were counted before they were published" in said
+    known = Known.of(store)
+    assert (known.since >= store.items.time.astype("i8")).all()
+
+
+def test_shares_that_leave_a_side_empty_are_refused(importing):
+    """By sklearn's rounding some do not; the last does whatever the split is by."""
+    frame = table().head(12)
+    for flags in (("98", "1", "1"), ("60", "1", "39"), ("1", "1e-20", "1"), ("1e6", "1e-9", "1e-9")):
+        for by in ("random", "user", "time"):
+            try:
+                store, _ = importing(frame, "--split_by", by, "--overwrite", "--shares", *flags)
+                assert flags[0] != "1e6" and all(len(store.items.rows(split)) for split in ("train", "valid", "test"))
+            except InputError as error:
+                assert "leave train, valid or test empty" in str(error)
+
+
+@pytest.mark.parametrize("by", ["random", "user", "time"])
+def test_shares_seeds_and_what_is_said_of_them(importing, by):
+    flags = ("--split_by", by, "--shares", "60", "25", "15")
+    store, said = importing(table(), *flags, *(("--split_seed", "3") if by != "time" else ()))
+    items = store.items
+    counts = {split: len(items.rows(split)) for split in ("train", "valid", "test")}
+    if by == "user":  # the shares are of users
+        sides = [set(items.user[items.rows(split)]) for split in counts]
+        users = len(set(items.user))
+        assert [len(side) / users for side in sides] == pytest.approx([0.6, 0.25, 0.15], abs=0.03)
+        assert not (sides[0] & sides[1] or sides[1] & sides[2] or sides[0] & sides[2])
+    else:
+        assert counts == pytest.approx({"train": 180, "valid": 75, "test": 45}, abs=5)
+    if by == "time":
+        latest = [items.time[items.rows(split)].max() for split in counts]
+        earliest = [items.time[items.rows(split)].min() for split in counts]
+        assert latest[0] < earliest[1] and latest[1] < earliest[2]
+    words = f"{by} 60/25/15" + (", seed 3" if by != "time" else "")
+    assert store.label.split_by == words and f"(by {words})" in said
+    again, _ = importing(table(), *flags, "--overwrite", *(("--split_seed", "3") if by != "time" else ()))
+    assert (again.items.split == items.split).all()
+    if by != "time":
+        other, _ = importing(table(), *flags, "--overwrite", "--split_seed", "4")
+        assert (other.items.split != items.split).any()
