@@ -181,17 +181,10 @@ def write_table(path: Path) -> None:
     """90 titles, of which the first five have no count: enough for 50 neighbours."""
     rng = np.random.default_rng(0)
     with path.open("w", newline="", encoding="utf-8") as file:
-        rows = [
-            [
-                f"v{i}",
-                f"{TEXTS[i % 6]} {i % 7}",
-                "" if i < 5 else rng.integers(1000),
-                f"2024-01-{1 + i % 28:02d}",
-                i % 3,
-            ]
-            for i in range(90)
-        ]
-        csv.writer(file).writerows([["item_id", "title", "views", "published", "category"], *rows])
+        days = [f"2024-01-{1 + i % 28:02d}" for i in range(90)]
+        views = ["" if i < 5 else rng.integers(1000) for i in range(90)]
+        rows = [[f"v{i}", f"{TEXTS[i % 6]} {i % 7}", views[i], days[i], i % 3, i % 9] for i in range(90)]
+        csv.writer(file).writerows([["item_id", "title", "views", "published", "category", "creator"], *rows])
 
 
 def small_data(folder: Path) -> None:
