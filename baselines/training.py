@@ -55,6 +55,7 @@ def train(
     arguments = how.arguments(settings, data.shapes, data.used, store.items.label_dim)
     description = {"family": store.family, "fingerprint": store.fingerprint, "label": store.label.as_json()}
     metadata = {"metadata": data.kinds, "consequences": store.description.consequences} if data.kinds else {}
+    metadata |= {"metadata_features": data.encoding.names} if data.encoding else {}
     config = {
         "command": command,
         "settings": settings,

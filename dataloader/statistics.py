@@ -23,6 +23,7 @@ NEAR = 0.7  # a similarity from which a neighbour is near
 SHRINKAGE = 2.0  # videos of the mean label of train that a creator's mean is drawn to
 DAYS = (7.0, 30.0)  # of the weights that fall with the time between two videos of a creator
 LATEST = 5  # videos of a creator next in time
+ROWS_AT_ONCE = 1 << 16
 CREATOR = "creator"  # the source that needs no search
 
 
@@ -53,7 +54,11 @@ def label_statistics(
     temperature: of the weights softmax(similarity / temperature). seed: of the folds.
     """
     fold = folds_of_train(store, seed)
-    parts = [of_neighbours(store, found, rows, name, k, temperature, fold) for name, found in sources.items()]
+    parts = []
+    for name, found in sources.items():
+        starts = range(0, len(rows), ROWS_AT_ONCE)
+        blocks = [of_neighbours(store, found, rows[s : s + ROWS_AT_ONCE], name, k, temperature, fold) for s in starts]
+        parts.append(Statistics(blocks[0].names, np.concatenate([block.values for block in blocks])))
     if creators:
         parts.append(of_creators(store, rows, fold))
     names = [name for part in parts for name in part.names]

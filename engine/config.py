@@ -6,7 +6,7 @@ from typing import Any
 
 from common.console import InputError
 from common.settings import flags_of
-from dataloader.modalities import METADATA, side_of_metadata
+from dataloader.modalities import METADATA, is_name, side_of_metadata
 from dataloader.names import FAMILIES, KINDS
 from engine.recipe import PUBLISHED, Recipe
 from engine.run import Run
@@ -47,6 +47,9 @@ def check_config(run: Run, recipe: Recipe) -> dict[str, Any]:
         wrong["data"].append("metadata")
     if not isinstance(run.config.get("neighbours"), dict | None):
         wrong["data"].append("neighbours")
+    sources = run.config.get("sources", {})
+    if not isinstance(sources, dict) or not all(is_name(name) for name in sources):
+        wrong["data"].append("sources")
     if "shapes" in arguments and not are_shapes(model.get("shapes")):
         wrong["model"].append("shapes")
     unknown = sorted(set(model) - set(arguments))

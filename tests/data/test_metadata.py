@@ -164,6 +164,8 @@ def test_they_learn_from_metadata_alone_and_a_run_can_be_tested_again(importing,
     assert ((first - truth) ** 2).mean() < 0.5 * truth.var()
     config = Run.open(run, "").config
     assert config["data"]["metadata"] == store.metadata.kinds and config["data"]["modalities"] == ["metadata"]
+    if method != "Hyfea":
+        assert config["data"]["metadata_features"] == Encoding.load(run).names
     np.testing.assert_array_equal(predictions(load_script, run), first)
     again = trained(store, tmp_path / "again", "--model_id", method, *small)
     np.testing.assert_array_equal(predictions(load_script, again), first)
@@ -356,6 +358,20 @@ def test_counts_of_the_video_are_told_from_those_of_its_creator():
     assert all(map(is_consequence, late)) and not any(map(is_consequence, early))
     numbers, words = tree_columns({"t": "time", "n": "number", "w": "category", "f": "yes/no"})
     assert numbers == ["t: hour", "t: weekday", "t: day of year", "t: day", "n", "f"] and words == ["w"]
+
+
+def test_a_raw_count_given_as_a_label_is_told_of(importing, load_script, tmp_path, capsys):
+    script = load_script("data/import_features.py")
+    where = ["--table", str(tmp_path / "t.csv"), "--dataset_path", str(tmp_path), "--dataset_id"]
+    for column, told in (("views", True), ("score", False), ("grade", False)):
+        frame = table()
+        frame["score"] = np.log2(frame["views"] + 1)
+        frame["grade"] = np.arange(N) % 10
+        frame.to_csv(tmp_path / "t.csv", index=False)
+        script.main(script.build_parser().parse_args([*where, column, "--label_column", column]))
+        said = capsys.readouterr().out
+        assert ("look like raw counts" in said) is told
+        assert (f"--count_column {column} makes the label" in said) is told
 
 
 def test_a_column_is_one_however_it_is_written(importing, tmp_path):
