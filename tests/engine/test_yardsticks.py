@@ -1,4 +1,4 @@
-"""What is worse than the mean of train, or than the neighbours' labels, says so: in log.txt, printed, in metrics.json."""
+"""What is worse than the mean of train, or than the neighbours' labels, says so: printed, in log.txt, in metrics.json."""
 
 from __future__ import annotations
 
