@@ -14,7 +14,7 @@ from tqdm import tqdm
 from common.console import PROGRESS_BAR, InputError, listed
 from common.files import written_beside
 from dataloader.batches import Split
-from dataloader.encoding import for_trees
+from dataloader.encoding import for_trees, of_time
 from dataloader.statistics import without_history
 from engine.estimator import Estimator, boosting_history, unreadable
 from engine.figures import draw_effects, save
@@ -92,6 +92,10 @@ class RetrievalBoost(Estimator):
             numbers, words, of_numbers, of_words = for_trees(split.metadata)
             parts.append(numbers)
             names += of_numbers
+        if "time" not in (split.metadata.kinds.values() if split.metadata is not None else ()):
+            times = of_time(split.time)  # unknown ones are facts of their own
+            parts.append(np.stack(list(times.values()), axis=1).astype(np.float32))
+            names += [f"published: {name}" for name in times]
         if split.statistics is not None:
             parts.append(split.statistics.values)
             names += split.statistics.names

@@ -1,4 +1,4 @@
-"""What is worse than the mean of train, or than the neighbours' labels, says so: printed, in log.txt, in metrics.json."""
+"""What is worse than the mean of train, or than the neighbours' labels, says so, on the screen and in files."""
 
 from __future__ import annotations
 
