@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from common.console import PROGRESS_BAR, InputError, listed
-from common.files import written_beside
+from common.files import read_json, write_json, written_beside
 from dataloader.batches import Split
 from dataloader.encoding import for_trees, of_time
 from dataloader.statistics import without_history
@@ -22,6 +22,7 @@ from engine.method import History
 from engine.trees import Progress, features_of, nothing
 
 PROJECTIONS = "projections.npz"  # plain arrays; read without pickle
+NAMES = "features.json"  # of what the forests were fitted on, in their order
 WEIGHTS = "weights"  # of the anchors, among them
 ANCHORS = ("of the creator, mean", "of the creator, shrunken", "neighbours, weighted")  # ends of statistics' names
 MOST_FITTED = 20_000  # videos of train that the components are made of
@@ -105,7 +106,13 @@ class RetrievalBoost(Estimator):
         numbers = np.concatenate([np.empty((len(split), 0), np.float32), *parts], axis=1)  # (n, a)
         if not names and not of_words:
             raise InputError("RetrievalBoost: no features, metadata or neighbours are left to learn from")
-        self.names = [*names, *of_words]
+        names += of_words
+        if self.names not in ([], names):
+            raise InputError(
+                f"RetrievalBoost: fitted on {len(self.names)} features, given {len(names)}, or others "
+                f"({listed(sorted(set(self.names) ^ set(names)))}); train anew"
+            )
+        self.names = names
         return catboost.Pool(features_of(numbers, words), split.label if labelled else None)
 
     # ---- fitting -------------------------------------------------------------------------------
@@ -191,6 +198,7 @@ class RetrievalBoost(Estimator):
     # ---- files ---------------------------------------------------------------------------------
 
     def save(self, folder: Path) -> None:
+        write_json(folder / NAMES, {"names": self.names})
         with written_beside(folder / PROJECTIONS) as partial, partial.open("wb") as file:
             np.savez(file, **self.projections, **{WEIGHTS: self.weights})
         for member, forest in enumerate(self.forests):
@@ -213,6 +221,13 @@ class RetrievalBoost(Estimator):
                 sound &= self.projections[f"{name}.mean"].shape == axes.shape[1:]
         except (ValueError, TypeError, KeyError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
             raise unreadable(folder / PROJECTIONS, "the arrays of a RetrievalBoost", error) from None
+        try:
+            names = read_json(folder / NAMES).get("names")
+        except OSError as error:
+            raise unreadable(folder / NAMES, "the features of a RetrievalBoost", error) from None
+        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+            raise InputError(f"{folder / NAMES}: not the names of a RetrievalBoost's features")
+        self.names = names
         if not sound:
             raise InputError(f"{folder / PROJECTIONS}: arrays for other features than this run's")
         self.forests = []
@@ -221,11 +236,11 @@ class RetrievalBoost(Estimator):
             try:
                 forest = catboost.CatBoostRegressor().load_model(str(path), format="cbm")
                 empty = nothing(len(forest.feature_names_), len(forest.get_cat_feature_indices()))
-                fits = forest.predict(empty).size == self.label_dim
+                fits = forest.predict(empty).size == self.label_dim and len(forest.feature_names_) == len(self.names)
             except catboost.CatBoostError as error:
                 raise unreadable(path, "a CatBoost model", error) from None
             if not fits:
-                raise InputError(f"{path}: made for other targets than this run's")
+                raise InputError(f"{path}: made for other features or targets than this run's")
             self.forests.append(forest)
 
 

@@ -333,7 +333,7 @@ def test_test_py_knows_the_flags_of_the_runs_method(ran, load_script, capsys):
 # ---- saved models that are none ----------------------------------------------------------------
 
 FILES = {"SVR": ["best.npz"], "Hyfea": ["best.cbm"], "MFTM": ["tabnet.zip", "lightgbm_0.txt"]}
-FILES |= {"RetrievalBoost": ["projections.npz", "best_1.cbm"]}
+FILES |= {"RetrievalBoost": ["projections.npz", "features.json", "best_1.cbm"]}
 
 
 def refused(method, folder: Path, file: str) -> None:

@@ -103,6 +103,13 @@ def test_a_run_says_what_it_learned_from_and_repeats(tmp_path, load_script):
     test = load_script("test.py")
     test.main(test.build_parser().parse_args(["--model_path", str(run), "--split", "predict"]))
     assert (run / "predict" / "predictions.csv").exists()
+    # What it was fitted on stands with it: forests would take other columns in silence.
+    names = json.loads((run / "features.json").read_text())["names"]
+    assert len(names) == len(set(names)) and {"textual component 1", "published: hour"} <= set(names)
+    (run / "features.json").write_text(json.dumps({"names": names[::-1]}))
+    with refused("RetrievalBoost: fitted on .* features, given .*; train anew"):
+        predictions(load_script, run)
+    (run / "features.json").write_text(json.dumps({"names": names}))
     # The same sources made anew with other neighbours are not those it was trained with.
     found = Neighbours.read(store, "textual")
     Neighbours(found.ids[:, ::-1].copy(), found.similarity, 6, "train", "tests", store.fingerprint).write(
