@@ -17,7 +17,7 @@ from engine.yardsticks import mean_of_train
 
 pytest_plugins = ("comparing",)
 SIZES = {"train": 600, "valid": 150, "test": 150, "predict": 5}
-FAST = ("--model_id", "RetrievalBoost", "--num_of_retrieved_items", 6, "--trees", 300)
+FAST = ("--model_id", "RetrievalBoost", "--num_of_retrieved_items", 6, "--trees", 150, "--depth", 4)
 
 
 def with_creators(tmp_path, label=None, *, sizes=SIZES, label_dim: int = 1, creators: int = 120) -> FeatureStore:
