@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from sklearn.tree import DecisionTreeRegressor
 
-from common.arrays import blocks, scan
+from common.arrays import blocks, one_vector, scan
 from common.console import InputError
 from dataloader.importing.metadata import is_consequence
 from dataloader.metadata import known
@@ -178,11 +178,6 @@ def alike_vectors(store: FeatureStore) -> list[Finding]:
         what = f"{len(hits)} items of valid and test have {name} features nearly equal to those of one in train"
         found += [Finding(what, shown)] if hits else []
     return found
-
-
-def one_vector(features: np.ndarray) -> np.ndarray:
-    """(n, F, D), of which the mean over the frames is taken, or (n, D) -> (n, D)."""
-    return features.mean(axis=1, dtype=np.float32) if features.ndim == 3 else features
 
 
 def pair(store: FeatureStore, row: int, other: int) -> str:

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 import commands
-from common.arrays import Derived, Rows, blocks
+from common.arrays import Derived, Rows, blocks, one_vector
 from common.console import InputError, Parser, listed, number, run_script
 from common.settings import add_flags, flags_of, made, setting
 from dataloader.modalities import RETRIEVAL, in_order
@@ -246,12 +246,6 @@ def from_frames(
     for progress in progresses:
         progress.remove()
     warn_of_losses(len(encoded.failed), encoded.total, store.folder / "skipped.csv")
-
-
-def one_vector(features: np.ndarray) -> np.ndarray:
-    """(n, F, D), of which the mean over the frames is taken, or (n, D) -> (n, D) float32."""
-    features = np.asarray(features, np.float32)
-    return features.mean(axis=1) if features.ndim == 3 else features
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

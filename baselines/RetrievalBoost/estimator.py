@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from common.arrays import one_vector
 from common.console import PROGRESS_BAR, InputError, listed
 from common.files import read_json, write_json, written_beside
 from dataloader.batches import Split
@@ -246,9 +247,3 @@ class RetrievalBoost(Estimator):
 
 def file_of(member: int) -> str:
     return f"best_{member}.cbm"  # CatBoost's own format
-
-
-def one_vector(features: np.ndarray) -> np.ndarray:
-    """(n, F, D), of which the mean over the frames is taken, or (n, D) -> (n, D) float32."""
-    features = np.asarray(features, np.float32)
-    return features.mean(axis=1) if features.ndim == 3 else features
