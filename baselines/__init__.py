@@ -27,6 +27,7 @@ METHODS = {
     "CBAN": "baselines.CBAN",
     "HMMVED": "baselines.HMMVED",
     "RetrievalBoost": "baselines.RetrievalBoost",
+    "LARK": "baselines.LARK",
 }
 
 

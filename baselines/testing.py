@@ -47,14 +47,15 @@ def test(
     frames = model["shapes"].get("visual", [None])[0] if "shapes" in model else model.get("frame_num")
     # What an ablation leaves out is not asked of the data set; other data may have more frames than the model takes.
     wants = replace(wants, typed=used, left_out=(), frame_num=frames if "visual" in used else None)
-    if wants.neighbours == "statistics":  # of the sources that were there in training
+    if wants.neighbours in ("each", "statistics"):  # of the sources that were there in training
         creators = [CREATOR] if run.config.get("creators") else []
         wants = replace(wants, sources=(*run.config.get("sources", {}), *creators))
     kinds = trained.get("metadata")
-    metadata = kinds and Trained(kinds, None if how.typed_columns else Encoding.load(run.folder))
+    encoded = wants.statistics or (kinds and not how.typed_columns)
+    metadata = Trained(kinds, Encoding.load(run.folder) if encoded else None) if kinds or encoded else None
     data = open_data(folder, wants, [split], need=used, trained=metadata)
     store, items, used = data.store, data.splits[split], data.used
-    now = how.arguments(settings, data.shapes, used, store.items.label_dim)
+    now = how.arguments(settings, data.shapes, used, store.items.label_dim, [*data.sources])
     for name in [f"{name}_dim" for name in used] + ["frame_num"] * ("visual" in used) + ["shapes", "label_dim"]:
         if name in model and model[name] != now[name]:
             raise InputError(f"{store.folder}: {name} {now[name]}, but the model was trained with {model[name]}")

@@ -52,7 +52,8 @@ def train(
     unlabelled = data.splits["test"].unlabelled() if how.transductive else None
     training = made(TrainingSettings, settings)
     training.check_labels(store, known, valid, how.network)
-    arguments = how.arguments(settings, data.shapes, data.used, store.items.label_dim)
+    numbers = data.encoding.numbers if data.encoding else 0
+    arguments = how.arguments(settings, data.shapes, data.used, store.items.label_dim, [*data.sources], numbers)
     description = {"family": store.family, "fingerprint": store.fingerprint, "label": store.label.as_json()}
     metadata = {"metadata": data.kinds, "consequences": store.description.consequences} if data.kinds else {}
     metadata |= {"metadata_features": data.encoding.names} if data.encoding else {}
@@ -80,15 +81,17 @@ def train(
     run.log(heading(store, data.neighbours, metadata=data.kinds is not None))
     if data.kinds:
         run.log(f"metadata: {', '.join(f'{name} ({kind})' for name, kind in data.kinds.items())}")
-        if data.encoding:
-            run.log(f"{len(data.encoding.names)} features made of them: {listed(data.encoding.names, 10)}")
         if data.encoding and not how.any_modality:
             run.log(
                 f"note: {model_id} as published knows no metadata; they stand behind the textual vector, which is ours"
             )
+    if data.encoding:
+        run.log(f"{len(data.encoding.names)} features made of columns: {listed(data.encoding.names, 10)}")
     if data.sources or data.creators:
         named = [*data.sources, *([CREATOR] if data.creators else [])]
-        run.log(f"statistics of neighbours' labels: {', '.join(named)}; {len(known.statistics.names)} columns")
+        columns = f"; {len(known.statistics.names)} columns" if known.statistics else ""
+        each = "" if columns else f"{settings['num_of_retrieved_items']} candidates a video, and "
+        run.log(f"{each}statistics of neighbours' labels: {', '.join(named)}{columns}")
     absent = [name for name in how.modalities if name not in store.modalities]
     if absent and not how.any_modality:
         ablation = f", as its ablation --no_{absent[0]} does" if f"no_{absent[0]}" in settings else ""

@@ -1,4 +1,4 @@
-"""What an item's neighbours contribute: summed once a run, with fixed weights, or each of the K in every batch."""
+"""What an item's neighbours contribute, summed once a run, with fixed weights."""
 
 from __future__ import annotations
 
@@ -25,18 +25,8 @@ class Aggregated:
     features: dict[str, np.ndarray]
     label: np.ndarray
 
-
-@dataclass(frozen=True)
-class Each:
-    """The K neighbours of n items: ids (n, K), rows of the bank, -1 pads; similarity (n, K).
-
-    bank: features by modality (N, ...), memory-mapped; label (N, label_dim), NaN outside the bank.
-    """
-
-    ids: np.ndarray
-    similarity: np.ndarray
-    bank: dict[str, np.ndarray]
-    label: np.ndarray
+    def take(self, chosen: np.ndarray) -> Aggregated:
+        return Aggregated({name: array[chosen] for name, array in self.features.items()}, self.label[chosen])
 
 
 def aggregate(
@@ -60,15 +50,6 @@ def aggregate(
         {name: weighted_sum(features[name], ids, weight, chosen) for name, chosen in of.items()},
         np.einsum("nk,nkl->nl", weight, np.nan_to_num(store.items.label)[ids]).astype(np.float32),
     )
-
-
-def each(
-    store: FeatureStore, neighbours: Neighbours, rows: np.ndarray, k: int, features: dict[str, np.ndarray]
-) -> Each:
-    """The first k neighbours as they are; what they know of labels is the bank's alone."""
-    check_k(store, neighbours, k)
-    label = np.where(neighbours.in_bank(store)[:, None], store.items.label, np.nan)
-    return Each(neighbours.ids[rows, :k], neighbours.similarity[rows, :k], features, label)
 
 
 def check_k(store: FeatureStore, neighbours: Neighbours, k: int) -> None:

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from common.console import InputError
-from dataloader.aggregation import Aggregated, Each, aggregate, each
+from dataloader.aggregation import Aggregated, aggregate
+from dataloader.candidates import Each
 from dataloader.description import Label
 from dataloader.metadata import Metadata
-from dataloader.names import NeighboursAs
 from dataloader.neighbours import Neighbours
 from dataloader.statistics import Statistics
 from dataloader.store import FeatureStore
@@ -25,12 +25,19 @@ from dataloader.store import FeatureStore
 
 @dataclass(frozen=True)
 class NeighbourBatch:
-    """What the neighbours of B items give: summed ("aggregated"), or of each of the K ("each"), pads being zeros."""
+    """What the neighbours of B items give: summed ("aggregated"), or of each of the K ("each").
 
-    features: dict[str, Tensor]  # (B, F, Dv), (B, D); each: (B, K, F, Dv), (B, K, D)
+    Each: features are those of the U videos that any of the B items names, and `place` says which are whose, so that a
+    video that many name is computed once. A pad has label, similarity and days 0, and any place.
+    """
+
+    features: dict[str, Tensor]  # (B, F, Dv), (B, D); each: (U, F, Dv), (U, D)
     label: Tensor  # (B, label_dim); each: (B, K, label_dim)
-    similarity: Tensor | None = None  # each: (B, K)
+    place: Tensor | None = None  # each: (B, K), of the U videos
     there: Tensor | None = None  # each: (B, K) bool, False for a pad
+    similarity: Tensor | None = None  # each: (B, K, S) by source, NaN where a source does not name the video
+    same_creator: Tensor | None = None  # each: (B, K) bool
+    days: Tensor | None = None  # each: (B, K) from the neighbour's publication to the item's, NaN where unknown
 
 
 @dataclass(frozen=True)
@@ -86,18 +93,23 @@ class _Items:
         if isinstance(found, Aggregated):
             features = {name: _tensor(array[chosen], device) for name, array in found.features.items()}
             return NeighbourBatch(features, _tensor(found.label[chosen], device))
-        ids = found.ids[chosen]  # (B, K)
+        ids, rows = found.ids[chosen], self.rows[chosen][:, None]  # (B, K), (B, 1)
         there = ids >= 0
         ids = np.maximum(ids, 0)
+        videos, place = np.unique(ids, return_inverse=True)  # (U,)
+        same = there & (found.creator[ids] == found.creator[rows])
 
         def padded(values: np.ndarray) -> Tensor:  # (B, K, ...), zeros for pads
             return _tensor(np.where(there.reshape(*there.shape, *[1] * (values.ndim - 2)), values, 0), device)
 
         return NeighbourBatch(
-            {name: padded(self._pick(name, array, ids)) for name, array in found.bank.items()},
+            {name: _tensor(self._pick(name, array, videos), device) for name, array in found.features.items()},
             padded(found.label[ids]),
-            padded(found.similarity[chosen]),
+            torch.from_numpy(place.reshape(ids.shape)).to(device),
             torch.from_numpy(there).to(device),
+            padded(found.similarity[chosen]),
+            torch.from_numpy(same).to(device),
+            padded(found.day[rows] - found.day[ids]),
         )
 
 
@@ -133,11 +145,7 @@ class Split(_Items):
         """Of the `chosen` of the n items alone."""
         found = self.neighbours
         if found is not None:
-            names = ("ids", "similarity") if isinstance(found, Each) else ("label",)
-            taken = {name: getattr(found, name)[chosen] for name in names}
-            if isinstance(found, Aggregated):
-                taken["features"] = {name: array[chosen] for name, array in found.features.items()}
-            found = replace(found, **taken)
+            found = found.take(chosen)
         own = {name: getattr(self, name)[chosen] for name in ("rows", "label", "user", "time")}
         metadata = self.metadata and self.metadata.take(chosen)
         statistics = self.statistics and self.statistics.take(chosen)
@@ -152,22 +160,18 @@ def open_split(
     metadata: Metadata | None = None,
     frame_num: int | None = None,
     neighbours: Neighbours | None = None,
-    neighbours_as: NeighboursAs = "aggregated",
     num_of_retrieved_items: int = 10,
     similarity_temperature: float = 1.0,
 ) -> Split:
     """`split` of `store` with `features`, arrays (N, ...) of all its items (all it has, if not given), and `metadata`.
 
-    neighbours: whom they retrieve; nothing where it is None. neighbours_as: whether these are summed once, weighted by
-    softmax(similarity / similarity_temperature), or gathered in each batch.
+    neighbours: whom they retrieve, summed by softmax(similarity / similarity_temperature); nothing where it is None.
     """
     features = {name: store.features[name] for name in store.arrays} if features is None else features
     rows, items = store.rows(split), store.items
     frames = choose_frames(features["visual"].shape[1], frame_num) if "visual" in features else None
     found = None
-    if neighbours is not None and neighbours_as == "each":
-        found = each(store, neighbours, rows, num_of_retrieved_items, features)
-    elif neighbours is not None and neighbours_as == "aggregated":
+    if neighbours is not None:
         weighing = (num_of_retrieved_items, similarity_temperature)
         found = aggregate(store, neighbours, rows, *weighing, frames, features)
     own = (items.label[rows], store.label, items.user[rows], items.time[rows])

@@ -83,6 +83,12 @@ class Encoding:
         return encoding
 
     @property
+    def numbers(self) -> int:
+        """How many of the features are columns' numbers; these come first."""
+        pipeline = dict(self.transformer.named_transformers_).get("number")
+        return getattr(pipeline, "n_features_in_", 0)
+
+    @property
     def names(self) -> list[str]:
         """Of the Dm features, each with the column that it comes from."""
         nothing = {kind: np.empty(0, EMPTY[kind]) for kind in EMPTY}

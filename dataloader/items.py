@@ -53,6 +53,11 @@ class Items:
     def has_text(self) -> bool:
         return bool((self.text != "").any())
 
+    @property
+    def day(self) -> np.ndarray:
+        """(N,) days since 1970 at publication, NaN where unknown."""
+        return np.where(np.isnat(self.time), np.nan, self.time.astype(np.int64) / 8.64e10)
+
     def rows(self, split: str) -> np.ndarray:
         return np.flatnonzero(self.split == split)
 

@@ -65,7 +65,9 @@ class Wants:
     takes_all: others beside the published ones too, without --modalities.
     typed: those that --modalities chose, feature_num: how many they must be, if that was typed. left_out: by ablations.
     frame_num: frames of a video, all without it. neighbours: how it wants what an item retrieved, of the first k,
-    weighed with `temperature`; None: not at all. sources: of "statistics", all there are without it; seed: of folds.
+    weighed with `temperature`; None: not at all. sources: of "each" and "statistics", None for all there are; seed: of
+    folds. statistics: beside "each", statistics of their labels as further columns of metadata. drop_history: share of
+    train's videos of which neither tells of its creator; None: as many as make train like valid.
     """
 
     method: str
@@ -81,7 +83,9 @@ class Wants:
     neighbours: NeighboursAs | None = None
     k: int = 10
     temperature: float = 1.0
-    sources: tuple[str, ...] | None = None
+    sources: tuple[str, ...] | None = (RETRIEVAL,)
+    statistics: bool = False
+    drop_history: float | None = None
     seed: int = 0
 
     def of(self, there: Sequence[str]) -> tuple[str, ...]:

@@ -11,19 +11,20 @@ import numpy as np
 
 from common.console import InputError
 from dataloader.batches import Split, choose_frames, open_split
+from dataloader.candidates import candidates
 from dataloader.encoding import Encoding, tree_columns
 from dataloader.modalities import METADATA, RETRIEVAL, Wants, in_order, side_of_metadata
 from dataloader.neighbours import Neighbours, path_of, sources_of
 from dataloader.place import Lacks
-from dataloader.statistics import CREATOR, label_statistics
+from dataloader.statistics import CREATOR, label_statistics, newcomers, with_statistics, without_history
 from dataloader.store import FeatureStore
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run knows of its metadata: the kinds of their columns, and how they became an array."""
+    """What a run knows of its metadata: the kinds of the data set's columns, and how all columns became an array."""
 
-    kinds: dict[str, str]
+    kinds: dict[str, str] | None
     encoding: Encoding | None
 
 
@@ -33,7 +34,7 @@ class Data:
 
     taken: what it takes of the data set's modalities; used: what the method is given; shapes: of an item's features,
     with the frames used. kinds: of the columns of metadata that are used, by name; encoding: how they became an array.
-    sources: neighbours of which statistics were made, by name; creators: creators' videos were counted too.
+    sources: neighbours that are each candidates, or of which statistics were made; creators: their videos are too.
     """
 
     store: FeatureStore
@@ -60,34 +61,49 @@ def open_data(
     taken = choose(store, wants)
     used, shapes = wants.used(taken), shapes_of(store, wants.frame_num)
     features = {name: store.features[name] for name in used if name != METADATA}
+    sources, creators = sources_wanted(store, wants) if wants.neighbours in ("each", "statistics") else ({}, False)
+    neighbours = Neighbours.read(store) if wants.neighbours == "aggregated" else sources.get(RETRIEVAL)
+    counted = {"creators": creators, "k": wants.k, "temperature": wants.temperature, "seed": wants.seed}
     kinds = encoding = columns = None
+    new = np.zeros(len(store), bool)  # of train, as if their creators had made nothing else
     if METADATA in used:
         columns = store.metadata.only(trained.kinds, store.folder) if trained else store.metadata
         kinds = columns.kinds
-        if wants.typed_columns:
-            shapes[METADATA] = (sum(map(len, tree_columns(kinds))),)
-        else:
-            encoding = trained.encoding if trained else Encoding.fit(columns.take(store.rows("train")))
-            array, columns = encoding.transform(columns, store.folder), None  # (N, Dm)
-            used = add_encoded(features, used, array, wants)
-            shapes |= {name: features[name].shape[1:] for name in used if name != "visual"}
-    sources, creators = sources_wanted(store, wants) if wants.neighbours == "statistics" else ({}, False)
-    neighbours = Neighbours.read(store) if wants.neighbours not in (None, "statistics") else sources.get(RETRIEVAL)
-    how = {"features": features, "metadata": columns, "frame_num": wants.frame_num, "neighbours": neighbours}
-    how |= {"num_of_retrieved_items": wants.k, "similarity_temperature": wants.temperature}
-    how |= {"neighbours_as": wants.neighbours}
+    if wants.statistics:
+        said = label_statistics(store, sources, np.arange(len(store)), **counted)
+        parts = [said.take(store.items.rows(split)) for split in ("train", "valid")]
+        new[store.items.rows("train")] = newcomers(*parts, wants.drop_history, [wants.seed, 1])
+        columns = with_statistics(columns, without_history(said, new), store.items.time)
+    if columns is not None and wants.typed_columns:
+        shapes[METADATA] = (sum(map(len, tree_columns(kinds))),)
+    elif columns is not None:
+        encoding = trained.encoding if trained else Encoding.fit(columns.take(store.rows("train")))
+        array, columns = encoding.transform(columns, store.folder), None  # (N, Dm)
+        used = add_encoded(features, used, array, wants)
+        shapes |= {name: features[name].shape[1:] for name in used if name != "visual"}
+    how = {"features": features, "metadata": columns, "frame_num": wants.frame_num}
+    if wants.neighbours == "aggregated":
+        how |= {"neighbours": neighbours, "num_of_retrieved_items": wants.k}
+        how["similarity_temperature"] = wants.temperature
     opened = {name: open_split(store, name, **how) for name in splits}
-    if wants.neighbours == "statistics":
-        made = {"creators": creators, "k": wants.k, "temperature": wants.temperature, "seed": wants.seed}
-        for name, split in opened.items():
-            opened[name] = replace(split, statistics=label_statistics(store, sources, split.rows, **made))
+    for name, split in opened.items():
+        if wants.neighbours == "each":
+            made = {"creators": creators, "k": wants.k, "seed": wants.seed, "new": new}
+            each = candidates(store, sources, split.rows, features, **made)
+            opened[name] = replace(split, neighbours=each)
+        elif wants.neighbours == "statistics":
+            said = label_statistics(store, sources, split.rows, **counted)
+            if name == "train":
+                valid = label_statistics(store, sources, store.rows("valid"), **counted)
+                said = without_history(said, newcomers(said, valid, wants.drop_history, [wants.seed, 1]))
+            opened[name] = replace(split, statistics=said)
     for warning in store.check_features(*used):
         print(f"warning: {warning}", file=sys.stderr)
     return Data(store, taken, used, shapes, neighbours, opened, kinds, encoding, sources, creators)
 
 
 def sources_wanted(store: FeatureStore, wants: Wants) -> tuple[dict[str, Neighbours], bool]:
-    """The neighbours by source that statistics are made of, and whether creators are one; those named, or all there."""
+    """The neighbours by source, and whether creators are one; those named, or all there."""
     creators = "user" in store.items.origin
     if wants.sources is None:
         names = sources_of(store)
@@ -99,8 +115,9 @@ def sources_wanted(store: FeatureStore, wants: Wants) -> tuple[dict[str, Neighbo
             raise InputError(f"--sources {CREATOR}: {store.folder} knows no creators (--user_column)")
         creators &= CREATOR in wants.sources
     found = {name: Neighbours.read(store, name) for name in names}
+    merged = sum(neighbours.k for neighbours in found.values()) if wants.neighbours == "each" else 0
     for name, neighbours in found.items():
-        if wants.k > neighbours.k:
+        if wants.k > max(neighbours.k, merged):
             raise InputError(
                 f"--num_of_retrieved_items {wants.k}: {path_of(store.folder, name)} holds {neighbours.k} an item",
                 Lacks("neighbours", store.folder, flags=f" --source {name} --num_of_retrieved_items {wants.k}"),
@@ -118,7 +135,7 @@ def add_encoded(
     """
     if wants.any_modality:
         features[METADATA] = array
-        return used
+        return tuple(in_order({*used, METADATA}))
     side = side_of_metadata(wants.modalities)
     features[side] = np.concatenate([features[side], array], axis=1) if side in features else array
     return tuple(in_order({*used, side} - {METADATA}))

@@ -7,7 +7,7 @@ time only what was known when the item was published is counted, in train too, a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from common.console import PROGRESS_BAR
+from dataloader.metadata import Metadata
 from dataloader.neighbours import Known, Neighbours
 from dataloader.store import FeatureStore
 
@@ -24,6 +25,8 @@ SHRINKAGE = 2.0  # videos of the mean label of train that a creator's mean is dr
 DAYS = (7.0, 30.0)  # of the weights that fall with the time between two videos of a creator
 LATEST = 5  # videos of a creator next in time
 ROWS_AT_ONCE = 1 << 16
+PUBLISHED = "published"  # a column made of the items' times
+LEAST_NEW = 0.1  # share of train's videos that are taken for those of new creators
 CREATOR = "creator"  # the source that needs no search
 
 
@@ -64,6 +67,23 @@ def label_statistics(
     names = [name for part in parts for name in part.names]
     values = [part.values for part in parts]
     return Statistics(names, np.concatenate([np.empty((len(rows), 0), np.float32), *values], axis=1))
+
+
+def newcomers(train: Statistics, valid: Statistics, share: float | None, seed: int | list[int]) -> np.ndarray:
+    """(n,) which items of split train are taken for those of new creators: else nearly everyone in train has a history,
+    and what to do without one is never learned.
+
+    share: of train. Without it as many as make train like valid, where with creators apart nobody has one, and a tenth
+    at least: whoever comes later may be new.
+    """
+    if share is None:
+        column = f"videos of the {CREATOR}"
+        if column not in train.names or not len(valid.values):
+            share = 0.0
+        else:
+            has, wanted = (np.mean(said.values[:, train.names.index(column)] > 0) for said in (train, valid))
+            share = max(LEAST_NEW, 1 - wanted / has) if has else 0.0
+    return np.random.default_rng(seed).random(len(train.values)) < share
 
 
 def folds_of_train(store: FeatureStore, seed: int) -> np.ndarray:
@@ -108,33 +128,39 @@ def of_neighbours(
     return Statistics(names, np.stack(columns, axis=1).astype(np.float32))
 
 
-def of_creators(store: FeatureStore, rows: np.ndarray, fold: np.ndarray) -> Statistics:
-    """Of the labels of a creator's other videos: what is usual, what is usual at this time, and how many there are."""
+def others_of_creators(
+    store: FeatureStore, rows: np.ndarray, fold: np.ndarray
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """For each of `rows` (n,) that has any: its place, the m rows of its creator's videos, and the days between (m,).
+
+    Of split train alone, of other folds, and of what was known by then.
+    """
     items, known = store.items, Known.of(store)
-    train = items.rows("train")
-    days = items.time.astype(np.int64) / 8.64e10  # (N,)
-    days[np.isnat(items.time)] = np.nan
-    mean = items.label[train].mean(axis=0)  # (label_dim,)
-    what = ("shrunken", "mean", "spread", "next in time", *(f"within {d:g} days" for d in DAYS), f"next {LATEST}")
-    names = [f"{name} of the {CREATOR}, {one}" for one in what for name in store.label.names]
-    values = np.full((len(rows), len(names) + 2), np.nan, np.float32)
-    values[:, -2] = 0
+    train, days = items.rows("train"), items.day
     groups = pd.Series(items.user[train]).groupby(items.user[train]).indices
     bank = {user: train[places] for user, places in groups.items() if user}
     for place, row in enumerate(tqdm(rows, "creators", leave=False, unit="item", **PROGRESS_BAR)):
-        others = bank.get(items.user[row])
-        if others is None:
-            continue
+        others = bank.get(items.user[row], train[:0])
         if known is not None:
             others = others[(known.since[others] <= known.asked[row]) & (others != row)]
         elif fold[row] >= 0:
             others = others[fold[others] != fold[row]]
-        if not len(others):
-            continue
+        if len(others):
+            yield place, others, np.abs(days[others] - days[row])
+
+
+def of_creators(store: FeatureStore, rows: np.ndarray, fold: np.ndarray) -> Statistics:
+    """Of the labels of a creator's other videos: what is usual, what is usual at this time, and how many there are."""
+    items = store.items
+    mean = items.label[items.rows("train")].mean(axis=0)  # (label_dim,)
+    what = ("shrunken", "mean", "spread", "next in time", *(f"within {d:g} days" for d in DAYS), f"next {LATEST}")
+    names = [f"{name} of the {CREATOR}, {one}" for one in what for name in store.label.names]
+    values = np.full((len(rows), len(names) + 2), np.nan, np.float32)
+    values[:, -2] = 0
+    for place, others, gap in others_of_creators(store, rows, fold):
         label = items.label[others]  # (m, label_dim)
         usual = label.mean(axis=0)
         found = [(label.sum(axis=0) + SHRINKAGE * mean) / (len(others) + SHRINKAGE), usual, label.std(axis=0)]
-        gap = np.abs(days[others] - days[row])  # (m,)
         timed = ~np.isnan(gap)
         if timed.any():
             order = np.argsort(gap[timed], kind="stable")[:LATEST]
@@ -150,6 +176,17 @@ def of_creators(store: FeatureStore, rows: np.ndarray, fold: np.ndarray) -> Stat
         values[place, :-2] = np.concatenate(found)
         values[place, -2] = len(others)
     return Statistics([*names, f"videos of the {CREATOR}", f"days to the {CREATOR}'s next video"], values)
+
+
+def with_statistics(metadata: Metadata | None, statistics: Statistics, time: np.ndarray) -> Metadata:
+    """Metadata with the statistics, of the same items, as columns of their own; and, where no other time is among them,
+    that of publication (n,)."""
+    columns = dict(metadata.columns) if metadata is not None else {}
+    if not any(values.dtype.kind == "M" for values in columns.values()) and not np.isnat(time).all():
+        columns[PUBLISHED] = time
+    for name, values in zip(statistics.names, statistics.values.T, strict=True):
+        columns[f"{name} (statistic)" if name in columns else name] = values.astype(np.float64)
+    return Metadata(columns)
 
 
 def without_history(statistics: Statistics, chosen: np.ndarray) -> Statistics:

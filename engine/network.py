@@ -98,7 +98,7 @@ class Network:
     def _forward(self, batch: Batch) -> Tensor:
         batch = self.scale.batch(batch) if self.scale else batch
         with self._autocast():
-            return self.module(batch).float()  # (B, label_dim), standardised where there is a scale
+            return self.module(batch).float()  # ([members,] B, label_dim), standardised where there is a scale
 
     def _loss(self, batch: Batch, *unlabelled: Batch) -> tuple[Tensor, float]:
         """What is trained on, and the same as a number in the label's own unit, where the loss has one."""
@@ -108,12 +108,13 @@ class Network:
                 loss = self.module.loss(batch, *unlabelled)
             return loss, loss.item()
         loss, output = LOSSES[self.training.loss], self._forward(batch)
+        label = batch.label.expand_as(output)  # an ensemble gives (members, B, label_dim)
         if self.scale is None:
-            found = loss(output, batch.label)
+            found = loss(output, label)
             return found, found.item()
         with torch.no_grad():
-            value = loss(self.scale.back(output), batch.label).item()
-        return loss(output, self.scale.there(batch.label)), value
+            value = loss(self.scale.back(output), label).item()
+        return loss(output, self.scale.there(label)), value
 
     # ---- training ------------------------------------------------------------------------------
 

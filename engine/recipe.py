@@ -16,7 +16,7 @@ from common.console import InputError
 from common.settings import Flag, flags_of
 from dataloader.modalities import Wants
 from dataloader.names import NeighboursAs
-from engine.settings import DataSettings, RetrievalSettings, TrainingSettings
+from engine.settings import DataSettings, RetrievalSettings, SourceSettings, TrainingSettings
 
 if TYPE_CHECKING:  # a command line makes its parser of recipes, without waiting for torch
     import torch
@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # a command line makes its parser of recipes, without waiting
 
 LIBRARIES = ("catboost", "lightgbm", "pytorch_tabnet")  # of requirements-baselines.txt
 PUBLISHED = ("visual", "textual")  # what the published methods take
-RETRIEVAL, TRAINING = flags_of(RetrievalSettings), flags_of(TrainingSettings)
+RETRIEVAL, SOURCES, TRAINING = map(flags_of, (RetrievalSettings, SourceSettings, TrainingSettings))
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Recipe:
     typed_columns: it takes metadata as typed columns, not as an array
     takes_all: of any modality, it takes others than the published ones beside these
     neighbours: how it wants what an item retrieved, "aggregated", "each" or "statistics"; None: not at all
+    statistics: beside each of its neighbours it is given statistics of their labels, as further columns of metadata
     network: it is trained by the one loop, with the flags of training; else a library fits it
     own_loss: its loss is its own, so it has no use for --loss
     check: refuses, with an InputError, settings that contradict each other; given them and those that were typed
@@ -58,6 +59,7 @@ class Recipe:
     typed_columns: bool = False
     takes_all: bool = False
     neighbours: NeighboursAs | None = None
+    statistics: bool = False
     network: bool = True
     own_loss: bool = False
     transductive: bool = False
@@ -97,7 +99,7 @@ class Recipe:
             own["preset"] = Flag(f"defaults by name, typed flags go before ({said})", str, first, tuple(self.presets))
         groups = {"data": flags_of(DataSettings), "model": own}
         if self.neighbours:
-            groups["retrieval"] = RETRIEVAL
+            groups["retrieval"] = SOURCES if self.merges_sources else RETRIEVAL
         if self.network:
             groups["training"] = {name: flag for name, flag in TRAINING.items() if name != "loss" or not self.own_loss}
         values = self.defaults | self.presets.get(preset, {})
@@ -112,6 +114,11 @@ class Recipe:
     def retrieves(self, settings: Mapping[str, Any]) -> bool:
         return self.neighbours is not None and not settings.get("no_retrieval", False)
 
+    @property
+    def merges_sources(self) -> bool:
+        """It learns of several sources of neighbours at once, and of creators."""
+        return self.neighbours == "statistics" or self.statistics
+
     # ---- what it gets of a data set ------------------------------------------------------------
 
     def wants(self, settings: Mapping[str, Any], typed: Mapping[str, Any] | None = None) -> Wants:
@@ -120,7 +127,9 @@ class Recipe:
         if self.retrieves(settings):
             retrieval = {"neighbours": self.neighbours, "k": settings["num_of_retrieved_items"]}
             retrieval |= {"temperature": settings["similarity_temperature"], "seed": settings["seed"]}
-            retrieval |= {"sources": tuple(settings["sources"])} if settings.get("sources") else {}
+            if self.merges_sources:
+                retrieval |= {"sources": settings["sources"] and tuple(settings["sources"])}
+                retrieval |= {"statistics": self.statistics, "drop_history": settings["drop_history"]}
         modalities = settings.get("modalities")
         return Wants(
             method=settings["model_id"],
@@ -144,8 +153,13 @@ class Recipe:
         shapes: Mapping[str, Sequence[int]],
         modalities: Sequence[str],
         label_dim: int,
+        sources: Sequence[str] = (),
+        numbers: int = 0,
     ) -> dict[str, Any]:
         """What the class is made with; `modalities` are those that are used.
+
+        sources: of its neighbours; numbers: how many of metadata's columns are numbers, the first ones. Both are for a
+        method that takes `statistics`.
 
         shapes: of an item's features, by modality, as the method gets them: visual (F, Dv), textual (Dt,). A method
         that takes anything is given those of `modalities`, any other the dimensions of what it knows, 1 for what the
@@ -153,7 +167,11 @@ class Recipe:
         """
         own = dict(argument(name, settings[name]) for name in flags_of(self.settings))
         if self.any_modality:
-            return {"shapes": {name: list(shapes[name]) for name in modalities}, "label_dim": label_dim} | own
+            shapes = {name: list(shapes[name]) for name in modalities}
+            beside = {"sources": list(sources), "numbers": numbers} if self.statistics else {}
+            if self.statistics:
+                beside["similarity_temperature"] = settings["similarity_temperature"]
+            return {"shapes": shapes, "label_dim": label_dim} | own | beside
         dims = {f"{name}_dim": shapes[name][-1] if name in shapes else 1 for name in self.modalities}
         frames = {"frame_num": shapes["visual"][0] if "visual" in shapes else 1} if "visual" in self.modalities else {}
         use = {} if self.needs_all else {f"use_{name}": name in modalities for name in self.modalities}
@@ -164,7 +182,8 @@ class Recipe:
         hints = get_type_hints(self.settings)
         own = {argument(name, False)[0]: hints[name] for name in flags_of(self.settings)}
         if self.any_modality:
-            return {"shapes": dict, "label_dim": int} | own
+            beside = {"sources": list, "numbers": int, "similarity_temperature": float} if self.statistics else {}
+            return {"shapes": dict, "label_dim": int} | own | beside
         dims = dict.fromkeys([f"{name}_dim" for name in self.modalities], int)
         frames = {"frame_num": int} if "visual" in self.modalities else {}
         use = {} if self.needs_all else dict.fromkeys([f"use_{name}" for name in self.modalities], bool)

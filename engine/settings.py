@@ -59,6 +59,28 @@ class RetrievalSettings:
 
 
 @dataclass(frozen=True)
+class SourceSettings(RetrievalSettings):
+    """Of methods that learn of several sources of neighbours at once."""
+
+    sources: list | None = setting(
+        None,
+        "whose labels are learned from: the neighbours by retrieval, textual, visual ..., each found by a comparison "
+        "of these features, and the creator's other videos (creator); all that are there if not given",
+        modality,
+        kind=list,
+        nargs="+",
+        metavar="NAME",
+    )
+    drop_history: float | None = setting(
+        None,
+        "share of train's videos whose creators are taken for new ones; if not given as many as make train like valid, "
+        "and a tenth at least",
+        number(0, most=1),
+        kind=float,
+    )
+
+
+@dataclass(frozen=True)
 class TrainingSettings:
     """How a network is trained; the defaults are the published ones, but for shuffling."""
 

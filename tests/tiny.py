@@ -14,13 +14,17 @@ import torch
 
 import commands
 import train
+from common.arrays import one_vector
 from common.console import InputError
 from dataloader.batches import Batch, NeighbourBatch
 from dataloader.description import Label
+from dataloader.importing.splits import time_split
 from dataloader.items import Items
-from dataloader.neighbours import Neighbours
+from dataloader.metadata import Metadata
+from dataloader.neighbours import Known, Neighbours
 from dataloader.search.exact import search
 from dataloader.store import FeatureStore
+from engine.metrics import measure
 
 SIZES = {"train": 60, "valid": 20, "test": 20, "predict": 4}
 
@@ -83,6 +87,75 @@ def make_store(
         found = search(store.features["retrieval"], rows, k)
         Neighbours(*found, k, "+".join(bank), "tests", store.fingerprint).write(store)
     return store
+
+
+def store_with_times(tmp_path, *, by_time: bool, label=None, creators: int = 40, counted: bool = True) -> FeatureStore:
+    """300 items of 40 creators, an hour apart, counted up to two days later, split at random or by time."""
+    rng, n = np.random.default_rng(5), 300
+    store = make_store(tmp_path / "tiny", sizes={"train": 200, "valid": 50, "test": 50}, k=None)
+    user = np.array([f"u{i}" for i in rng.integers(0, creators, n)], object)
+    user[::17] = ""
+    time = np.datetime64("2024-01-01", "us") + rng.permutation(n) * np.timedelta64(1, "h")
+    items = replace(store.items, user=user, time=time)
+    if counted:
+        items = replace(items, label_time=time + rng.integers(1, 48, n) * np.timedelta64(1, "h"))
+    if by_time:
+        items = replace(items, split=time_split(time))
+    if label is not None:
+        items.label[:] = label(user, rng)[:, None]
+        items.popularity[:] = np.exp2(items.label) - 1
+    arrays = {name: np.array(array) for name, array in store.features.items()}
+    described = replace(store.label, split_by="time" if by_time else "published")
+    new = FeatureStore.create(store.folder, items, family=store.family, label=described, overwrite=True)
+    for name, array in arrays.items():
+        with new.add_array(name, array.shape, array.dtype.name) as out:
+            out[:] = array
+    known = Known.of(new)
+    times = {} if known is None else {"since": known.since, "asked": known.asked}
+    for source in ("retrieval", "visual"):
+        found = search(one_vector(new.features[source]), new.rows("train"), 20, **times)
+        Neighbours(*found, 20, "train", "tests", new.fingerprint, Known.rule_of(new)).write(new, source)
+    return new
+
+
+def store_of_creators(
+    tmp_path, label=None, *, sizes=None, label_dim: int = 1, creators: int = 120, metadata: Metadata | None = None
+) -> FeatureStore:
+    """Items of 120 creators; label(effect (N,), noise (N,)) -> (N,), or what make_store makes."""
+    sizes = sizes or {"train": 600, "valid": 150, "test": 150, "predict": 5}
+    plain = make_store(tmp_path / "data" / "tiny", sizes=sizes, label_dim=label_dim, k=None)
+    rng, n = np.random.default_rng(3), len(plain)
+    number = rng.integers(0, creators, n)
+    items = replace(plain.items, user=np.array([f"u{i}" for i in number], object))
+    if label is not None:
+        values = label(rng.normal(0, 2, creators)[number], rng.normal(0, 1, n))
+        items.label[:] = np.where((items.split == "predict")[:, None], np.nan, values[:, None])
+        items.popularity[:] = np.exp2(items.label) - 1
+    arrays = {name: np.array(array) for name, array in plain.features.items()}
+    store = FeatureStore.create(plain.folder, items, family="MicroLens", label=plain.label, overwrite=True)
+    for name, array in arrays.items():
+        with store.add_array(name, array.shape, array.dtype.name) as out:
+            out[:] = array
+    if metadata is not None:
+        store.add_metadata(metadata)
+    for source in ("retrieval", "textual"):
+        found = search(store.features[source], store.rows("train"), 6)
+        Neighbours(*found, 6, "train", "tests", store.fingerprint).write(store, source)
+    return store
+
+
+def nmse(store: FeatureStore, split: str, prediction: np.ndarray) -> float:
+    return measure(prediction, store.items.label[store.rows(split)], store.label)["nMSE"]
+
+
+def creators_mean(store: FeatureStore, rows: np.ndarray) -> np.ndarray:
+    """Of their videos in train, drawn to the mean of train as by half a video, as is right for these variances."""
+    train, items, out = store.rows("train"), store.items, np.empty((len(rows), 1))
+    mean = items.label[train].mean()
+    for place, row in enumerate(rows):
+        others = items.label[train[items.user[train] == items.user[row]], 0]
+        out[place] = (others.sum() + 0.25 * mean) / (len(others) + 0.25)
+    return out
 
 
 def batch_of(label=None, **arrays) -> Batch:

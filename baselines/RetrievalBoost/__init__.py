@@ -8,21 +8,11 @@ from typing import Any
 
 from common.console import InputError, number, whole_number
 from common.settings import setting
-from dataloader.modalities import modality
 from engine.recipe import Recipe
 
 
 @dataclass(frozen=True)
 class RetrievalBoostSettings:
-    sources: list | None = setting(
-        None,
-        "whose labels are counted: the neighbours by retrieval, textual, visual ... (retriever.py --source), and the "
-        "creator's other videos (creator); all that are there if not given",
-        modality,
-        kind=list,
-        nargs="+",
-        metavar="NAME",
-    )
     components: int = setting(
         32, "principal components of each kind of features; 0 leaves features out", whole_number(0)
     )
@@ -31,11 +21,6 @@ class RetrievalBoostSettings:
     lr: float = setting(0.05, "learning rate", number(0, above=True))
     early_stop_turns: int = setting(100, "trees without a better valid RMSE, then stop", whole_number(1))
     ensemble: int = setting(2, "forests, whose mean is the prediction", whole_number(1))
-    drop_history: float = setting(
-        0.1,
-        "share of train's videos whose creators are taken for new ones, drawn anew for each forest",
-        number(0, most=1),
-    )
     no_retrieval: bool = setting(False, "ablation: without the neighbours' and the creator's labels")
 
 

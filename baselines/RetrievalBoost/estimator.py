@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 
 import catboost
@@ -16,7 +15,6 @@ from common.console import PROGRESS_BAR, InputError, listed
 from common.files import read_json, write_json, written_beside
 from dataloader.batches import Split
 from dataloader.encoding import for_trees, of_time
-from dataloader.statistics import without_history
 from engine.estimator import Estimator, boosting_history, unreadable
 from engine.figures import draw_effects, save
 from engine.method import History
@@ -33,8 +31,8 @@ ROWS_AT_ONCE = 4096
 class RetrievalBoost(Estimator):
     """CatBoost on principal components of each kind of features, typed metadata and label statistics.
 
-    The statistics (dataloader/statistics.py) are out of fold for train, or by time. `ensemble` forests differ in their
-    seed and in whose history is dropped. Several targets: one forest for all (MultiRMSE).
+    The statistics (dataloader/statistics.py) are out of fold for train, or by time, and of some videos without their
+    creator's. `ensemble` forests differ in their seed. Several targets: one forest for all (MultiRMSE).
 
     prediction = forests + sum over the anchors of w (anchor - forests), where one is known: the creator's mean, the
     same shrunken, and the neighbours' weighted mean of each source. w >= 0 is least squares on split valid, so that
@@ -52,14 +50,12 @@ class RetrievalBoost(Estimator):
         lr: float = 0.05,
         early_stop_turns: int = 100,
         ensemble: int = 2,
-        drop_history: float = 0.1,
         use_retrieval: bool = True,
-        sources: list | None = None,
         **dimensions,
     ):
         super().__init__(**dimensions)
         self.components, self.trees, self.depth, self.lr = components, trees, depth, lr
-        self.early_stop_turns, self.ensemble, self.drop_history = early_stop_turns, ensemble, drop_history
+        self.early_stop_turns, self.ensemble = early_stop_turns, ensemble
         self.dims = {name: shape[-1] for name, shape in self.shapes.items() if name in self.widths}
         self.projections: dict[str, np.ndarray] = {}  # <name>.mean (D,), <name>.axes (c, D)
         self.names: list[str] = []  # of the features, in their order
@@ -121,7 +117,7 @@ class RetrievalBoost(Estimator):
     def _fit(self, train: Split, valid: Split) -> History:
         loss = "RMSE" if self.label_dim == 1 else "MultiRMSE"
         self._fit_projections(train)
-        checked, history = self.pool(valid), None
+        fitted, checked, history = self.pool(train), self.pool(valid), None
         for member in range(self.ensemble):
             forest = catboost.CatBoostRegressor(
                 iterations=self.trees,
@@ -137,8 +133,7 @@ class RetrievalBoost(Estimator):
             what = f"trees, forest {member + 1} of {self.ensemble}"
             with tqdm(total=self.trees, desc=what, leave=False, unit="tree", **PROGRESS_BAR) as bar:
                 try:
-                    pool = self.pool(self._with_new_creators(train, member))
-                    forest.fit(pool, eval_set=checked, callbacks=[Progress(bar, loss)])
+                    forest.fit(fitted, eval_set=checked, callbacks=[Progress(bar, loss)])
                 except catboost.CatBoostError as error:
                     raise InputError(f"{self.run.folder}: CatBoost cannot be fitted: {error}") from None
             self.forests.append(forest)
@@ -169,12 +164,6 @@ class RetrievalBoost(Estimator):
                 values = split.statistics.values[:, columns[start : start + self.label_dim]]  # (n, label_dim)
                 found.append(np.where(np.isnan(values), forests, values))
         return np.stack(found) if found else np.empty((0, *forests.shape))
-
-    def _with_new_creators(self, train: Split, member: int) -> Split:
-        if train.statistics is None or not self.drop_history:
-            return train
-        chosen = np.random.default_rng([self.seed, member]).random(len(train)) < self.drop_history
-        return replace(train, statistics=without_history(train.statistics, chosen))
 
     def _explain(self) -> None:
         """How much of the prediction each feature changes, as a picture: CatBoost's own measure, the forests' mean."""

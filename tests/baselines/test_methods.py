@@ -10,7 +10,7 @@ import pickle
 import subprocess
 import sys
 import zipfile
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +26,8 @@ import train
 from baselines import METHODS, recipe
 from common.console import InputError
 from common.seeding import seed_everything
-from dataloader.batches import Batch, open_split
-from dataloader.neighbours import Neighbours
-from dataloader.opening import shapes_of
+from dataloader.batches import Batch, NeighbourBatch, open_split
+from dataloader.opening import Data, open_data
 from engine.recipe import PUBLISHED, argument
 from engine.run import Run
 from engine.settings import TrainingSettings
@@ -47,6 +46,7 @@ SMALL = {
     "MFTM": {"trees": 5, "epochs": 3},
     "SVR": {},
     "RetrievalBoost": {"trees": 12, "depth": 3, "num_of_retrieved_items": 5},
+    "LARK": {"feature_dim": 8, "ensemble": 2, "num_of_retrieved_items": 5},
 }
 STORES = {
     "plain": {},
@@ -61,6 +61,7 @@ NO_GRADIENT = {
 ZERO_GRADIENT = {
     "MMRA": {"own.uni_modal_linear_1.bias", "retrieved.uni_modal_linear_1.bias"},
     "Contextual_LSTM": {"lstm_text.weight_hh_l0"},
+    "LARK": {f"members.{member}.own.frame_score.visual.bias" for member in range(2)},
 }
 
 
@@ -75,14 +76,19 @@ def settings(name: str) -> dict:
     return {flag: f.default for flag, f in recipe(name).flags().items()} | SMALL[name]
 
 
+def opened(name: str, store, *names: str) -> Data:
+    return open_data(store.folder, recipe(name).wants(settings(name) | {"model_id": name}), names)
+
+
 def splits(name: str, store, *names: str) -> list:
-    neighbours = Neighbours.read(store) if recipe(name).retrieves(settings(name)) else None
-    return [open_split(store, split, neighbours=neighbours, num_of_retrieved_items=5) for split in names]
+    return list(opened(name, store, *names).splits.values())
 
 
 def make(name: str, store, folder: Path | None = None, seed: int = 2024, batch_size: int = 16):
     seed_everything(seed)
-    arguments = recipe(name).arguments(settings(name), shapes_of(store), PUBLISHED, store.items.label_dim)
+    data = opened(name, store)
+    beside = ([*data.sources], data.encoding.numbers) if data.encoding else ()
+    arguments = recipe(name).arguments(settings(name), data.shapes, data.used, store.items.label_dim, *beside)
     run = None if folder is None else Run.create(folder, name, {})
     training = TrainingSettings(epochs=2, lr=1e-3, seed=seed, batch_size=batch_size)
     return recipe(name).build(store.family, arguments, training, CPU, run)
@@ -140,6 +146,19 @@ def random_batch(frames: int, visual_dim: int, textual_dim: int, label_dim: int,
     return batch_of(**{name: torch.randn(shape, generator=draw) for name, shape in shapes.items()})
 
 
+def with_each(batch: Batch, k: int = 4) -> Batch:
+    """The same batch with k candidates an item, of two sources, with some columns of metadata, two of them numbers."""
+    n, draw = len(batch.rows), torch.Generator().manual_seed(2)
+    theirs = batch.neighbours.features | {"metadata": torch.randn(n, 5, generator=draw)}
+    near = {"place": torch.randint(n, (n, k), generator=draw), "there": torch.rand(n, k, generator=draw) < 0.8}
+    near |= {"label": torch.randn(n, k, batch.label.shape[1], generator=draw) * near["there"].unsqueeze(2)}
+    similarity, named = torch.rand(n, k, 2, generator=draw), torch.rand(n, k, 2, generator=draw) < 0.7
+    near |= {"similarity": similarity.where(named, torch.nan)}
+    near |= {"same_creator": torch.rand(n, k, generator=draw) < 0.5, "days": torch.randn(n, k, generator=draw) * 9}
+    own = batch.features | {"metadata": torch.randn(n, 5, generator=draw)}
+    return replace(batch, features=own, neighbours=NeighbourBatch(theirs, **near))
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("sizes", [(3, 5, 7, 1), (1, 8, 4, 4)])
 @pytest.mark.parametrize("name", NETWORKS)
@@ -147,10 +166,17 @@ def test_a_networks_loss_is_finite_and_reaches_every_parameter(name, sizes, prec
     frames, visual_dim, textual_dim, label_dim = sizes
     torch.manual_seed(0)
     shapes = {"visual": (frames, visual_dim), "textual": (textual_dim,)}
-    arguments = recipe(name).arguments(settings(name), shapes, PUBLISHED, label_dim)
+    modalities = PUBLISHED
+    if recipe(name).statistics:
+        shapes, modalities = shapes | {"metadata": (5,)}, (*PUBLISHED, "metadata")
+    arguments = recipe(name).arguments(settings(name), shapes, modalities, label_dim, ["retrieval", "textual"], 2)
     network = recipe(name).build("MicroLens", arguments, TrainingSettings(precision=precision), CPU)
-    batch = random_batch(*sizes)
-    assert network.module(batch).shape == (6, sizes[-1])
+    batch = with_each(random_batch(*sizes)) if recipe(name).statistics else random_batch(*sizes)
+    for parameter in network.module.parameters():
+        if not parameter.any():  # what starts at zero lets nothing through to what is before it
+            torch.nn.init.normal_(parameter)
+    members = (settings(name)["ensemble"],) if recipe(name).statistics else ()
+    assert network.module(batch).shape == (*members, 6, sizes[-1])
     loss, _ = network._loss(batch, *([random_batch(*sizes, n=9)] if network.transductive else []))
     loss.backward()
     assert loss.dtype == torch.float32 and torch.isfinite(loss)
@@ -210,7 +236,9 @@ def test_trained_and_tested(ran, name):
     assert (trained[0], trained[2]) == (0, "") and (tested[0], tested[2]) == (0, "")
     assert f"next: python test.py --model_path {folders}" in trained[1] and "whole split" in tested[1]
     config = json.loads((folders / "config.json").read_text())
-    assert config["settings"]["model_id"] == name and (config["neighbours"] is None) is (name != "RetrievalBoost")
+    assert config["settings"]["model_id"] == name and (config["neighbours"] is None) is (
+        recipe(name).neighbours is None
+    )
     assert {f: config["settings"][f] for f in SMALL[name]} == SMALL[name]
     names = {path.name for path in folders.iterdir()}
     assert {"config.json", "log.txt", "metrics.json", "predictions.csv", "figures"} <= names

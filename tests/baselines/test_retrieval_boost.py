@@ -6,58 +6,21 @@ import json
 from dataclasses import replace
 
 import numpy as np
-from tiny import make_store, predictions, refused, trained
+from tiny import creators_mean, nmse, predictions, refused, store_of_creators, trained
 
 from dataloader.neighbours import Neighbours
 from dataloader.search.exact import search
 from dataloader.store import FeatureStore
-from engine.metrics import measure
 from engine.run import Run
 from engine.yardsticks import mean_of_train
 
 pytest_plugins = ("comparing",)
-SIZES = {"train": 600, "valid": 150, "test": 150, "predict": 5}
 FAST = ("--model_id", "RetrievalBoost", "--num_of_retrieved_items", 6, "--trees", 150, "--depth", 4)
-
-
-def with_creators(tmp_path, label=None, *, sizes=SIZES, label_dim: int = 1, creators: int = 120) -> FeatureStore:
-    """Items of 120 creators; label(effect (N,), noise (N,)) -> (N,), or what make_store makes."""
-    plain = make_store(tmp_path / "data" / "tiny", sizes=sizes, label_dim=label_dim, k=None)
-    rng, n = np.random.default_rng(3), len(plain)
-    number = rng.integers(0, creators, n)
-    items = replace(plain.items, user=np.array([f"u{i}" for i in number], object))
-    if label is not None:
-        values = label(rng.normal(0, 2, creators)[number], rng.normal(0, 1, n))
-        items.label[:] = np.where((items.split == "predict")[:, None], np.nan, values[:, None])
-        items.popularity[:] = np.exp2(items.label) - 1
-    arrays = {name: np.array(array) for name, array in plain.features.items()}
-    store = FeatureStore.create(plain.folder, items, family="MicroLens", label=plain.label, overwrite=True)
-    for name, array in arrays.items():
-        with store.add_array(name, array.shape, array.dtype.name) as out:
-            out[:] = array
-    for source in ("retrieval", "textual"):
-        found = search(store.features[source], store.rows("train"), 6)
-        Neighbours(*found, 6, "train", "tests", store.fingerprint).write(store, source)
-    return store
-
-
-def nmse(store: FeatureStore, split: str, prediction: np.ndarray) -> float:
-    return measure(prediction, store.items.label[store.rows(split)], store.label)["nMSE"]
-
-
-def creators_mean(store: FeatureStore, rows: np.ndarray) -> np.ndarray:
-    """Of their videos in train, drawn to the mean of train as by half a video, as is right for these variances."""
-    train, items, out = store.rows("train"), store.items, np.empty((len(rows), 1))
-    mean = items.label[train].mean()
-    for place, row in enumerate(rows):
-        others = items.label[train[items.user[train] == items.user[row]], 0]
-        out[place] = (others.sum() + 0.25 * mean) / (len(others) + 0.25)
-    return out
 
 
 def test_it_is_not_fooled_by_its_own_labels(tmp_path, load_script):
     """Labels are the creator's effect and noise: (S - y) / (n - 1) would give train's own labels back."""
-    store = with_creators(tmp_path, label=lambda effect, noise: 10 + effect + noise)
+    store = store_of_creators(tmp_path, label=lambda effect, noise: 10 + effect + noise)
     run = trained(store, tmp_path / "runs", *FAST)
     valid = json.loads((run / "valid.json").read_text())["nMSE"]
     by_creator = nmse(store, "valid", creators_mean(store, store.rows("valid")))
@@ -70,7 +33,7 @@ def test_it_is_not_fooled_by_its_own_labels(tmp_path, load_script):
 
 def test_creators_that_are_new_do_no_harm(tmp_path, load_script):
     """Without a history it falls back on what else is known, and on the mean."""
-    store = with_creators(tmp_path, label=lambda effect, noise: 10 + effect + noise)
+    store = store_of_creators(tmp_path, label=lambda effect, noise: 10 + effect + noise)
     items = replace(store.items, user=store.items.user.copy())
     held = items.split == "test"
     items.user[held] = [f"new{i}" for i in range(held.sum())]
@@ -88,7 +51,7 @@ def test_creators_that_are_new_do_no_harm(tmp_path, load_script):
 
 
 def test_a_run_says_what_it_learned_from_and_repeats(tmp_path, load_script):
-    store = with_creators(tmp_path, label_dim=2)
+    store = store_of_creators(tmp_path, label_dim=2)
     run = trained(store, tmp_path / "runs", *FAST, "--ensemble", 2)
     log, config = (run / "log.txt").read_text(), Run.open(run, "").config
     assert "statistics of neighbours' labels: retrieval, textual, creator; " in log and "what it looks at: " in log
@@ -120,7 +83,7 @@ def test_a_run_says_what_it_learned_from_and_repeats(tmp_path, load_script):
 
 
 def test_sources_and_ablations(tmp_path, load_script):
-    store = with_creators(tmp_path)
+    store = store_of_creators(tmp_path)
     for flags, said in {
         ("--sources", "creator"): "labels: creator; ",
         ("--sources", "textual"): "labels: textual; ",
@@ -145,7 +108,7 @@ def test_sources_and_ablations(tmp_path, load_script):
 
 
 def test_in_the_comparison_and_in_folds(tmp_path, compare):
-    store = with_creators(tmp_path, sizes={"train": 120, "valid": 20, "test": 20})
+    store = store_of_creators(tmp_path, sizes={"train": 120, "valid": 20, "test": 20})
     row = "RB=RetrievalBoost --trees 10 --num_of_retrieved_items 6"
     assert (
         compare(store, tmp_path / "save", "--methods", "--row", row, "--reference", "RB", "--seeds", 1, "--folds", 2)

@@ -6,43 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tiny import make_store
+from tiny import store_with_times
 
-from dataloader.importing.splits import time_split
-from dataloader.neighbours import Known, Neighbours
-from dataloader.search.exact import search
-from dataloader.statistics import folds_of_train, label_statistics, without_history
+from dataloader.neighbours import Neighbours
+from dataloader.statistics import Statistics, folds_of_train, label_statistics, newcomers, without_history
 from dataloader.store import FeatureStore
-
-N = 300
-
-
-def data_set(tmp_path, *, by_time: bool, label=None, creators: int = 40, counted: bool = True) -> FeatureStore:
-    """300 items of 40 creators, an hour apart, counted up to two days later, split at random or by time."""
-    rng = np.random.default_rng(5)
-    store = make_store(tmp_path / "tiny", sizes={"train": 200, "valid": 50, "test": 50}, k=None)
-    user = np.array([f"u{i}" for i in rng.integers(0, creators, N)], object)
-    user[::17] = ""
-    time = np.datetime64("2024-01-01", "us") + rng.permutation(N) * np.timedelta64(1, "h")
-    items = replace(store.items, user=user, time=time)
-    if counted:
-        items = replace(items, label_time=time + rng.integers(1, 48, N) * np.timedelta64(1, "h"))
-    if by_time:
-        items = replace(items, split=time_split(time))
-    if label is not None:
-        items.label[:] = label(user, rng)[:, None]
-        items.popularity[:] = np.exp2(items.label) - 1
-    arrays = {name: np.array(array) for name, array in store.features.items()}
-    described = replace(store.label, split_by="time" if by_time else "published")
-    new = FeatureStore.create(store.folder, items, family=store.family, label=described, overwrite=True)
-    for name, array in arrays.items():
-        with new.add_array(name, array.shape, array.dtype.name) as out:
-            out[:] = array
-    known = Known.of(new)
-    times = {} if known is None else {"since": known.since, "asked": known.asked}
-    found = search(new.features["retrieval"], new.rows("train"), 20, **times)
-    Neighbours(*found, 20, "train", "tests", new.fingerprint, Known.rule_of(new)).write(new)
-    return new
 
 
 def statistics(store: FeatureStore, **changed):
@@ -52,7 +20,7 @@ def statistics(store: FeatureStore, **changed):
 
 @pytest.mark.parametrize("by_time", [False, True])
 def test_against_loops(tmp_path, by_time):
-    store = data_set(tmp_path, by_time=by_time)
+    store = store_with_times(tmp_path, by_time=by_time)
     found, items, neighbours = statistics(store), store.items, Neighbours.read(store)
     column = dict(zip(found.names, found.values.T, strict=True))
     fold, label, train = folds_of_train(store, 1), items.label[:, 0], set(store.rows("train").tolist())
@@ -60,7 +28,7 @@ def test_against_loops(tmp_path, by_time):
     if not by_time:
         assert np.bincount(fold[fold >= 0]).tolist() == [20] * 10
     mean, seen = label[store.rows("train")].mean(), 0
-    for i in range(N):
+    for i in range(len(store)):
         there = [k for k in range(20) if neighbours.ids[i, k] >= 0]
         there = [k for k in there if fold[i] < 0 or fold[neighbours.ids[i, k]] != fold[i]]
         values, near = label[neighbours.ids[i, there]], neighbours.similarity[i, there]
@@ -108,7 +76,7 @@ def test_against_loops(tmp_path, by_time):
 @pytest.mark.parametrize("by_time", [False, True])
 def test_no_column_of_train_knows_the_item_s_own_label(tmp_path, by_time):
     """Another label of one item changes what is known of others, and nothing of what is known of itself."""
-    store = data_set(tmp_path, by_time=by_time)
+    store = store_with_times(tmp_path, by_time=by_time)
     before = statistics(store).values
     for row in store.rows("train")[:25]:
         label = store.items.label.copy()
@@ -116,7 +84,13 @@ def test_no_column_of_train_knows_the_item_s_own_label(tmp_path, by_time):
         changed = FeatureStore(store.folder, replace(store.items, label=label), store.description)
         changed.features = store.features
         after = label_statistics(
-            changed, {"retrieval": Neighbours.read(store)}, np.arange(N), creators=True, k=20, temperature=0.1, seed=1
+            changed,
+            {"retrieval": Neighbours.read(store)},
+            np.arange(len(store)),
+            creators=True,
+            k=20,
+            temperature=0.1,
+            seed=1,
         ).values
         shrunken = statistics(store).names.index("target0 of the creator, shrunken")
         same = np.ones(len(after[row]), bool)
@@ -128,7 +102,7 @@ def test_no_column_of_train_knows_the_item_s_own_label(tmp_path, by_time):
 
 
 def test_held_out_labels_are_out_of_reach(tmp_path):
-    store = data_set(tmp_path, by_time=False)
+    store = store_with_times(tmp_path, by_time=False)
     before = statistics(store).values
     for split in ("valid", "test"):
         store.items.label[store.items.rows(split)] = 1e6
@@ -136,8 +110,9 @@ def test_held_out_labels_are_out_of_reach(tmp_path):
 
 
 def test_a_creator_may_be_taken_for_a_new_one(tmp_path):
-    found = statistics(data_set(tmp_path, by_time=False))
-    chosen = np.arange(N) % 2 == 0
+    store = store_with_times(tmp_path, by_time=False)
+    found = statistics(store)
+    chosen = np.arange(len(store)) % 2 == 0
     without = without_history(found, chosen)
     np.testing.assert_array_equal(without.values[~chosen], found.values[~chosen])
     for column, name in enumerate(found.names):
@@ -147,3 +122,18 @@ def test_a_creator_may_be_taken_for_a_new_one(tmp_path):
             assert (without.values[chosen, column] == 0).all()
         else:
             assert np.isnan(without.values[chosen, column]).all()
+
+
+def test_as_many_new_creators_in_train_as_there_are_in_valid():
+    def said(known: float, n: int = 4000) -> Statistics:
+        return Statistics(["videos of the creator"], (np.arange(n)[:, None] < known * n).astype(np.float32))
+
+    def share(train: float, valid: float, given: float | None = None) -> float:
+        return newcomers(said(train), said(valid), given, 1).mean()
+
+    assert share(0.8, 0.0) == 1.0  # creators apart: what they are known by is never there
+    assert share(0.8, 0.4) == pytest.approx(0.5, abs=0.03)
+    assert share(0.8, 0.8) == share(0.5, 0.9) == pytest.approx(0.1, abs=0.02)  # whoever comes later may be new
+    assert share(0.8, 0.0, 0.3) == pytest.approx(0.3, abs=0.03) and share(0.8, 0.0, 0.0) == 0
+    nobody = Statistics(["number of retrieval neighbours"], np.ones((50, 1), np.float32))
+    assert not newcomers(nobody, nobody, None, 1).any()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from baselines import METHODS
 from common.console import number, whole_number
 from common.settings import setting
 from dataloader.batches import open_split
+from dataloader.candidates import candidates
 from dataloader.neighbours import Neighbours
 from dataloader.store import FeatureStore
 from engine.recipe import Recipe
@@ -39,8 +40,8 @@ class NeighbourAttention(nn.Module):
 
     def forward(self, batch):
         text, near = batch.features["textual"], batch.neighbours
-        keys = self.key(near.features["textual"])  # (B, K, H)
-        score = torch.einsum("bh,bkh->bk", self.query(text), keys) / self.temperature + near.similarity
+        keys = self.key(near.features["textual"])[near.place]  # (B, K, H)
+        score = torch.einsum("bh,bkh->bk", self.query(text), keys) / self.temperature + near.similarity[..., 0]
         weight = score.masked_fill(~near.there, -1e9).softmax(dim=1)  # (B, K)
         return torch.einsum("bk,bkl->bl", weight, near.label) + self.correction(text)  # (B, label_dim)
 
@@ -95,8 +96,9 @@ def test_a_batch_holds_each_neighbour_and_pads_are_zeros(tmp_path):
     store = make_store(tmp_path / "tiny", label_dim=2)
     found = Neighbours.read(store)
     found.ids[::3, 4:] = -1  # items that found fewer
-    how = {"neighbours": found, "neighbours_as": "each", "num_of_retrieved_items": 5, "frame_num": 2}
-    split = open_split(store, "test", **how)
+    split = open_split(store, "test", frame_num=2)
+    each = candidates(store, {"retrieval": found}, split.rows, store.features, creators=False, k=5, seed=0)
+    split = replace(split, neighbours=each)
     seen = 0
     for batch in split.batches(7, torch.device("cpu"), torch.Generator().manual_seed(0)):
         near = batch.neighbours
@@ -106,12 +108,13 @@ def test_a_batch_holds_each_neighbour_and_pads_are_zeros(tmp_path):
                 assert near.there[i, k].item() is (other >= 0)
                 there = other >= 0
                 label = store.items.label[other] if there else np.zeros(2)
-                visual = store.features["visual"][other][[0, 2]] if there else np.zeros((2, 5))
-                textual = store.features["textual"][other] if there else np.zeros(7)
+                visual, textual = store.features["visual"][other][[0, 2]], store.features["textual"][other]
                 np.testing.assert_allclose(near.label[i, k], label, rtol=1e-6)
-                np.testing.assert_array_equal(near.features["visual"][i, k], visual)
-                np.testing.assert_array_equal(near.features["textual"][i, k], textual)
-                assert near.similarity[i, k].item() == (np.float32(found.similarity[row, k]) if there else 0)
+                if there:
+                    place = near.place[i, k]
+                    np.testing.assert_array_equal(near.features["visual"][place], visual)
+                    np.testing.assert_array_equal(near.features["textual"][place], textual)
+                assert near.similarity[i, k, 0].item() == (np.float32(found.similarity[row, k]) if there else 0)
     assert seen == 20 * 5
     foreign = store.items.split != "train"
     assert np.isnan(split.neighbours.label[foreign]).all()
