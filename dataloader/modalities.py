@@ -67,7 +67,7 @@ class Wants:
     frame_num: frames of a video, all without it. neighbours: how it wants what an item retrieved, of the first k,
     weighed with `temperature`; None: not at all. sources: of "each" and "statistics", None for all there are; seed: of
     folds. statistics: beside "each", statistics of their labels as further columns of metadata. drop_history: share of
-    train's videos of which neither tells of its creator; None: as many as make train like valid.
+    train's videos of whose creators nothing is told as such; None: as many as make train like valid.
     """
 
     method: str

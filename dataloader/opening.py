@@ -64,7 +64,8 @@ def open_data(
     sources, creators = sources_wanted(store, wants) if wants.neighbours in ("each", "statistics") else ({}, False)
     neighbours = Neighbours.read(store) if wants.neighbours == "aggregated" else sources.get(RETRIEVAL)
     counted = {"creators": creators, "k": wants.k, "temperature": wants.temperature, "seed": wants.seed}
-    kinds = encoding = columns = None
+    kinds = encoding = columns = of_candidates = None
+    theirs = features
     new = np.zeros(len(store), bool)  # of train, as if their creators had made nothing else
     if METADATA in used:
         columns = store.metadata.only(trained.kinds, store.folder) if trained else store.metadata
@@ -73,6 +74,8 @@ def open_data(
         said = label_statistics(store, sources, np.arange(len(store)), **counted)
         parts = [said.take(store.items.rows(split)) for split in ("train", "valid")]
         new[store.items.rows("train")] = newcomers(*parts, wants.drop_history, [wants.seed, 1])
+        # Statistics of a candidate count the labels of all folds but its own, so that of the item itself too.
+        of_candidates = with_statistics(columns, said.unknown(), store.items.time)
         columns = with_statistics(columns, without_history(said, new), store.items.time)
     if columns is not None and wants.typed_columns:
         shapes[METADATA] = (sum(map(len, tree_columns(kinds))),)
@@ -80,6 +83,8 @@ def open_data(
         encoding = trained.encoding if trained else Encoding.fit(columns.take(store.rows("train")))
         array, columns = encoding.transform(columns, store.folder), None  # (N, Dm)
         used = add_encoded(features, used, array, wants)
+        if of_candidates is not None:
+            theirs = features | {METADATA: encoding.transform(of_candidates, store.folder)}
         shapes |= {name: features[name].shape[1:] for name in used if name != "visual"}
     how = {"features": features, "metadata": columns, "frame_num": wants.frame_num}
     if wants.neighbours == "aggregated":
@@ -89,7 +94,7 @@ def open_data(
     for name, split in opened.items():
         if wants.neighbours == "each":
             made = {"creators": creators, "k": wants.k, "seed": wants.seed, "new": new}
-            each = candidates(store, sources, split.rows, features, **made)
+            each = candidates(store, sources, split.rows, theirs, **made)
             opened[name] = replace(split, neighbours=each)
         elif wants.neighbours == "statistics":
             said = label_statistics(store, sources, split.rows, **counted)

@@ -40,6 +40,10 @@ class Statistics:
     def take(self, chosen: np.ndarray) -> Statistics:
         return Statistics(self.names, self.values[chosen])
 
+    def unknown(self) -> Statistics:
+        """As many items of which nothing is known."""
+        return Statistics(self.names, np.full_like(self.values, np.nan))
+
 
 def label_statistics(
     store: FeatureStore,
@@ -78,7 +82,7 @@ def newcomers(train: Statistics, valid: Statistics, share: float | None, seed: i
     """
     if share is None:
         column = f"videos of the {CREATOR}"
-        if column not in train.names or not len(valid.values):
+        if column not in train.names or not len(valid.values) or not len(train.values):
             share = 0.0
         else:
             has, wanted = (np.mean(said.values[:, train.names.index(column)] > 0) for said in (train, valid))
@@ -183,7 +187,7 @@ def with_statistics(metadata: Metadata | None, statistics: Statistics, time: np.
     that of publication (n,)."""
     columns = dict(metadata.columns) if metadata is not None else {}
     if not any(values.dtype.kind == "M" for values in columns.values()) and not np.isnat(time).all():
-        columns[PUBLISHED] = time
+        columns[f"{PUBLISHED} (time)" if PUBLISHED in columns else PUBLISHED] = time
     for name, values in zip(statistics.names, statistics.values.T, strict=True):
         columns[f"{name} (statistic)" if name in columns else name] = values.astype(np.float64)
     return Metadata(columns)

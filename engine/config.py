@@ -13,6 +13,7 @@ from engine.run import Run
 
 DATA = {"family": str, "fingerprint": str, "modalities": list}
 MISSING = object()  # no flag accepts it
+MOVED = ("sources", "drop_history")  # settings of retrieval, which the first RetrievalBoost had as arguments too
 PLACE = {"model_id": str, "dataset_path": str, "dataset_id": str}
 
 
@@ -82,13 +83,15 @@ def are_kinds(kinds: object) -> bool:
 
 
 def bring_up_to_date(run: Run, recipe: Recipe) -> None:
-    """A run of before --modalities took visual and textual features, and did not say so."""
+    """What runs of earlier versions did not say, or said elsewhere: the features taken, what is drawn of sources."""
     settings, model, data = (run.config.get(part) for part in ("settings", "model", "data"))
     if not all(isinstance(part, dict) and part for part in (settings, model, data)):
         return
     # Flags that runs of earlier versions do not have, with the values that say what those versions did.
     newer = {"modalities": None} | ({"label_scale": "none"} if recipe.network else {})
-    run.config = run.config | {"settings": newer | settings}
+    arguments = recipe.argument_types()
+    model = {name: value for name, value in model.items() if name not in MOVED or name in arguments}
+    run.config = run.config | {"settings": newer | settings, "model": model}
     if "modalities" in data:
         return
     model = dict(model)

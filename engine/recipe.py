@@ -158,8 +158,8 @@ class Recipe:
     ) -> dict[str, Any]:
         """What the class is made with; `modalities` are those that are used.
 
-        sources: of its neighbours; numbers: how many of metadata's columns are numbers, the first ones. Both are for a
-        method that takes `statistics`.
+        sources: of its neighbours; numbers: how many of metadata's columns are numbers, the first ones. Both, and the
+        temperature of similarities, are for a method that takes `statistics`.
 
         shapes: of an item's features, by modality, as the method gets them: visual (F, Dv), textual (Dt,). A method
         that takes anything is given those of `modalities`, any other the dimensions of what it knows, 1 for what the
@@ -168,8 +168,9 @@ class Recipe:
         own = dict(argument(name, settings[name]) for name in flags_of(self.settings))
         if self.any_modality:
             shapes = {name: list(shapes[name]) for name in modalities}
-            beside = {"sources": list(sources), "numbers": numbers} if self.statistics else {}
+            beside = {}
             if self.statistics:
+                beside = {"sources": list(sources), "numbers": numbers}
                 beside["similarity_temperature"] = settings["similarity_temperature"]
             return {"shapes": shapes, "label_dim": label_dim} | own | beside
         dims = {f"{name}_dim": shapes[name][-1] if name in shapes else 1 for name in self.modalities}

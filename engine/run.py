@@ -66,11 +66,18 @@ class Run:
 
         InputError where `config`, that of a run on the data as they are now, says other data, neighbours or dimensions.
         """
-        for part, what in (("data", "data set"), ("neighbours", "neighbours"), ("model", "dimensions")):
-            if self.config.get(part) != config[part]:
+        parts = {
+            "data": "data set",
+            "neighbours": "neighbours",
+            "sources": "neighbours by source",
+            "model": "dimensions",
+        }
+        for part, what in parts.items():
+            before, now = self.config.get(part), config.get(part)
+            if before != now:
                 raise InputError(
-                    f"--resume {self.folder}: the {what} changed since it was trained ({self.config.get(part)}, now "
-                    f"{config[part]}); bring the old ones back or train anew"
+                    f"--resume {self.folder}: the {what} changed since it was trained ({before}, now {now}); bring the "
+                    "old ones back or train anew"
                 )
         changed = self.config["settings"] | settings
         if changed != self.config["settings"]:

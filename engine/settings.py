@@ -64,8 +64,8 @@ class SourceSettings(RetrievalSettings):
 
     sources: list | None = setting(
         None,
-        "whose labels are learned from: the neighbours by retrieval, textual, visual ..., each found by a comparison "
-        "of these features, and the creator's other videos (creator); all that are there if not given",
+        "whose labels are learned from: of the videos nearest by these features (retrieval, textual, visual ...), and "
+        "of the creator's other videos (creator); all that are there if not given",
         modality,
         kind=list,
         nargs="+",

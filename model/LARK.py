@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 METADATA = "metadata"  # columns of about unit variance, the numbers among them first
 NORM = 0.4  # of a vector of features: with the norm of its many dimensions it would drown the columns
+MOST = 3.0  # deviations: by quantiles a value beyond all of train's would be 5 away
 FREQUENCIES, OF_NUMBER = 8, 8  # of a number's sines and cosines, and what a layer of its own makes of them
 SLOWEST = 0.1  # deviation of the frequencies at the start, in turns for each standard deviation of the number
 OF_PAIR = 32  # hidden, of what is judged by what is known of a pair
@@ -60,7 +61,8 @@ class LARK(nn.Module):
 
         In training each member is to be right by itself: their mean alone would let them err together.
         """
-        found = torch.stack([member(batch) for member in self.members])
+        features, theirs = scaled(batch.features), batch.neighbours and scaled(batch.neighbours.features)
+        found = torch.stack([member(features, theirs, batch.neighbours) for member in self.members])
         return found if self.training else found.mean(dim=0)
 
 
@@ -71,15 +73,15 @@ class Member(nn.Module):
         super().__init__()
         self.own, self.judgement = own, judgement
 
-    def forward(self, batch) -> Tensor:
-        """(B, label_dim)"""
-        x, f = self.own(batch.features)  # (B, D), (B, label_dim)
+    def forward(self, features: dict[str, Tensor], theirs: dict[str, Tensor] | None, near) -> Tensor:
+        """Features of B videos, and of the U that any of them names in the NeighbourBatch `near` -> (B, label_dim)."""
+        x, f = self.own(features)  # (B, D), (B, label_dim)
         if self.judgement is None:
             return f
-        near = batch.neighbours
-        x_k, f_k = self.own(near.features)  # (U, D), (U, label_dim)
+        x_k, f_k = self.own(theirs)  # (U, D), (U, label_dim)
         a = self.judgement(x, x_k, near)  # (B, K)
-        return f + torch.einsum("bk,bkl->bl", a, near.label - f_k[near.place])
+        # Not a matrix product, which --precision bf16 would round labels for.
+        return f + (a.unsqueeze(2) * (near.label - f_k[near.place])).sum(dim=1)
 
 
 class Own(nn.Module):
@@ -107,15 +109,11 @@ class Own(nn.Module):
         return x, x.new_zeros(len(x), 1) if self.f is None else self.f(x)
 
     def _vector(self, name: str, values: Tensor) -> Tensor:
-        """(n, Dm) columns as they are; (n, F, D) or (n, D) as a vector of norm NORM, (n, D)."""
-        if name == METADATA:
-            return values
-        values = F.normalize(values, dim=-1)
+        """(n, D), or (n, F, D) whose frames are weighed -> (n, D)."""
         if name in self.frame_score:
-            # Frames are of norm 1, so their scores stay near even until the layer has learned otherwise.
             weight = self.frame_score[name](values).softmax(dim=1)  # (n, F, 1)
             values = (weight * values).sum(dim=1)
-        return NORM * values
+        return values
 
 
 class Numbers(nn.Module):
@@ -164,7 +162,7 @@ class Judgement(nn.Module):
         gap = torch.log1p(days.abs()) / 3  # about 1 for three weeks
         pair = [gap, (days < 0).to(gap), known.to(gap), near.same_creator.to(gap)]
         pair = torch.cat([similarity, named.to(gap), torch.stack(pair, dim=2)], dim=2)  # (B, K, 2 S + 4)
-        score = similarity @ self.of_similarity + self.of_pair(pair).squeeze(2)
+        score = (similarity * self.of_similarity).sum(dim=2) + self.of_pair(pair).squeeze(2)
         key = self.key(x_k)[near.place]  # (B, K, D)
         score = score + torch.einsum("bd,bkd->bk", self.query(x), key) / key.shape[2] ** 0.5
         there = near.there
@@ -172,6 +170,14 @@ class Judgement(nn.Module):
             there = there & (torch.rand(there.shape, device=there.device) >= self.drop_neighbour)
         score = torch.cat([score.masked_fill(~there, FAR), self.sink.expand(len(score), 1)], dim=1)  # (B, K + 1)
         return score.softmax(dim=1)[:, :-1]
+
+
+def scaled(features: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Vectors (n, F, D), (n, D) of norm NORM; columns as they are, but none further out than MOST."""
+    return {
+        name: values.clamp(-MOST, MOST) if name == METADATA else NORM * F.normalize(values, dim=-1)
+        for name, values in features.items()
+    }
 
 
 def zero(layer: nn.Linear) -> None:

@@ -26,6 +26,8 @@ def check(settings: Mapping[str, Any], typed: Mapping[str, Any]) -> None:
         raise InputError("--no_retrieval and --no_correction: nothing is left; leave one of them out")
     if settings["loss"] == "BCE":
         raise InputError("--loss BCE: LARK weighs labels as they are, and gives no logit; take MSE, MAE or Huber")
+    if settings["label_scale"] == "none":
+        raise InputError("--label_scale none: LARK begins at 0, which must be the mean; leave the flag out")
     idle = ("num_of_retrieved_items", "similarity_temperature", "sources", "drop_history", "drop_neighbour")
     for flag in idle:
         if settings["no_retrieval"] and flag in typed:

@@ -3,7 +3,7 @@
 --part data     the data sets, <work>/data/bilibili_8k (random split) and bilibili_8k_time
 --part tables   all rows on the random and the time split with three seeds, and with creators apart (folds) with one
 
-Everything goes on where it was stopped. On two cores data take five minutes, tables two hours.
+Everything goes on where it was stopped. On two cores data take five minutes, tables three hours.
 """
 
 from __future__ import annotations

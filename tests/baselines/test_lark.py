@@ -6,10 +6,14 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pytest
+import torch
 from tiny import creators_mean, make_store, nmse, predictions, refused, store_of_creators, trained
 
+from baselines import recipe
 from dataloader.metadata import Metadata
 from dataloader.neighbours import Neighbours
+from dataloader.opening import Trained, open_data
 from dataloader.search.exact import search
 from dataloader.statistics import Statistics, with_statistics
 from dataloader.store import FeatureStore
@@ -27,7 +31,7 @@ def test_it_is_not_fooled_by_its_own_labels(tmp_path, load_script):
     by_creator = nmse(store, "valid", creators_mean(store, store.rows("valid")))
     assert by_creator < 0.4 and best < 1.15 * by_creator
     tested = nmse(store, "test", predictions(load_script, run))
-    assert tested < 1.2 * nmse(store, "test", creators_mean(store, store.rows("test")))
+    assert tested < 1.3 * nmse(store, "test", creators_mean(store, store.rows("test")))
 
 
 def test_it_learns_what_neither_labels_nor_features_say_alone(tmp_path, load_script):
@@ -89,6 +93,7 @@ def test_sources_and_ablations(tmp_path, load_script):
         ("--num_of_retrieved_items", 13): "holds 6 an item",
         ("--no_retrieval", "--drop_neighbour", 0.1): "--drop_neighbour does nothing with --no_retrieval",
         ("--no_retrieval", "--no_correction"): "nothing is left",
+        ("--label_scale", "none"): "LARK begins at 0, which must be the mean",
         ("--loss", "BCE"): "LARK weighs labels as they are",
     }
     for flags, why in refusals.items():
@@ -120,11 +125,57 @@ def test_creators_that_are_new_and_data_without_any(tmp_path, load_script):
     assert "creator" not in columns and "published" not in columns and "neighbours' labels: retrieval\n" in log
 
 
+def test_no_input_of_a_video_of_train_knows_its_label(tmp_path):
+    """Its candidates lie in other folds, so their own statistics would count it."""
+    store = store_of_creators(tmp_path)
+    wants = recipe("LARK").wants({flag: f.default for flag, f in recipe("LARK").flags().items()} | {"model_id": "LARK"})
+    wants = replace(wants, k=12)
+    before = open_data(store.folder, wants, ["train"])
+    row = int(before.splits["train"].rows[before.splits["train"].neighbours.ids[:, 5] >= 0][3])
+    label = store.items.label.copy()
+    label[row] += 3
+    items = replace(store.items, label=label, popularity=np.exp2(label) - 1)
+    arrays = {name: np.array(array) for name, array in store.features.items()}
+    changed = FeatureStore.create(store.folder, items, family="MicroLens", label=store.label, overwrite=True)
+    for name, array in arrays.items():
+        with changed.add_array(name, array.shape, array.dtype.name) as out:
+            out[:] = array
+    for source in ("retrieval", "textual"):
+        found = search(changed.features[source], changed.rows("train"), 6)
+        Neighbours(*found, 6, "train", "tests", changed.fingerprint).write(changed, source)
+    after = open_data(store.folder, wants, ["train"], trained=Trained(None, before.encoding))
+    at = [int(np.flatnonzero(data.splits["train"].rows == row)[0]) for data in (before, after)]
+    batches = [
+        next(data.splits["train"].sample(np.array([place])).batches(1, torch.device("cpu")))
+        for data, place in zip((before, after), at, strict=True)
+    ]
+    assert batches[1].label - batches[0].label == pytest.approx(3)
+    for part in ("label", "there", "place", "days", "same_creator", "similarity"):
+        torch.testing.assert_close(*(getattr(b.neighbours, part) for b in batches), equal_nan=True, rtol=0, atol=0)
+    for name in batches[0].features:
+        # The creators' shrunken mean is drawn to the mean of all of train, a 600th of which is its own.
+        torch.testing.assert_close(batches[1].features[name], batches[0].features[name], rtol=0, atol=0.02)
+        theirs = [b.neighbours.features[name] for b in batches]
+        torch.testing.assert_close(theirs[1], theirs[0], rtol=0, atol=0)
+
+
+def test_what_changed_since_is_noticed(tmp_path):
+    store = store_of_creators(tmp_path, sizes={"train": 120, "valid": 20, "test": 20})
+    run = trained(store, tmp_path / "runs", *SHORT)
+    found = Neighbours.read(store, "textual")
+    changed = Neighbours(found.ids[:, ::-1].copy(), found.similarity, 6, "train", "tests", store.fingerprint)
+    changed.write(store, "textual")
+    with refused("the neighbours by source changed since it was trained"):
+        trained(store, tmp_path / "runs", "--resume", run, "--epochs", 3)
+
+
 def test_a_users_column_keeps_its_name(tmp_path):
     time = np.array(["2024-01-01", "NaT"], "M8[us]")
     said = Statistics(["a", "b"], np.array([[1.0, 2.0], [3.0, np.nan]], np.float32))
     both = with_statistics(Metadata({"a": np.array([7.0, 8.0])}), said, time)
     assert list(both.columns) == ["a", "published", "a (statistic)", "b"] and both.columns["a"].tolist() == [7, 8]
+    number = with_statistics(Metadata({"published": np.array([5.0, 6.0])}), said, time)
+    assert number.kinds == {"published": "number", "published (time)": "time", "a": "number", "b": "number"}
     known = with_statistics(Metadata({"when": time}), said, time)
     assert list(known.columns) == ["when", "a", "b"]
     assert list(with_statistics(None, said, np.array(["NaT"] * 2, "M8[us]")).columns) == ["a", "b"]

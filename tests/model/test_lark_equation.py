@@ -8,7 +8,7 @@ import torch
 from torch.testing import assert_close
 
 from dataloader.batches import Batch, NeighbourBatch
-from model.LARK import LARK
+from model.LARK import LARK, scaled
 
 B, K, U, S = 5, 6, 7, 2
 SHAPES = {"visual": [3, 4], "textual": [6], "metadata": [5]}
@@ -46,12 +46,21 @@ def disturbed(model: LARK) -> LARK:
     return model
 
 
+def filled(near: NeighbourBatch) -> np.ndarray:
+    """(B, K, S): where a source does not name a candidate, its mean over those of the item that it names, or 0."""
+    similarity = near.similarity.double().numpy().copy()
+    for i in range(B):
+        for s in range(S):
+            named = ~np.isnan(similarity[i, :, s]) & near.there[i].numpy()
+            mean = similarity[i, named, s].mean() if named.any() else 0
+            similarity[i, ~named, s] = mean
+    return similarity
+
+
 def test_it_begins_as_the_mean_of_the_neighbours_labels():
     given, model = batch(), made().eval()
     near = given.neighbours
-    similarity = near.similarity.double().numpy()
-    said = np.nansum(similarity, axis=2) / np.maximum((~np.isnan(similarity)).sum(axis=2), 1)
-    weight = np.exp(said / 0.1) * near.there.numpy()
+    weight = np.exp(filled(near).mean(axis=2) / 0.1) * near.there.numpy()
     weight /= 1 + weight.sum(axis=1, keepdims=True)  # 1: the sink
     wanted = np.einsum("bk,bkl->bl", weight, near.label.double().numpy())
     assert_close(model(given).double(), torch.from_numpy(wanted), rtol=1e-5, atol=1e-6)
@@ -62,21 +71,23 @@ def test_its_equation_item_by_item():
     """f and a come from the layers; what they are combined to is computed here, one pair at a time."""
     given, model = batch(), disturbed(made()).eval()
     near, total = given.neighbours, 0
+    similarities = torch.from_numpy(filled(near)).float()
     for member in model.members:
-        x, f = member.own(given.features)
-        x_k, f_k = member.own(near.features)
+        features, theirs = scaled(given.features), scaled(near.features)
+        x, f = member.own(features)
+        x_k, f_k = member.own(theirs)
         judge = member.judgement
         for i in range(B):
             scores, gains = [judge.sink.item()], [torch.zeros(2)]
             for k in range(K):
                 if not near.there[i, k]:
                     continue
-                u, similar = near.place[i, k], near.similarity[i, k]
-                named = ~similar.isnan()
+                u, similar = near.place[i, k], similarities[i, k]
+                named = ~near.similarity[i, k].isnan()
                 days = near.days[i, k]
                 pair = torch.cat(
                     [
-                        similar.nan_to_num(),
+                        similar,
                         named.float(),
                         torch.tensor(
                             [
@@ -89,14 +100,14 @@ def test_its_equation_item_by_item():
                         ),
                     ]
                 )
-                score = (similar.nan_to_num() * judge.of_similarity).sum() / max(1, int(named.sum()))
+                score = (similar * judge.of_similarity).sum()
                 score = score + judge.of_pair(pair) + judge.query(x[i]) @ judge.key(x_k[u]) / 8**0.5
                 scores.append(score.item())
                 gains.append(near.label[i, k] - f_k[u])
             a = torch.tensor(scores).softmax(dim=0)
             wanted = f[i] + sum(weight * gain for weight, gain in zip(a, gains, strict=True))
-            assert_close(member(given)[i], wanted, rtol=1e-4, atol=1e-5)
-        total = total + member(given)
+            assert_close(member(features, theirs, near)[i], wanted, rtol=1e-4, atol=1e-5)
+        total = total + member(features, theirs, near)
     assert_close(model(given), total / 2)
 
 
@@ -125,7 +136,7 @@ def test_ablations(without):
     given, model = batch(), disturbed(made(**{f"use_{without}": False})).eval()
     near, found = given.neighbours, model(given)
     if without == "retrieval":
-        wanted = sum(member.own(given.features)[1] for member in model.members) / 2
+        wanted = sum(member.own(scaled(given.features))[1] for member in model.members) / 2
         assert_close(found, wanted)
         assert not [name for name, _ in model.named_parameters() if "judgement" in name]
     else:
