@@ -66,6 +66,11 @@ def test_a_run_says_what_it_learned_from_and_repeats(tmp_path, load_script):
     test = load_script("test.py")
     test.main(test.build_parser().parse_args(["--model_path", str(run), "--split", "predict"]))
     assert (run / "predict" / "predictions.csv").exists()
+    # The first runs had what is drawn of sources among the arguments of the model.
+    config = json.loads((run / "config.json").read_text())
+    config["model"] |= {"sources": None, "drop_history": 0.1}
+    (run / "config.json").write_text(json.dumps(config))
+    np.testing.assert_array_equal(predictions(load_script, run), first)
     # What it was fitted on stands with it: forests would take other columns in silence.
     names = json.loads((run / "features.json").read_text())["names"]
     assert len(names) == len(set(names)) and {"textual component 1", "published: hour"} <= set(names)
