@@ -120,9 +120,8 @@ def sources_wanted(store: FeatureStore, wants: Wants) -> tuple[dict[str, Neighbo
             raise InputError(f"--sources {CREATOR}: {store.folder} knows no creators (--user_column)")
         creators &= CREATOR in wants.sources
     found = {name: Neighbours.read(store, name) for name in names}
-    merged = sum(neighbours.k for neighbours in found.values()) if wants.neighbours == "each" else 0
     for name, neighbours in found.items():
-        if wants.k > max(neighbours.k, merged):
+        if wants.k > neighbours.k and not wants.statistics:  # where sources are merged, k is the most
             raise InputError(
                 f"--num_of_retrieved_items {wants.k}: {path_of(store.folder, name)} holds {neighbours.k} an item",
                 Lacks("neighbours", store.folder, flags=f" --source {name} --num_of_retrieved_items {wants.k}"),

@@ -91,7 +91,7 @@ def test_published_defaults():
         "MFTM": {"epochs": 200, "early_stop_turns": 20, "tabnet_weight": 0.5, "trees": 100},
         "SVR": {"C": 1.0, "epsilon": 0.1, "max_train_items": None},
     }
-    assert {*expected, "RetrievalBoost"} == set(METHODS)  # which is ours
+    assert {*expected, "RetrievalBoost", "LARK"} == set(METHODS)  # which are ours
     for name, values in expected.items():
         found = {flag: f.default for flag, f in recipe(name).flags().items()}
         assert {flag: found[flag] for flag in values} == values

@@ -99,5 +99,3 @@ def test_a_plain_method_gets_the_retrievals_neighbours_alone(tmp_path):
     )
     with refused("--num_of_retrieved_items 21: .*neighbours.npz holds 20 an item.*--num_of_retrieved_items 21"):
         open_data(store.folder, Wants("any", ("textual",), neighbours="each", k=21), ["valid"])
-    # Merged, several sources hold more.
-    open_data(store.folder, Wants("any", ("textual",), neighbours="each", k=40, sources=None), ["valid"])

@@ -19,6 +19,7 @@ SMALL = {
     "MASSL": ("--latent_dim", "40"),
     "TMALL": ("--common_dim", "4"),
     "Contextual_LSTM": ("--hidden_size", "4"),
+    "LARK": ("--feature_dim", "8", "--ensemble", "1", "--num_of_retrieved_items", "5"),
 }
 
 
