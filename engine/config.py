@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from common.console import InputError
-from common.settings import flags_of
 from dataloader.modalities import METADATA, is_name, side_of_metadata
 from dataloader.names import FAMILIES, KINDS
 from engine.recipe import PUBLISHED, Recipe
@@ -24,7 +23,7 @@ def check_config(run: Run, recipe: Recipe) -> dict[str, Any]:
     earlier versions did not say yet is added.
     """
     bring_up_to_date(run, recipe)
-    flags, arguments, own = recipe.flags(), recipe.argument_types(), flags_of(recipe.settings)
+    flags, arguments = recipe.flags(), recipe.argument_types()
     parts = {part: run.config.get(part) for part in ("settings", "model", "data")}
     settings, model, data = (values if isinstance(values, dict) else {} for values in parts.values())
     wrong = {
@@ -56,7 +55,10 @@ def check_config(run: Run, recipe: Recipe) -> dict[str, Any]:
     unknown = sorted(set(model) - set(arguments))
     # The flags come last: what one accepts is asked of common/settings.py.
     wrong["settings"] += [name for name, flag in flags.items() if not flag.accepts(settings.get(name, MISSING))]
-    wrong["model"] += [name for name in own if name in model and not flags[name].accepts(model[name])]
+    wrong["model"] += [name for name, flag in flags.items() if name in model and not flag.accepts(model[name])]
+    if recipe.statistics and are_shapes(model.get("shapes")) and type(model.get("numbers")) is int:
+        columns = model["shapes"].get(METADATA, [0])[0]
+        wrong["model"] += [] if 0 <= model["numbers"] <= columns else ["numbers"]
     for part, names in wrong.items():
         if names:
             raise InputError(

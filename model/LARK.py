@@ -101,7 +101,7 @@ class Own(nn.Module):
         if self.f is not None:
             zero(self.f)
 
-    def forward(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor | float]:
+    def forward(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         total = sum(layer(self._vector(name, features[name])) for name, layer in self.project.items())  # (n, D)
         if self.numbers is not None:
             total = total + self.numbers(features[METADATA])

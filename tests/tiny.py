@@ -29,6 +29,17 @@ from engine.metrics import measure
 SIZES = {"train": 60, "valid": 20, "test": 20, "predict": 4}
 
 
+def remade(store: FeatureStore, items: Items, label: Label | None = None) -> FeatureStore:
+    """The same features of other items, without neighbours, in the same place."""
+    arrays = {name: np.array(array) for name, array in store.features.items()}
+    label = label or store.label
+    new = FeatureStore.create(store.folder, items, family=store.family, label=label, overwrite=True)
+    for name, array in arrays.items():
+        with new.add_array(name, array.shape, array.dtype.name) as out:
+            out[:] = array
+    return new
+
+
 def with_creators(store: FeatureStore, number: int, times: bool = False) -> FeatureStore:
     """The same data set with its items made by `number` creators, at random, an hour apart, in another order."""
     rng = np.random.default_rng(1)
@@ -36,13 +47,7 @@ def with_creators(store: FeatureStore, number: int, times: bool = False) -> Feat
     if times:
         made["time"] = np.datetime64("2020-01-01") + rng.permutation(len(store)) * np.timedelta64(1, "h")
     k = Neighbours.read(store).k if (store.folder / "neighbours.npz").exists() else None
-    arrays = {name: np.array(array) for name, array in store.features.items()}
-    items = replace(store.items, **made)
-    label = store.label
-    new = FeatureStore.create(store.folder, items, family=store.family, label=label, overwrite=True)
-    for name, array in arrays.items():
-        with new.add_array(name, array.shape, array.dtype.name) as out:
-            out[:] = array
+    new = remade(store, replace(store.items, **made))
     if k is not None:
         found = search(new.features["retrieval"], new.rows("train"), k)
         Neighbours(*found, k, "train", "tests", new.fingerprint).write(new)
@@ -104,12 +109,8 @@ def store_with_times(tmp_path, *, by_time: bool, label=None, creators: int = 40,
     if label is not None:
         items.label[:] = label(user, rng)[:, None]
         items.popularity[:] = np.exp2(items.label) - 1
-    arrays = {name: np.array(array) for name, array in store.features.items()}
     described = replace(store.label, split_by="time" if by_time else "published")
-    new = FeatureStore.create(store.folder, items, family=store.family, label=described, overwrite=True)
-    for name, array in arrays.items():
-        with new.add_array(name, array.shape, array.dtype.name) as out:
-            out[:] = array
+    new = remade(store, items, described)
     known = Known.of(new)
     times = {} if known is None else {"since": known.since, "asked": known.asked}
     for source in ("retrieval", "visual"):
@@ -131,17 +132,25 @@ def store_of_creators(
         values = label(rng.normal(0, 2, creators)[number], rng.normal(0, 1, n))
         items.label[:] = np.where((items.split == "predict")[:, None], np.nan, values[:, None])
         items.popularity[:] = np.exp2(items.label) - 1
-    arrays = {name: np.array(array) for name, array in plain.features.items()}
-    store = FeatureStore.create(plain.folder, items, family="MicroLens", label=plain.label, overwrite=True)
-    for name, array in arrays.items():
-        with store.add_array(name, array.shape, array.dtype.name) as out:
-            out[:] = array
+    store = remade(plain, items)
     if metadata is not None:
         store.add_metadata(metadata)
-    for source in ("retrieval", "textual"):
+    return searched(store, "retrieval", "textual")
+
+
+def searched(store: FeatureStore, *sources: str) -> FeatureStore:
+    """The same with six neighbours of each of the sources."""
+    for source in sources:
         found = search(store.features[source], store.rows("train"), 6)
         Neighbours(*found, 6, "train", "tests", store.fingerprint).write(store, source)
     return store
+
+
+def with_new_creators(store: FeatureStore) -> FeatureStore:
+    """The same, but that nobody in test made anything else."""
+    user, held = store.items.user.copy(), store.items.split == "test"
+    user[held] = [f"new{i}" for i in range(held.sum())]
+    return searched(remade(store, replace(store.items, user=user)), "retrieval")
 
 
 def nmse(store: FeatureStore, split: str, prediction: np.ndarray) -> float:

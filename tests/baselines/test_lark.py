@@ -8,15 +8,24 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny import creators_mean, make_store, nmse, predictions, refused, store_of_creators, trained
+from tiny import (
+    creators_mean,
+    make_store,
+    nmse,
+    predictions,
+    refused,
+    remade,
+    searched,
+    store_of_creators,
+    trained,
+    with_new_creators,
+)
 
 from baselines import recipe
 from dataloader.metadata import Metadata
 from dataloader.neighbours import Neighbours
 from dataloader.opening import Trained, open_data
-from dataloader.search.exact import search
 from dataloader.statistics import Statistics, with_statistics
-from dataloader.store import FeatureStore
 from engine.run import Run
 
 FAST = ("--model_id", "LARK", "--feature_dim", 16, "--ensemble", 1, "--num_of_retrieved_items", 12, "--lr", 3e-3)
@@ -67,6 +76,11 @@ def test_a_run_says_what_it_learned_from_and_repeats(tmp_path, load_script):
     changed.write(store, "textual")
     with refused(r"textual\.npz: not the neighbours trained with"):
         predictions(load_script, run)
+    for name, wrong in {"numbers": -1, "similarity_temperature": 0.0}.items():
+        (run / "config.json").write_text(json.dumps(config | {"model": config["model"] | {name: wrong}}))
+        with refused(f"config.json: not the configuration of a run .*{name}"):
+            predictions(load_script, run)
+    (run / "config.json").write_text(json.dumps(config))
     (run / "metadata.skops").unlink()
     with refused(r"metadata\.skops: no such file"):
         predictions(load_script, run)
@@ -102,17 +116,7 @@ def test_sources_and_ablations(tmp_path, load_script):
 
 def test_creators_that_are_new_and_data_without_any(tmp_path, load_script):
     """Without a history it falls back on what else is known; without creators and times these columns are not there."""
-    store = store_of_creators(tmp_path, label=lambda effect, noise: 10 + effect + noise)
-    items = replace(store.items, user=store.items.user.copy())
-    held = items.split == "test"
-    items.user[held] = [f"new{i}" for i in range(held.sum())]
-    arrays = {name: np.array(array) for name, array in store.features.items()}
-    new = FeatureStore.create(store.folder, items, family="MicroLens", label=store.label, overwrite=True)
-    for name, array in arrays.items():
-        with new.add_array(name, array.shape, array.dtype.name) as out:
-            out[:] = array
-    found = search(new.features["retrieval"], new.rows("train"), 6)
-    Neighbours(*found, 6, "train", "tests", new.fingerprint).write(new)
+    new = with_new_creators(store_of_creators(tmp_path, label=lambda effect, noise: 10 + effect + noise))
     run = trained(new, tmp_path / "runs", *FAST, "--epochs", 8, "--num_of_retrieved_items", 6, "--drop_history", 0.4)
     assert nmse(new, "test", predictions(load_script, run)) < 1.25
     plain = make_store(tmp_path / "plain" / "plain")
@@ -133,14 +137,7 @@ def test_no_input_of_a_video_of_train_knows_its_label(tmp_path):
     label = store.items.label.copy()
     label[row] += 3
     items = replace(store.items, label=label, popularity=np.exp2(label) - 1)
-    arrays = {name: np.array(array) for name, array in store.features.items()}
-    changed = FeatureStore.create(store.folder, items, family="MicroLens", label=store.label, overwrite=True)
-    for name, array in arrays.items():
-        with changed.add_array(name, array.shape, array.dtype.name) as out:
-            out[:] = array
-    for source in ("retrieval", "textual"):
-        found = search(changed.features[source], changed.rows("train"), 6)
-        Neighbours(*found, 6, "train", "tests", changed.fingerprint).write(changed, source)
+    searched(remade(store, items), "retrieval", "textual")
     after = open_data(store.folder, wants, ["train"], trained=Trained(None, before.encoding))
     at = [int(np.flatnonzero(data.splits["train"].rows == row)[0]) for data in (before, after)]
     batches = [

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import numpy as np
-from tiny import creators_mean, nmse, predictions, refused, store_of_creators, trained
+from tiny import creators_mean, nmse, predictions, refused, store_of_creators, trained, with_new_creators
 
 from dataloader.neighbours import Neighbours
-from dataloader.search.exact import search
-from dataloader.store import FeatureStore
 from engine.run import Run
 from engine.yardsticks import mean_of_train
 
@@ -33,18 +30,7 @@ def test_it_is_not_fooled_by_its_own_labels(tmp_path, load_script):
 
 def test_creators_that_are_new_do_no_harm(tmp_path, load_script):
     """Without a history it falls back on what else is known, and on the mean."""
-    store = store_of_creators(tmp_path, label=lambda effect, noise: 10 + effect + noise)
-    items = replace(store.items, user=store.items.user.copy())
-    held = items.split == "test"
-    items.user[held] = [f"new{i}" for i in range(held.sum())]
-    arrays = {name: np.array(array) for name, array in store.features.items()}
-    new = FeatureStore.create(store.folder, items, family="MicroLens", label=store.label, overwrite=True)
-    for name, array in arrays.items():
-        with new.add_array(name, array.shape, array.dtype.name) as out:
-            out[:] = array
-    Neighbours(*search(new.features["retrieval"], new.rows("train"), 6), 6, "train", "tests", new.fingerprint).write(
-        new
-    )
+    new = with_new_creators(store_of_creators(tmp_path, label=lambda effect, noise: 10 + effect + noise))
     run = trained(new, tmp_path / "runs", *FAST)
     mean = nmse(new, "test", mean_of_train(new)[0](new.rows("test")))
     assert nmse(new, "test", predictions(load_script, run)) < 1.1 * mean
