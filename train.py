@@ -57,15 +57,17 @@ def main(args) -> None:
     settings = {flag: value for flag, value in vars(args).items() if flag not in ("typed", "resume")}
     if args.resume:
         run, how, trained = opened(args.resume, "--resume")
-        if not how.network:
+        if not how.network and not how.blends:
             raise InputError(
                 f"--resume {run.folder}: {trained['model_id']} is fitted in one go and leaves no half-way state; train "
                 "it anew"
             )
         if set(run.config["settings"]) != set(settings):
             raise InputError(f"--resume {run.folder}: its config.json has other settings than this version; train anew")
-        settings = run.config["settings"] | {"metric": tuple(run.config["settings"]["metric"])}
-        trained |= {"metric": settings["metric"]}
+        settings = run.config["settings"]
+        if how.network:
+            settings = settings | {"metric": tuple(settings["metric"])}
+            trained |= {"metric": settings["metric"]}
         for flag, value in typed.items():
             if flag == "modalities":
                 value = in_order(value)
@@ -74,19 +76,23 @@ def main(args) -> None:
                     f"--{flag} {in_words(value)} contradicts the run {run.folder}, which has "
                     f"{in_words(trained[flag])}; leave it out"
                 )
-        settings |= {flag: typed[flag] for flag in RESUMABLE[1:] if flag in typed}
+        settings = settings | {flag: typed[flag] for flag in RESUMABLE[1:] if flag in typed}
         typed = {}
     how.check(settings, typed)
     folder = folder_of(settings["dataset_path"], settings["dataset_id"])
     device = pick_device(settings["device"])
     require_writable(run.folder if run else Path(settings["save"]))
     # Importing torch takes seconds, so it is imported after all that can be refused without it.
-    from baselines.training import train
+    if how.blends:
+        from baselines.blending import train_blend as train
+    else:
+        from baselines.training import train
 
     command = ["python", Path(sys.argv[0]).name, *sys.argv[1:]]
     run, history = train(how, settings, typed, folder, device, run, command)
     if history.interrupted:
         kept = f"epoch {history.best_epoch} is kept" if history.best_epoch else "no epoch was finished"
+        kept = f"of the member in training {kept}" if how.blends else kept
         run.log(f"interrupted: {kept}; go on with: python train.py --resume {run.folder}")
         sys.exit(130)
     run.log(f"next: python test.py --model_path {run.folder}")

@@ -35,7 +35,8 @@ class Flag:
             group.add_argument(f"--{name}", action="store_true", help=self.help)
             return
         how = {"type": self.parse, "choices": self.choices, "help": self.help}
-        how |= {"required": True} if self.default is MISSING else {"default": self.default}
+        default = list(self.default) if self.nargs and isinstance(self.default, tuple) else self.default
+        how |= {"required": True} if default is MISSING else {"default": default}
         group.add_argument(f"--{name}", nargs=self.nargs, metavar=self.metavar, **how)
 
     def accepts(self, value: object) -> bool:

@@ -167,6 +167,14 @@ class Neighbours:
     def bank_in_words(self) -> str:
         return f"{self.bank}, {KNOWN_BY[self.known_by]}" if self.known_by else self.bank
 
+    def disagreement(self, label: np.ndarray, rows: np.ndarray, k: int, temperature: float) -> np.ndarray:
+        """(n, label_dim): deviation among labels (N, label_dim) of the first k, weighed; NaN where there are none."""
+        ids, weight = self.weights(rows, k, temperature)  # (n, k)
+        label = np.nan_to_num(label)[ids]  # (n, k, label_dim)
+        mean = np.einsum("nk,nkt->nt", weight, label)
+        spread = np.sqrt(np.einsum("nk,nkt->nt", weight, (label - mean[:, None]) ** 2))
+        return np.where(weight.any(axis=1, keepdims=True), spread, np.nan)
+
     def weights(self, rows: np.ndarray, k: int, temperature: float) -> tuple[np.ndarray, np.ndarray]:
         """The first k neighbours of `rows` and softmax(similarity / temperature) over them, (n, k); pads weigh 0."""
         ids = self.ids[rows, :k]

@@ -13,10 +13,11 @@ from common.console import InputError
 from dataloader.batches import Split, choose_frames, open_split
 from dataloader.candidates import candidates
 from dataloader.encoding import Encoding, tree_columns
+from dataloader.expectation import beyond_expectation
 from dataloader.modalities import METADATA, RETRIEVAL, Wants, in_order, side_of_metadata
 from dataloader.neighbours import Neighbours, path_of, sources_of
 from dataloader.place import Lacks
-from dataloader.statistics import CREATOR, label_statistics, newcomers, with_statistics, without_history
+from dataloader.statistics import CREATOR, label_statistics, newcomers, with_statistics, with_time
 from dataloader.store import FeatureStore
 
 
@@ -35,6 +36,7 @@ class Data:
     taken: what it takes of the data set's modalities; used: what the method is given; shapes: of an item's features,
     with the frames used. kinds: of the columns of metadata that are used, by name; encoding: how they became an array.
     sources: neighbours that are each candidates, or of which statistics were made; creators: their videos are too.
+    k: how many of the neighbours are used; temperature: what their similarities are divided by.
     """
 
     store: FeatureStore
@@ -47,6 +49,13 @@ class Data:
     encoding: Encoding | None = None
     sources: dict[str, Neighbours] = field(default_factory=dict)
     creators: bool = False
+    k: int = 0
+    temperature: float = 1.0
+
+    @property
+    def nearest(self) -> Neighbours | None:
+        """Neighbours of one source: of retrieval where these are used."""
+        return self.neighbours or next(iter(self.sources.values()), None)
 
 
 def open_data(
@@ -63,20 +72,23 @@ def open_data(
     features = {name: store.features[name] for name in used if name != METADATA}
     sources, creators = sources_wanted(store, wants) if wants.neighbours in ("each", "statistics") else ({}, False)
     neighbours = Neighbours.read(store) if wants.neighbours == "aggregated" else sources.get(RETRIEVAL)
-    counted = {"creators": creators, "k": wants.k, "temperature": wants.temperature, "seed": wants.seed}
-    kinds = encoding = columns = of_candidates = None
+    kinds = encoding = columns = said = of_candidates = None
     theirs = features
     new = np.zeros(len(store), bool)  # of train, as if their creators had made nothing else
     if METADATA in used:
         columns = store.metadata.only(trained.kinds, store.folder) if trained else store.metadata
         kinds = columns.kinds
+    if wants.statistics or wants.neighbours == "statistics":
+        if "train" in splits and creators:
+            new = newcomers(store, wants.drop_history, wants.seed)
+        rows = np.concatenate([store.items.rows(split) for split in splits])
+        dated = with_time(columns, store.items.time)
+        beyond = beyond_expectation(store, features, dated, wants.seed, "train" in splits)
+        counted = {"creators": creators, "k": wants.k, "temperature": wants.temperature, "seed": wants.seed}
+        said = label_statistics(store, sources, rows, **counted, beyond=beyond, new=new).of(rows, len(store))
     if wants.statistics:
-        said = label_statistics(store, sources, np.arange(len(store)), **counted)
-        parts = [said.take(store.items.rows(split)) for split in ("train", "valid")]
-        new[store.items.rows("train")] = newcomers(*parts, wants.drop_history, [wants.seed, 1])
         # Statistics of a candidate count the labels of all folds but its own, so that of the item itself too.
-        of_candidates = with_statistics(columns, said.unknown(), store.items.time)
-        columns = with_statistics(columns, without_history(said, new), store.items.time)
+        of_candidates, columns = with_statistics(dated, said.unknown()), with_statistics(dated, said)
     if columns is not None and wants.typed_columns:
         shapes[METADATA] = (sum(map(len, tree_columns(kinds))),)
     elif columns is not None:
@@ -97,14 +109,12 @@ def open_data(
             each = candidates(store, sources, split.rows, theirs, **made)
             opened[name] = replace(split, neighbours=each)
         elif wants.neighbours == "statistics":
-            said = label_statistics(store, sources, split.rows, **counted)
-            if name == "train":
-                valid = label_statistics(store, sources, store.rows("valid"), **counted)
-                said = without_history(said, newcomers(said, valid, wants.drop_history, [wants.seed, 1]))
-            opened[name] = replace(split, statistics=said)
+            opened[name] = replace(split, statistics=said.take(split.rows))
     for warning in store.check_features(*used):
         print(f"warning: {warning}", file=sys.stderr)
-    return Data(store, taken, used, shapes, neighbours, opened, kinds, encoding, sources, creators)
+    return Data(
+        store, taken, used, shapes, neighbours, opened, kinds, encoding, sources, creators, wants.k, wants.temperature
+    )
 
 
 def sources_wanted(store: FeatureStore, wants: Wants) -> tuple[dict[str, Neighbours], bool]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,25 +16,30 @@ from dataloader.items import creators
 from dataloader.opening import Data
 from dataloader.store import FeatureStore
 from engine.bootstrap import CONFIDENCE, Interval, resample
-from engine.figures import draw_errors, draw_predictions, draw_training, plt, save
+from engine.figures import draw_doubts, draw_errors, draw_predictions, draw_training, plt, save
+from engine.method import Prediction
 from engine.metrics import METRICS, batch_means, measure
 from engine.run import Run
 from engine.yardsticks import shortfalls
+
+DOUBTS = {"spread": "spread among the members", "neighbours_spread": "spread among the neighbours' labels"}
 
 
 def judge(
     out: Path,
     run: Run,
     data: Data,
-    prediction: np.ndarray,
+    prediction: Prediction,
     split: str,
     batch_size: int,
     seed: int,
     metrics: Sequence[str],
 ) -> None:
-    """predictions.csv of (n, label_dim) and, where the truth is known, metrics.json and pictures; print `metrics`."""
-    items, k = data.splits[split], run.config["settings"].get("num_of_retrieved_items", 0)
-    table, report, pictures = predictions(data, items, prediction, k), None, {}
+    """predictions.csv and, where the truth is known, metrics.json and pictures; print `metrics`."""
+    items = data.splits[split]
+    doubts = doubts_of(data, items, prediction)
+    table, report, pictures = predictions(data, items, prediction.mean, doubts), None, {}
+    prediction = prediction.mean  # (n, label_dim)
     if split != "predict":
         said = heading(data.store, data.neighbours, metadata=data.kinds is not None)
         report = evaluate(data.store, items, prediction, split, batch_size, seed) | {"heading": said}
@@ -42,7 +47,7 @@ def judge(
         report |= {"warnings": worse} if worse else {}
         print_report(report, metrics, run, data.store)
         title = f"{run.config['settings']['model_id']} on {data.store.dataset_id}, {split}"
-        pictures = draw(run, items, prediction, title)
+        pictures = draw(run, items, prediction, doubts, title)
     for name, picture in pictures.items():
         save(picture, out / "figures" / name)
     if report:
@@ -100,9 +105,22 @@ def print_report(report: dict, metrics: Sequence[str], run: Run, store: FeatureS
     print("\n".join(report.get("warnings", [])), end="\n" * bool(report.get("warnings")))
 
 
-def predictions(data: Data, split: Split, prediction: np.ndarray, k: int) -> pd.DataFrame:
-    """A row an item: id, prediction as label and as count, truth, and the ids of its first k neighbours as JSON."""
-    items, names, neighbours = data.store.items, split.target.names, data.neighbours
+def doubts_of(data: Data, split: Split, prediction: Prediction) -> dict[str, np.ndarray]:
+    """What speaks for an error, by its column's name, (n, label_dim) each, in the label's unit: how far the members of
+    an ensemble lie apart, and the labels of the neighbours."""
+    found, near = {}, data.nearest
+    if prediction.spread is not None:
+        found["spread"] = prediction.spread
+    if near is not None:
+        label = data.store.items.label
+        found["neighbours_spread"] = near.disagreement(label, split.rows, data.k, data.temperature)
+    return found
+
+
+def predictions(data: Data, split: Split, prediction: np.ndarray, doubts: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """A row an item: id, prediction as label and as count, what speaks for an error, truth, and the ids of its first
+    neighbours as JSON."""
+    items, names, neighbours = data.store.items, split.target.names, data.nearest
     columns = {"item_id": items.item_id[split.rows]}
     counts = split.target.inverse(prediction)
     for t, name in enumerate(names):
@@ -110,14 +128,17 @@ def predictions(data: Data, split: Split, prediction: np.ndarray, k: int) -> pd.
         columns[f"prediction{suffix}"] = prediction[:, t]
         if split.target.of_counts:
             columns[f"prediction_count{suffix}"] = counts[:, t]
+        columns |= {f"{doubt}{suffix}": values[:, t] for doubt, values in doubts.items()}
         columns[f"truth{suffix}"] = split.label[:, t]
         columns[f"truth_count{suffix}"] = items.popularity[split.rows, t]
-    ids = np.full((len(split), 0), -1) if neighbours is None else neighbours.ids[split.rows, :k]
+    ids = np.full((len(split), 0), -1) if neighbours is None else neighbours.ids[split.rows, : data.k]
     columns["neighbours"] = [json.dumps(items.item_id[row[row >= 0]].tolist(), ensure_ascii=False) for row in ids]
     return pd.DataFrame(columns)
 
 
-def draw(run: Run, split: Split, prediction: np.ndarray, title: str) -> dict[str, plt.Figure]:
+def draw(
+    run: Run, split: Split, prediction: np.ndarray, doubts: Mapping[str, np.ndarray], title: str
+) -> dict[str, plt.Figure]:
     """Name of the file -> picture."""
     pictures = {}
     for t, name in enumerate(split.target.names):
@@ -125,6 +146,9 @@ def draw(run: Run, split: Split, prediction: np.ndarray, title: str) -> dict[str
         suffix = f"_{name}" if len(split.target.names) > 1 else ""
         predicted, true = prediction[:, t], split.label[:, t]
         pictures[f"predicted_against_true{suffix}.png"] = draw_predictions(predicted, true, axis, title)
+        if doubts:
+            said = {DOUBTS[doubt]: values[:, t] for doubt, values in doubts.items()}
+            pictures[f"error_over_doubt{suffix}.png"] = draw_doubts(said, predicted - true, axis, title)
         pictures[f"error_over_popularity{suffix}.png"] = draw_errors(predicted, true, axis, title)
     if history := run.history():
         metric = "+".join(run.config["settings"].get("metric", ("RMSE",)))

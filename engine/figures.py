@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib
@@ -9,6 +10,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from scipy.stats import spearmanr
 
 from common.files import written_beside
 from engine.bootstrap import Interval
@@ -48,6 +50,25 @@ def draw_errors(prediction: np.ndarray, truth: np.ndarray, name: str, title: str
     axes.axhline(0, color="0.6", linewidth=1)
     axes.set(xlabel=f"true {name}", ylabel="predicted - true", title=title)
     axes.legend(fontsize=8)
+    return figure
+
+
+def draw_doubts(doubts: Mapping[str, np.ndarray], error: np.ndarray, name: str, title: str) -> plt.Figure:
+    """Whether errors (n,) go with what is known before: a panel each, root mean squared error in equal bins."""
+    figure, panels = plt.subplots(1, len(doubts), figsize=(4.6 * len(doubts), 3.8), sharey=True, squeeze=False)
+    for axes, (what, values) in zip(panels[0], doubts.items(), strict=True):
+        known = np.flatnonzero(np.isfinite(values))
+        order = known[np.argsort(values[known], kind="stable")]
+        bins = [part for part in np.array_split(order, min(BINS, max(1, len(order)))) if len(part)]
+        axes.scatter(values, np.abs(error), s=7, alpha=min(0.5, 150 / len(error)), color="0.6", linewidths=0)
+        rmse = [np.sqrt(np.mean(error[part] ** 2)) for part in bins]
+        axes.plot([values[part].mean() for part in bins], rmse, marker="o", label=f"RMSE by {len(bins)}ths")
+        varies = len(known) > 2 and np.ptp(values[known]) > 0 and np.ptp(error[known]) > 0
+        rank = spearmanr(values[known], np.abs(error[known])).statistic if varies else np.nan
+        axes.set(xlabel=f"{what}, in units of {name}", title=f"rank correlation with the error {rank:.2f}")
+        axes.legend(fontsize=8)
+    panels[0][0].set(ylabel="|predicted - true|")
+    figure.suptitle(title, fontsize=10)
     return figure
 
 

@@ -25,8 +25,34 @@ class History:
     unit: str = "epoch"
 
 
+@dataclass(frozen=True)
+class Prediction:
+    """mean (n, label_dim); of an ensemble also its members (M, n, label_dim), and the share of each in it (M,)."""
+
+    mean: np.ndarray
+    members: np.ndarray | None = None
+    share: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, method: Method, split: Split) -> Prediction:
+        """By its members where it is an ensemble, all alike."""
+        found = method.predict_members(split) if hasattr(method, "predict_members") else None
+        if found is None:
+            return cls(method.predict(split))
+        return cls(found.mean(axis=0), found, np.full(len(found), 1 / len(found)))
+
+    @property
+    def spread(self) -> np.ndarray | None:
+        """(n, label_dim): standard deviation among the members; None of one alone."""
+        if self.members is None or len(self.members) < 2:
+            return None
+        return np.sqrt(np.einsum("m,mnt->nt", self.share, (self.members - self.mean) ** 2))
+
+
 class Method(Protocol):
     """A method that predicts popularity; networks come as engine.network.Network.
+
+    An ensemble has `predict_members(split) -> (M, n, label_dim)` besides, whose mean its prediction is.
 
     transductive: it learns from the features of the items it will be tested on too, `unlabelled`.
     """

@@ -67,7 +67,7 @@ class LabelScale:
 
 
 class Network:
-    """A module with `forward(batch) -> (B, label_dim)` and, where it is not plain, `loss(batch)`.
+    """A module with `forward(batch) -> ([members,] B, label_dim)` and, where it is not plain, `loss(batch)`.
 
     A module that says `transductive` is given `loss(batch, unlabelled)`: a batch of the items it will be tested on too.
     Batches have `batch_size` items in training and in prediction. With `label_scale` the module sees and gives labels
@@ -85,10 +85,22 @@ class Network:
     # ---- prediction ----------------------------------------------------------------------------
 
     def predict(self, split: Split) -> np.ndarray:
+        output = self._outputs(split)
+        return self._labels(output.mean(dim=0) if output.dim() == 3 else output)
+
+    def predict_members(self, split: Split) -> np.ndarray | None:
+        """(members, n, label_dim); None where the network is one alone."""
+        output = self._outputs(split)
+        return self._labels(output) if output.dim() == 3 else None
+
+    def _outputs(self, split: Split) -> Tensor:
+        """([members,] n, label_dim)"""
         self.module.eval()
         with torch.inference_mode():
             outputs = [self._forward(b) for b in split.batches(self.training.batch_size, self.device)]
-        output = torch.cat(outputs)  # (n, label_dim)
+        return torch.cat(outputs, dim=-2)
+
+    def _labels(self, output: Tensor) -> np.ndarray:
         output = self.scale.back(output) if self.scale else output
         return (output.sigmoid() if self.training.loss == "BCE" else output).cpu().numpy()
 

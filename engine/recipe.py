@@ -46,6 +46,7 @@ class Recipe:
     statistics: beside each of its neighbours it is given statistics of their labels, as further columns of metadata
     network: it is trained by the one loop, with the flags of training; else a library fits it
     own_loss: its loss is its own, so it has no use for --loss
+    blends: it is a weighted mean of other methods, each trained as a run of its own
     check: refuses, with an InputError, settings that contradict each other; given them and those that were typed
     """
 
@@ -63,6 +64,7 @@ class Recipe:
     network: bool = True
     own_loss: bool = False
     transductive: bool = False
+    blends: bool = False
     check: Callable[[Mapping[str, Any], Mapping[str, Any]], None] = lambda settings, typed: None
 
     def made(self, family: str = "MicroLens") -> type:

@@ -57,13 +57,12 @@ class LARK(nn.Module):
             self.members.append(Member(own, judgement))
 
     def forward(self, batch) -> Tensor:
-        """A Batch (dataloader/batches.py) with each of its neighbours -> (B, label_dim), in training (members, B, ...).
+        """A Batch (dataloader/batches.py) with each of its neighbours -> (members, B, label_dim).
 
-        In training each member is to be right by itself: their mean alone would let them err together.
+        The prediction is their mean. In training each is to be right by itself: of their mean they could err together.
         """
         features, theirs = scaled(batch.features), batch.neighbours and scaled(batch.neighbours.features)
-        found = torch.stack([member(features, theirs, batch.neighbours) for member in self.members])
-        return found if self.training else found.mean(dim=0)
+        return torch.stack([member(features, theirs, batch.neighbours) for member in self.members])
 
 
 class Member(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import catboost
@@ -10,11 +11,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from common.arrays import one_vector
 from common.console import PROGRESS_BAR, InputError, listed
 from common.files import read_json, write_json, written_beside
 from dataloader.batches import Split
+from dataloader.components import Components
 from dataloader.encoding import for_trees, of_time
+from dataloader.statistics import BEYOND
 from engine.estimator import Estimator, boosting_history, unreadable
 from engine.figures import draw_effects, save
 from engine.method import History
@@ -22,10 +24,9 @@ from engine.trees import Progress, features_of, nothing
 
 PROJECTIONS = "projections.npz"  # plain arrays; read without pickle
 NAMES = "features.json"  # of what the forests were fitted on, in their order
-WEIGHTS = "weights"  # of the anchors, among them
-ANCHORS = ("of the creator, mean", "of the creator, shrunken", "neighbours, weighted")  # ends of statistics' names
-MOST_FITTED = 20_000  # videos of train that the components are made of
-ROWS_AT_ONCE = 4096
+WEIGHTS, USUAL = "weights", "usual"  # of the anchors, and the mean of train, among them
+SHRUNKEN = "of the creator, shrunken"
+ANCHORS = ("of the creator, mean", SHRUNKEN, "neighbours, weighted")  # ends of statistics' names
 
 
 class RetrievalBoost(Estimator):
@@ -35,8 +36,8 @@ class RetrievalBoost(Estimator):
     creator's. `ensemble` forests differ in their seed. Several targets: one forest for all (MultiRMSE).
 
     prediction = forests + sum over the anchors of w (anchor - forests), where one is known: the creator's mean, the
-    same shrunken, and the neighbours' weighted mean of each source. w >= 0 is least squares on split valid, so that
-    there the whole is never worse than the forests or than an anchor alone.
+    same shrunken, for new creators the mean of train, and the neighbours' weighted mean of each source. w, from 0 to 1,
+    is least squares on split valid, so that there the whole is never worse than the forests or than an anchor alone.
     """
 
     typed_columns = True
@@ -57,31 +58,18 @@ class RetrievalBoost(Estimator):
         self.components, self.trees, self.depth, self.lr = components, trees, depth, lr
         self.early_stop_turns, self.ensemble = early_stop_turns, ensemble
         self.dims = {name: shape[-1] for name, shape in self.shapes.items() if name in self.widths}
-        self.projections: dict[str, np.ndarray] = {}  # <name>.mean (D,), <name>.axes (c, D)
+        self.projections: dict[str, Components] = {}  # by modality
         self.names: list[str] = []  # of the features, in their order
         self.forests: list[catboost.CatBoostRegressor] = []
         self.weights = np.zeros((0, self.label_dim))  # (anchors, label_dim)
+        self.usual = np.zeros(self.label_dim)  # the mean of train
 
     # ---- inputs --------------------------------------------------------------------------------
 
     def _fit_projections(self, train: Split) -> None:
-        from sklearn.decomposition import PCA
-
-        rows = np.arange(len(train))
-        if len(rows) > MOST_FITTED:
-            rows = np.sort(np.random.default_rng(self.seed).choice(len(rows), MOST_FITTED, replace=False))
         for name in self.widths if self.components else ():
-            vectors = one_vector(train.read(name, rows))  # (n, D)
-            count = min(self.components, *vectors.shape)
-            found = PCA(count, svd_solver="randomized", random_state=0).fit(vectors)
-            self.projections |= {f"{name}.mean": found.mean_, f"{name}.axes": found.components_}
-
-    def _project(self, split: Split, name: str) -> np.ndarray:
-        """(n, components)"""
-        mean, axes = self.projections[f"{name}.mean"], self.projections[f"{name}.axes"]
-        starts = range(0, len(split), ROWS_AT_ONCE)
-        blocks = [(one_vector(split.read(name, slice(s, s + ROWS_AT_ONCE))) - mean) @ axes.T for s in starts]
-        return np.concatenate(blocks).astype(np.float32)
+            read = partial(train.read, name)
+            self.projections[name] = Components.fit(read, len(train), self.components, self.seed)
 
     def pool(self, split: Split, labelled: bool = True) -> catboost.Pool:
         parts, names = [], []
@@ -98,7 +86,7 @@ class RetrievalBoost(Estimator):
             parts.append(split.statistics.values)
             names += split.statistics.names
         for name in self.widths if self.components else ():
-            parts.append(self._project(split, name))
+            parts.append(self.projections[name].project(partial(split.read, name), len(split)))
             names += [f"{name} component {place}" for place in range(1, parts[-1].shape[1] + 1)]
         numbers = np.concatenate([np.empty((len(split), 0), np.float32), *parts], axis=1)  # (n, a)
         if not names and not of_words:
@@ -117,6 +105,7 @@ class RetrievalBoost(Estimator):
     def _fit(self, train: Split, valid: Split) -> History:
         loss = "RMSE" if self.label_dim == 1 else "MultiRMSE"
         self._fit_projections(train)
+        self.usual = train.label.mean(axis=0)
         fitted, checked, history = self.pool(train), self.pool(valid), None
         for member in range(self.ensemble):
             forest = catboost.CatBoostRegressor(
@@ -144,14 +133,14 @@ class RetrievalBoost(Estimator):
         return history
 
     def _weigh_anchors(self, valid: Split) -> None:
-        from scipy.optimize import nnls
+        from scipy.optimize import lsq_linear
 
-        forests = self._forests(valid)
+        forests = self._forests(valid).mean(axis=0)
         gap = self._anchors(valid, forests) - forests  # (anchors, n, label_dim)
         self.weights = np.zeros((len(gap), self.label_dim))
         for target in range(self.label_dim if len(gap) else 0):
             left = valid.label[:, target] - forests[:, target]
-            self.weights[:, target] = nnls(gap[:, :, target].T, left)[0]
+            self.weights[:, target] = lsq_linear(gap[:, :, target].T, left, (0, 1)).x
         if self.weights.any():
             self.run.log(f"anchors weigh {', '.join(f'{weight:.2f}' for weight in self.weights.mean(axis=1))}")
 
@@ -159,10 +148,13 @@ class RetrievalBoost(Estimator):
         """(anchors, n, label_dim); what is not known is what the forests say."""
         found = []
         for ending in ANCHORS if split.statistics is not None else ():
-            columns = [place for place, name in enumerate(split.statistics.names) if name.endswith(ending)]
+            names = enumerate(split.statistics.names)
+            columns = [place for place, name in names if name.endswith(ending) and BEYOND not in name]
             for start in range(0, len(columns), self.label_dim):
                 values = split.statistics.values[:, columns[start : start + self.label_dim]]  # (n, label_dim)
                 found.append(np.where(np.isnan(values), forests, values))
+                if ending == SHRUNKEN:
+                    found.append(np.where(np.isnan(values), self.usual, forests))
         return np.stack(found) if found else np.empty((0, *forests.shape))
 
     def _explain(self) -> None:
@@ -177,38 +169,48 @@ class RetrievalBoost(Estimator):
         save(draw_effects(ordered, "what RetrievalBoost looks at"), self.run.folder / "figures" / "effects.png")
 
     def predict(self, split: Split) -> np.ndarray:
-        forests = self._forests(split)  # (n, label_dim)
-        gap = self._anchors(split, forests) - forests
-        return (forests + np.einsum("at,ant->nt", self.weights, gap)).astype(np.float32)
+        return self.predict_members(split).mean(axis=0)
+
+    def predict_members(self, split: Split) -> np.ndarray:
+        """(forests, n, label_dim) float32; the anchors draw all of them alike."""
+        forests = self._forests(split)
+        mean = forests.mean(axis=0)
+        drawn = np.einsum("at,ant->nt", self.weights, self._anchors(split, mean) - mean)
+        return (forests + drawn).astype(np.float32)
 
     def _forests(self, split: Split) -> np.ndarray:
+        """(forests, n, label_dim)"""
         pool = self.pool(split, labelled=False)
-        return np.mean([forest.predict(pool).reshape(-1, self.label_dim) for forest in self.forests], axis=0)
+        return np.stack([forest.predict(pool).reshape(-1, self.label_dim) for forest in self.forests])
 
     # ---- files ---------------------------------------------------------------------------------
 
     def save(self, folder: Path) -> None:
         write_json(folder / NAMES, {"names": self.names})
-        with written_beside(folder / PROJECTIONS) as partial, partial.open("wb") as file:
-            np.savez(file, **self.projections, **{WEIGHTS: self.weights})
+        arrays = {f"{name}.mean": found.mean for name, found in self.projections.items()}
+        arrays |= {f"{name}.axes": found.axes for name, found in self.projections.items()}
+        with written_beside(folder / PROJECTIONS) as beside, beside.open("wb") as file:
+            np.savez(file, **arrays, **{WEIGHTS: self.weights, USUAL: self.usual})
         for member, forest in enumerate(self.forests):
-            with written_beside(folder / file_of(member)) as partial:
-                forest.save_model(str(partial), format="cbm")
+            with written_beside(folder / file_of(member)) as beside:
+                forest.save_model(str(beside), format="cbm")
 
     def load(self, folder: Path) -> None:
         try:
             with np.load(folder / PROJECTIONS, allow_pickle=False) as archive:
-                self.projections = {name: archive[name] for name in archive.files}
-                self.weights = self.projections.pop(WEIGHTS)
-            sound = set(self.projections) == {
-                f"{name}.{part}" for name in (self.widths if self.components else ()) for part in ("mean", "axes")
+                arrays = {name: archive[name] for name in archive.files}
+            self.weights, self.usual = arrays.pop(WEIGHTS), arrays.pop(USUAL)
+            names = self.widths if self.components else ()
+            self.projections = {
+                name: Components(arrays.pop(f"{name}.mean"), arrays.pop(f"{name}.axes")) for name in names
             }
-            sound &= all(array.dtype.kind == "f" for array in (*self.projections.values(), self.weights))
+            sound = not arrays and self.weights.dtype.kind == "f"
+            sound &= self.usual.dtype.kind == "f" and self.usual.shape == (self.label_dim,)
             sound &= self.weights.ndim == 2 and self.weights.shape[1] == self.label_dim
-            for name in self.widths if self.components else ():
-                axes = self.projections.get(f"{name}.axes", np.empty(0))
-                sound &= axes.ndim == 2 and axes.shape[1] == self.dims[name]
-                sound &= self.projections[f"{name}.mean"].shape == axes.shape[1:]
+            for name, found in self.projections.items():
+                sound &= found.axes.dtype.kind == found.mean.dtype.kind == "f"
+                sound &= found.axes.ndim == 2 and found.axes.shape[1] == self.dims[name]
+                sound &= found.mean.shape == found.axes.shape[1:]
         except (ValueError, TypeError, KeyError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
             raise unreadable(folder / PROJECTIONS, "the arrays of a RetrievalBoost", error) from None
         try:

@@ -45,7 +45,12 @@ def test_needs_no_flag_but_the_run(evaluated):
     for word in ("whole split", "95 % bootstrap", "mean of batches of 256 (published)", "nMSE", "SRC", "MAE", "RMSE"):
         assert word in done.stdout
     pictures = {path.name for path in (folder / "figures").iterdir()}
-    assert pictures == {"predicted_against_true.png", "error_over_popularity.png", "training.png"}
+    assert pictures == {
+        "predicted_against_true.png",
+        "error_over_popularity.png",
+        "error_over_doubt.png",
+        "training.png",
+    }
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in (folder / "figures").iterdir())
 
 

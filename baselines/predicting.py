@@ -1,0 +1,121 @@
+"""What a run predicts for a split of a data set: its method made anew from its folder, on the data as it saw them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from baselines import opened
+from common.console import InputError
+from common.files import read_json
+from common.settings import made
+from dataloader.encoding import Encoding
+from dataloader.neighbours import KNOWN_BY, path_of
+from dataloader.opening import Data, Trained, open_data
+from dataloader.statistics import CREATOR
+from engine.method import Prediction
+from engine.recipe import Recipe
+from engine.run import Run
+from engine.settings import TrainingSettings
+
+WEIGHTS = "weights.json"  # of a blend: its members' folders, and how much each weighs
+
+
+def predicted(
+    how: Recipe,
+    run: Run,
+    settings: dict[str, Any],
+    folder: Path,
+    device: torch.device,
+    *,
+    split: str,
+    batch_size: int,
+    allow_other_data: bool = False,
+) -> tuple[Data, Prediction]:
+    """The data set in `folder`, opened for `split` as the run's method wants it, and what that predicts.
+
+    settings: those of the run. Of a blend the data are those of its first member that retrieves, if any does.
+    InputError where the data are not those trained on, unless allow_other_data.
+    """
+    how_to = {"split": split, "batch_size": batch_size, "allow_other_data": allow_other_data}
+    if how.blends:
+        parts = []
+        for member, _ in members_of(run):
+            found, recipe, _ = opened(member, "--model_path")
+            parts.append(predicted(recipe, found, found.config["settings"], folder, device, **how_to))
+        return blended(parts, [weight for _, weight in members_of(run)])
+    model, trained = run.config["model"], run.config["data"]
+    wants = how.wants(settings)
+    used = wants.used(trained["modalities"])
+    frames = model["shapes"].get("visual", [None])[0] if "shapes" in model else model.get("frame_num")
+    # What an ablation leaves out is not asked of the data set; other data may have more frames than the model takes.
+    wants = replace(wants, typed=used, left_out=(), frame_num=frames if "visual" in used else None)
+    if wants.neighbours in ("each", "statistics"):  # of the sources that were there in training
+        creators = [CREATOR] if run.config.get("creators") else []
+        wants = replace(wants, sources=(*run.config.get("sources", {}), *creators))
+    kinds = trained.get("metadata")
+    encoded = wants.statistics or (kinds and not how.typed_columns)
+    metadata = Trained(kinds, Encoding.load(run.folder) if encoded else None) if kinds or encoded else None
+    data = open_data(folder, wants, [split], need=used, trained=metadata)
+    store, used = data.store, data.used
+    now = how.arguments(settings, data.shapes, used, store.items.label_dim, [*data.sources])
+    for name in [f"{name}_dim" for name in used] + ["frame_num"] * ("visual" in used) + ["shapes", "label_dim"]:
+        if name in model and model[name] != now[name]:
+            raise InputError(f"{store.folder}: {name} {now[name]}, but the model was trained with {model[name]}")
+    known = run.config.get("neighbours") or {}
+    other = "--allow_other_data evaluates on it all the same"
+    if store.fingerprint != trained["fingerprint"] and not allow_other_data:
+        raise InputError(
+            f"{store.folder}: not the data trained on (fingerprint {store.fingerprint}, trained on "
+            f"{trained['fingerprint']}); {other}"
+        )
+    if data.neighbours and data.neighbours.digest() != known.get("digest") and not allow_other_data:
+        raise InputError(
+            f"{store.folder / 'neighbours.npz'}: not the neighbours trained with (bank "
+            f"{data.neighbours.bank_in_words}, {data.neighbours.k} an item; trained with bank {known.get('bank')}, "
+            f"{KNOWN_BY.get(known.get('known_by', ''), '')}, {known.get('k')} an item); {other}"
+        )
+    trained_with = run.config.get("sources", {})
+    changed = [name for name, found in data.sources.items() if found.digest() != trained_with.get(name)]
+    if changed and not allow_other_data:
+        raise InputError(f"{path_of(store.folder, changed[0])}: not the neighbours trained with; {other}")
+    # A network takes batch_size items at a time here too.
+    method = how.build(trained["family"], model, made(TrainingSettings, settings | {"batch_size": batch_size}), device)
+    method.load(run.folder)
+    prediction = Prediction.of(method, data.splits[split])
+    if bad := int((~np.isfinite(prediction.mean)).sum()):
+        raise InputError(f"{run.folder}: predicts NaN or infinity for {bad} labels")
+    return data, prediction
+
+
+def blended(parts: list[tuple[Data, Prediction]], weights: list[float]) -> tuple[Data, Prediction]:
+    """The weighted mean of predictions; their members, where they have any, are its own."""
+    members, shares = [], []
+    for weight, (_, part) in zip(weights, parts, strict=True):
+        members += [part.mean[None]] if part.members is None else [part.members]
+        shares += [[weight]] if part.members is None else [weight * part.share]
+    mean = sum(weight * part.mean for weight, (_, part) in zip(weights, parts, strict=True))
+    data = next((data for data, _ in parts if data.nearest is not None), parts[0][0])
+    return data, Prediction(mean, np.concatenate(members), np.concatenate(shares))
+
+
+def members_of(run: Run) -> list[tuple[Path, float]]:
+    """The folder and the weight of each member of a blend; InputError where its file does not say so."""
+    path = run.folder / WEIGHTS
+    try:
+        said = read_json(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; the training has not finished") from None
+    found = said.get("members") if isinstance(said, dict) else None
+    sound = isinstance(found, list) and bool(found)
+    for one in found if sound else []:
+        run_of, weight = (one.get("run"), one.get("weight")) if isinstance(one, dict) else (None, None)
+        sound &= isinstance(run_of, str) and type(weight) in (int, float) and 0 <= weight <= 1
+        sound &= isinstance(run_of, str) and (run.folder / run_of).resolve().is_relative_to(run.folder.resolve())
+    if not sound:
+        raise InputError(f"{path}: not the weights of a blend")
+    return [(run.folder / one["run"], float(one["weight"])) for one in found]

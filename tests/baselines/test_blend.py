@@ -1,0 +1,101 @@
+"""Blend: members that are runs of their own, weights of split valid, gone on with where it stopped."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.optimize import minimize
+from tiny import nmse, predictions, refused, store_of_creators, trained
+
+import train
+from baselines.blending import weigh
+
+MEMBERS = ("RetrievalBoost --trees 60 --num_of_retrieved_items 6", "LARK --epochs 3 --ensemble 2")
+SIZES = {"train": 200, "valid": 60, "test": 60, "predict": 3}
+
+
+def blend(tmp_path, **how):
+    store = store_of_creators(tmp_path, sizes=SIZES, creators=40, **how)
+    return store, trained(store, tmp_path / "runs", "--model_id", "Blend", "--members", *MEMBERS)
+
+
+@pytest.mark.parametrize("label_dim", [1, 2])
+def test_it_is_the_weighted_mean_of_its_members(tmp_path, load_script, label_dim):
+    store, run = blend(tmp_path, label_dim=label_dim)
+    said = json.loads((run / "weights.json").read_text())["members"]
+    weights = [one["weight"] for one in said]
+    assert sum(weights) == pytest.approx(1) and min(weights) >= 0
+    together = predictions(load_script, run)
+    members = [predictions(load_script, run / one["run"]) for one in said]  # each is a run that can be tested
+    np.testing.assert_allclose(together, sum(w * p for w, p in zip(weights, members, strict=True)), atol=1e-4)
+    valid = json.loads((run / "valid.json").read_text())["nMSE"]
+    alone, names = [], [f"prediction_target{t}" for t in range(2)] if label_dim == 2 else ["prediction"]
+    for one in said:
+        script = load_script("test.py")
+        script.main(script.build_parser().parse_args(["--model_path", str(run / one["run"]), "--split", "valid"]))
+        table = pd.read_csv(run / one["run"] / "valid" / "predictions.csv")
+        alone.append(nmse(store, "valid", table[names].to_numpy()))
+    assert valid <= min(alone) + 1e-6  # by its weights, of one target; of two each weighs alike
+
+
+def test_what_speaks_for_an_error_is_in_the_table(tmp_path, load_script):
+    _, run = blend(tmp_path)
+    predictions(load_script, run)
+    table = pd.read_csv(run / "predictions.csv")
+    assert (table["spread"] > 0).all() and (table["neighbours_spread"] > 0).all()
+    assert (run / "figures" / "error_over_doubt.png").stat().st_size > 1000
+    script = load_script("test.py")
+    script.main(script.build_parser().parse_args(["--model_path", str(run), "--split", "predict"]))
+    table = pd.read_csv(run / "predict" / "predictions.csv")
+    assert len(table) == 3 and table[["prediction", "spread", "neighbours_spread"]].notna().all().all()
+
+
+def test_it_goes_on_where_it_stopped(tmp_path, load_script, monkeypatch):
+    store, whole = blend(tmp_path)
+    from engine.network import Network
+
+    epochs = Network.train_epoch
+
+    def stops(self, *given):
+        if given[3] == 2:
+            raise KeyboardInterrupt
+        return epochs(self, *given)
+
+    monkeypatch.setattr(Network, "train_epoch", stops)
+    with pytest.raises(SystemExit) as ended:
+        trained(store, tmp_path / "other", "--model_id", "Blend", "--members", *MEMBERS)
+    assert ended.value.code == 130
+    monkeypatch.undo()
+    (run,) = (tmp_path / "other").iterdir()
+    forests = (next((run / "members" / "1").glob("*")) / "best_0.cbm").stat().st_mtime_ns
+    with refused("has not finished"):
+        predictions(load_script, run)
+    train.main(train.build_parser().parse_args(["--resume", str(run)]))
+    assert (next((run / "members" / "1").glob("*")) / "best_0.cbm").stat().st_mtime_ns == forests  # not trained again
+    np.testing.assert_array_equal(predictions(load_script, run), predictions(load_script, whole))
+
+
+def test_weights_are_the_best_of_sum_one():
+    rng = np.random.default_rng(0)
+    truth = 18 + rng.normal(size=(300, 1))
+    members = [truth + rng.normal(scale=s, size=truth.shape) for s in (0.5, 0.8, 3.0)]
+    found = weigh(members, truth)
+    error = lambda w: float(np.mean((sum(a * m for a, m in zip(w, members, strict=True)) - truth) ** 2))  # noqa: E731
+    best = minimize(error, [1 / 3] * 3, bounds=[(0, 1)] * 3, constraints={"type": "eq", "fun": lambda w: sum(w) - 1})
+    np.testing.assert_allclose(found, best.x, atol=2e-3)
+    assert weigh([truth + 5, truth], truth) == pytest.approx([0, 1], abs=1e-6)
+
+
+def test_what_no_blend_is(tmp_path):
+    store = store_of_creators(tmp_path, sizes=SIZES, creators=40)
+    for members, said in {
+        ("Blend",): "a blend is no member of another",
+        ("Nothing",): "unknown method",
+        ("LARK --trees 3",): "unrecognized|not a flag",
+    }.items():
+        with refused(said):
+            trained(store, tmp_path / "runs", "--model_id", "Blend", "--members", *members)
+        assert not list((tmp_path / "runs").glob("*/members/*"))
