@@ -17,6 +17,7 @@ from common.settings import Flag, flags_of
 from dataloader.modalities import Wants
 from dataloader.names import NeighboursAs
 from engine.settings import DataSettings, RetrievalSettings, SourceSettings, TrainingSettings
+from engine.space import Choice, Range
 
 if TYPE_CHECKING:  # a command line makes its parser of recipes, without waiting for torch
     import torch
@@ -47,6 +48,7 @@ class Recipe:
     network: it is trained by the one loop, with the flags of training; else a library fits it
     own_loss: its loss is its own, so it has no use for --loss
     check: refuses, with an InputError, settings that contradict each other; given them and those that were typed
+    search: name of a flag -> what a search for better settings tries of it
     """
 
     where: str
@@ -64,6 +66,7 @@ class Recipe:
     own_loss: bool = False
     transductive: bool = False
     check: Callable[[Mapping[str, Any], Mapping[str, Any]], None] = lambda settings, typed: None
+    search: Mapping[str, Range | Choice] = field(default_factory=dict)
 
     def made(self, family: str = "MicroLens") -> type:
         """The class, for a data set of `family`; InputError where the library that it is made of is absent."""
