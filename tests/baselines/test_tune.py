@@ -44,11 +44,11 @@ def store(tmp_path_factory):
 def tune(load_script, scripts_here):
     """tune(store or stores, save, *flags) in this process, its trainings too; what it exits with.
 
-    stop: raised in place of the training of that number.
+    stop: the training of that number is not done: Ctrl-C, or with `code` it ends with that.
     """
     script, (_, wait) = load_script("baselines/tune.py"), scripts_here
 
-    def call(stores, save, *flags, stop: int | None = None):
+    def call(stores, save, *flags, stop: int | None = None, code: int | None = None):
         stores = stores if isinstance(stores, list) else [stores]
         ids = [store.folder.name for store in stores]
         where = ("--dataset_path", stores[0].folder.parent, "--dataset_id", *ids, "--save", save, "--name", "s")
@@ -57,6 +57,8 @@ def tune(load_script, scripts_here):
         def counting(self, words, file):
             trainings.append(words)
             if len(trainings) == stop:
+                if code is not None:
+                    return code
                 raise KeyboardInterrupt
             return wait(self, words, file)
 
@@ -96,7 +98,7 @@ def toy(store, tune, tmp_path_factory):
 
 
 def test_it_finds_better_than_a_bad_default(toy, store):
-    lines, best = table(toy), json.loads((toy / "s" / "best.json").read_text())
+    lines, best = table(toy), contents_of(toy)
     assert [line["state"] for line in lines] == ["complete"] * 4 and lines[0]["lr"] == ""  # 1e-5 is not in the space
     values = [float(line["value"]) for line in lines]
     assert min(values) == best["value"] < values[0] == best["value_of_defaults"]
@@ -122,34 +124,28 @@ def with_neighbours(store, k: int):
 
 def test_the_best_is_a_run_that_train_py_makes_again(toy, store, tmp_path):
     """Of all runs it alone is kept, and its flags give its value to the last bit."""
-    best = json.loads((toy / "s" / "best.json").read_text())
+    best = contents_of(toy)
     (kept,) = (toy / "s").glob("runs/*/cells/*/seed1/*/config.json")
     again = trained(store, tmp_path, "--model_id", "MMRA", *best["flags"], "--seed", 1)
     assert best["value"] == Run(kept.parent, {}).valid()["nMSE"] == Run(again, {}).valid()["nMSE"]
     assert not (kept.parent / "metrics.json").exists()  # nothing was tested
 
 
-def test_what_is_finished_says_so_and_more_trials_go_on(toy, store, tune, tmp_path, capsys):
+def test_what_is_finished_says_so_and_more_trials_go_on(toy, store, tune, tmp_path, load_script, capsys):
+    """The command that it names next compares the best with the defaults."""
     shutil.copytree(toy, tmp_path, dirs_exist_ok=True)
     before = table(toy)
     assert tune(store, tmp_path, *TOY, "--trials", 4, stop=1) == 0
     out = capsys.readouterr().out
     assert out.startswith("finished already: 4 trials; more with") and table(tmp_path) == before
-    assert "next: python baselines/compare.py --dataset_path" in out and "--reference 'MMRA, tuned'" in out
-    assert tune(store, tmp_path, *TOY, "--trials", 5) == 0
-    assert table(tmp_path)[:4] == before and len(table(tmp_path)) == 5
-
-
-def test_the_next_command_is_one(toy, store, tune, tmp_path, load_script, capsys):
-    shutil.copytree(toy, tmp_path, dirs_exist_ok=True)
-    tune(store, tmp_path, *TOY, "--trials", 4)
-    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("next: "))
+    line = next(line for line in out.splitlines() if line.startswith("next: python baselines/compare.py "))
     compare = load_script("baselines/compare.py")
     args = compare.build_parser().parse_args(shlex.split(line)[3:])
     rows = compare.plan_rows(args.methods, args.flags, args.row, args.seeds, args.typed["reference"], False)
     assert [row.name for row in rows] == ["MMRA, tuned", "MMRA"]
-    assert list(rows[0].flags) == json.loads((toy / "s" / "best.json").read_text())["flags"]
-    assert rows[1].settings["feature_dim"] == 8  # the flags of every trial
+    assert list(rows[0].flags) == contents_of(toy)["flags"] and rows[1].settings["feature_dim"] == 8
+    assert tune(store, tmp_path, *TOY, "--trials", 5) == 0
+    assert table(tmp_path)[:4] == before and len(table(tmp_path)) == 5
 
 
 def test_several_data_sets_against_the_defaults_of_each(store, tune, tmp_path):
@@ -194,6 +190,19 @@ def test_a_trial_that_fails_is_told_with_its_reason_and_the_search_goes_on(store
     words = ("--model_id", "MMRA", "--flags", "--feature_dim 8 --epochs 1 --lr 1e30", "--seeds", 1, "--trials", 2)
     assert tune(store, tmp_path / "all", *words) == 1
     assert "no trial came to a value" in capsys.readouterr().err
+
+
+def test_out_of_memory_is_a_failed_trial_but_of_the_defaults_of_several_data_sets(store, tune, tmp_path):
+    shutil.copytree(store.folder, tmp_path / "tiny")
+    shutil.copytree(store.folder, tmp_path / "other")
+    assert tune(store, tmp_path, *QUICK, "--trials", 3, stop=2, code=-9) == 0
+    assert [line["state"] for line in table(tmp_path)] == ["complete", "failed", "complete"]
+    assert "train.py was ended by signal 9 (9: out of memory?)" in table(tmp_path)[1]["reason"]
+    stores = [FeatureStore.open(tmp_path / name) for name in ("tiny", "other")]
+    said = tune(stores, tmp_path / "two", *QUICK, "--trials", 1, stop=2, code=-9)
+    assert "the defaults failed, so there is nothing to compare with" in said and "signal 9" in said
+    assert tune(stores, tmp_path / "two", *QUICK, "--trials", 1) == 0  # it did not count
+    assert [line["value"] for line in table(tmp_path / "two")] == ["1.0"]
 
 
 # ---- stopping and going on -----------------------------------------------------------------------
@@ -318,8 +327,8 @@ def test_bad_input_from_the_shell(store, tmp_path, run):
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "text", "foreign", "attribute"])
-def test_a_damaged_study_is_refused_and_left_alone(store, tmp_path, tune, damage):
-    assert tune(store, tmp_path, *QUICK, "--trials", 1) == 0
+def test_a_damaged_study_is_refused_and_left_alone(toy, store, tmp_path, tune, damage):
+    shutil.copytree(toy, tmp_path, dirs_exist_ok=True)
     path = tmp_path / "s" / "study.db"
     if damage == "truncated":
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -332,7 +341,7 @@ def test_a_damaged_study_is_refused_and_left_alone(store, tmp_path, tune, damage
             with sqlite3.connect(path) as connection:
                 connection.execute("CREATE TABLE a (b)")
     before = contents(tmp_path)
-    assert "damaged or not a study of tune.py" in tune(store, tmp_path, *QUICK, "--trials", 2)
+    assert "damaged or not a study of tune.py" in tune(store, tmp_path, *TOY, "--trials", 9)
     assert contents(tmp_path) == before
 
 
@@ -384,10 +393,14 @@ def test_what_fixed_flags_rule_out_is_left_out_and_said():
     plan = make_plan("MMRA", "--no_retrieval --lr 1e-4", [])
     assert list(plan.space) == ["alpha", "feature_dim", "label_scale"] and len(plan.left_out) == 2
     assert "does nothing with --no_retrieval" in plan.left_out[0]
+    assert make_plan("MMRA", "--preset recommended", []).defaults()["lr"] == 1e-4
     assert make_plan("MMRA", "", []).only_stored(20).space["num_of_retrieved_items"] == Range(5, 20)
 
 
-def test_ranges_as_typed():
+def test_ranges_as_typed(load_script):
+    words = ["--model_id", "MMRA", "--dataset_id", "a", "--flags", "--no_retrieval", "--trials", "3"]
+    args = load_script("baselines/tune.py").build_parser().parse_args(words)
+    assert (args.flags, args.trials) == ("--no_retrieval", 3)  # a flag alone is its value all the same
     assert parse_space("lr=1e-4:1e-2:log") == ("lr", Range(1e-4, 1e-2, log=True))
     assert parse_space("--depth=4:8") == ("depth", Range(4, 8)) and str(Range(4, 8)) == "4:8"
     assert parse_space("optim=Adam|AdamW") == ("optim", Choice(("Adam", "AdamW")))
