@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from dataloader.modalities import RETRIEVAL
@@ -82,3 +83,13 @@ def training_command(store) -> str:
     known = {"visual", "textual"} & set(store.modalities)
     other = "Hyfea" if store.metadata is not None else "SVR"
     return f"python train.py {place(store.folder)}{'' if known else f' --model_id {other}'}"
+
+
+def tuned_comparison(folder: Path, method: str, fixed: str, row: str) -> str:
+    """For a method beside itself with other flags; fixed: flags that both have."""
+    flags = f" --flags {shlex.quote(f'{method}: {fixed}')}" if fixed else ""
+    name = row.partition("=")[0]
+    return (
+        f"python baselines/compare.py {place(folder)} --methods {method}{flags} --row {shlex.quote(row)} "
+        f"--reference {shlex.quote(name)}"
+    )

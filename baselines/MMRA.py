@@ -9,6 +9,7 @@ from typing import Any
 from common.console import InputError, number, whole_number
 from common.settings import setting
 from engine.recipe import Recipe
+from engine.space import Choice, Range
 
 
 @dataclass(frozen=True)
@@ -43,4 +44,18 @@ def check(settings: Mapping[str, Any], typed: Mapping[str, Any]) -> None:
         raise InputError("--no_visual and --no_textual together leave nothing to predict from; leave one of them out")
 
 
-RECIPE = Recipe("model.{family}.MMRA:MMRA", MMRASettings, presets=PRESETS, neighbours="aggregated", check=check)
+RECIPE = Recipe(
+    "model.{family}.MMRA:MMRA",
+    MMRASettings,
+    presets=PRESETS,
+    neighbours="aggregated",
+    check=check,
+    search={
+        "lr": Range(1e-5, 1e-3, log=True),
+        "feature_dim": Choice((64, 128, 256, 768)),
+        "alpha": Range(0, 1),
+        "num_of_retrieved_items": Range(5, 50),
+        "similarity_temperature": Range(0.03, 1, log=True),
+        "label_scale": Choice(("none", "standard")),
+    },
+)

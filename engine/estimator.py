@@ -16,10 +16,9 @@ from dataloader.batches import Split, Unlabelled
 from dataloader.modalities import METADATA
 from engine.method import History
 from engine.metrics import measure
-from engine.run import Run
+from engine.run import VALID, Run
 
 BLOCK_BYTES = 16 << 20  # of features read at a time
-VALID = "valid.json"  # the metrics of split valid, of the whole model
 CPU = torch.device("cpu")
 
 

@@ -17,6 +17,7 @@ from common.settings import Flag, flags_of
 from dataloader.modalities import Wants
 from dataloader.names import NeighboursAs
 from engine.settings import DataSettings, RetrievalSettings, SourceSettings, TrainingSettings
+from engine.space import Choice, Range
 
 if TYPE_CHECKING:  # a command line makes its parser of recipes, without waiting for torch
     import torch
@@ -48,6 +49,7 @@ class Recipe:
     own_loss: its loss is its own, so it has no use for --loss
     blends: it is a weighted mean of other methods, each trained as a run of its own
     check: refuses, with an InputError, settings that contradict each other; given them and those that were typed
+    search: name of a flag -> what a search for better settings tries of it
     """
 
     where: str
@@ -66,6 +68,7 @@ class Recipe:
     transductive: bool = False
     blends: bool = False
     check: Callable[[Mapping[str, Any], Mapping[str, Any]], None] = lambda settings, typed: None
+    search: Mapping[str, Range | Choice] = field(default_factory=dict)
 
     def made(self, family: str = "MicroLens") -> type:
         """The class, for a data set of `family`; InputError where the library that it is made of is absent."""

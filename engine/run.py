@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # it takes seconds to import, and reading what a run was trai
     from torch.utils.tensorboard import SummaryWriter
 
 BEST, LAST = "best.safetensors", "last.pt"
+VALID = "valid.json"  # the metrics of split valid, of a model that a library fitted
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "transformers", "safetensors", "scikit-learn")
 PACKAGES += ("catboost", "lightgbm", "pytorch-tabnet")  # of two baselines: absent where only others are run
 
@@ -100,6 +101,16 @@ class Run:
             except ValueError:
                 break
         return records
+
+    def valid(self) -> dict:
+        """The validation metrics of the whole model, or of a network's epoch that was kept; {} where there are none."""
+        try:
+            return read_json(self.folder / VALID)
+        except (InputError, FileNotFoundError):
+            history = self.history()
+        best = history[-1].get("best_epoch") if history else None
+        found = next((record for record in history if best and record.get("epoch") == best), {}).get("valid")
+        return found if isinstance(found, dict) else {}
 
     def write_history(self, records: list[dict]) -> None:
         with written_beside(self.folder / "history.jsonl") as partial:

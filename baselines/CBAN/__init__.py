@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from common.console import whole_number
 from common.settings import setting
 from engine.recipe import Recipe
+from engine.space import Choice, Range
 
 
 @dataclass(frozen=True)
@@ -20,4 +21,9 @@ RECIPE = Recipe(
     CBANSettings,
     defaults={"lr": 1e-4, "epochs": 200, "early_stop_turns": 20},
     needs_all=True,
+    search={
+        "lr": Range(1e-5, 1e-3, log=True),
+        "feature_dim": Choice((128, 256, 768)),
+        "label_scale": Choice(("none", "standard")),
+    },
 )

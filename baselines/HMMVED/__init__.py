@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from common.console import number, whole_number
 from common.settings import setting
 from engine.recipe import Recipe
+from engine.space import Choice, Range
 
 
 @dataclass(frozen=True)
@@ -20,4 +21,10 @@ RECIPE = Recipe(
     HMMVEDSettings,
     defaults={"lr": 1e-4, "epochs": 200, "early_stop_turns": 10},
     own_loss=True,
+    search={
+        "lr": Range(1e-5, 1e-2, log=True),
+        "latent_dim": Choice((25, 50, 100, 200)),
+        "kl_weight": Range(1e-3, 0.5, log=True),
+        "label_scale": Choice(("none", "standard")),
+    },
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from common.console import number, whole_number
 from common.settings import setting
 from engine.recipe import Recipe
+from engine.space import Choice, Range
 
 
 @dataclass(frozen=True)
@@ -18,4 +19,16 @@ class HyfeaSettings:
     border_count: int = setting(128, "splits of a feature that are tried", whole_number(1, 65535))
 
 
-RECIPE = Recipe("baselines.Hyfea.estimator:Hyfea", HyfeaSettings, any_modality=True, typed_columns=True, network=False)
+RECIPE = Recipe(
+    "baselines.Hyfea.estimator:Hyfea",
+    HyfeaSettings,
+    any_modality=True,
+    typed_columns=True,
+    network=False,
+    search={
+        "trees": Range(200, 2000, log=True),
+        "lr": Range(0.01, 0.3, log=True),
+        "depth": Range(4, 10),
+        "border_count": Choice((32, 128, 254)),
+    },
+)

@@ -9,6 +9,7 @@ from typing import Any
 from common.console import InputError, number, whole_number
 from common.settings import setting
 from engine.recipe import Recipe
+from engine.space import Choice, Range
 
 
 @dataclass(frozen=True)
@@ -53,4 +54,13 @@ RECIPE = Recipe(
     neighbours="each",
     statistics=True,
     check=check,
+    search={
+        "lr": Range(1e-4, 1e-2, log=True),
+        "weight_decay": Range(1e-4, 0.1, log=True),
+        "feature_dim": Choice((32, 64, 128)),
+        "dropout": Range(0, 0.5),
+        "drop_neighbour": Range(0, 0.5),
+        "num_of_retrieved_items": Range(10, 50),
+        "similarity_temperature": Range(0.03, 1, log=True),
+    },
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from common.console import number, whole_number
 from common.settings import setting
 from engine.recipe import Recipe
+from engine.space import Choice, Range
 
 LEAST_LATENT = 39  # below, nothing is left after the convolutions and poolings
 
@@ -22,4 +23,10 @@ RECIPE = Recipe(
     MASSLSettings,
     defaults={"lr": 1e-4, "epochs": 200, "early_stop_turns": 10},
     own_loss=True,
+    search={
+        "lr": Range(1e-5, 1e-2, log=True),
+        "latent_dim": Choice((64, 128, 256)),
+        "kl_weight": Range(1e-3, 0.5, log=True),
+        "label_scale": Choice(("none", "standard")),
+    },
 )

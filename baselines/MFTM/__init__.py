@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from common.console import number, whole_number
 from common.settings import setting
 from engine.recipe import Recipe
+from engine.space import Range
 
 
 @dataclass(frozen=True)
@@ -18,4 +19,14 @@ class MFTMSettings:
     tabnet_weight: float = setting(0.5, "of TabNet in the mean of both", number(0, most=1))
 
 
-RECIPE = Recipe("baselines.MFTM.estimator:MFTM", MFTMSettings, any_modality=True, network=False)
+RECIPE = Recipe(
+    "baselines.MFTM.estimator:MFTM",
+    MFTMSettings,
+    any_modality=True,
+    network=False,
+    search={
+        "trees": Range(50, 500, log=True),
+        "lr": Range(2e-3, 0.1, log=True),
+        "tabnet_weight": Range(0, 1),
+    },
+)

@@ -9,6 +9,7 @@ from typing import Any
 from common.console import InputError, number, whole_number
 from common.settings import setting
 from engine.recipe import Recipe
+from engine.space import Choice, Range
 
 
 @dataclass(frozen=True)
@@ -40,4 +41,11 @@ RECIPE = Recipe(
     neighbours="statistics",
     network=False,
     check=check,
+    search={
+        "lr": Range(0.01, 0.2, log=True),
+        "depth": Range(4, 8),
+        "components": Choice((0, 8, 16, 32, 64)),
+        "num_of_retrieved_items": Range(5, 50),
+        "similarity_temperature": Range(0.03, 1, log=True),
+    },
 )

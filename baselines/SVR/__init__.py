@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from common.console import number, whole_number
 from common.settings import setting
 from engine.recipe import Recipe
+from engine.space import Range
 
 
 @dataclass(frozen=True)
@@ -18,4 +19,10 @@ class SVRSettings:
     )
 
 
-RECIPE = Recipe("baselines.SVR.estimator:SVR", SVRSettings, any_modality=True, network=False)
+RECIPE = Recipe(
+    "baselines.SVR.estimator:SVR",
+    SVRSettings,
+    any_modality=True,
+    network=False,
+    search={"C": Range(0.1, 100, log=True), "epsilon": Range(0.01, 1, log=True)},
+)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from common.console import number, whole_number
 from common.settings import setting
 from engine.recipe import Recipe
+from engine.space import Choice, Range
 
 
 @dataclass(frozen=True)
@@ -21,4 +22,10 @@ RECIPE = Recipe(
     defaults={"lr": 1e-3, "epochs": 100, "early_stop_turns": 10},
     own_loss=True,
     transductive=True,
+    search={
+        "lr": Range(1e-4, 1e-2, log=True),
+        "common_dim": Choice((64, 128, 256, 512)),
+        "graph_weight": Range(0.01, 10, log=True),
+        "label_scale": Choice(("none", "standard")),
+    },
 )

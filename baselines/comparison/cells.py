@@ -25,6 +25,8 @@ from common.console import InputError
 from common.files import read_json, write_json
 from engine.run import LAST, Run
 
+OURS = ("model_id", "dataset_path", "dataset_id", "seed", "save", "device", "resume")  # flags that the cells are given
+
 
 @dataclass(frozen=True)
 class Row:
@@ -147,13 +149,13 @@ def recorded(path: Path) -> dict:
 def finished(setting: Setting, row: Row, seed: int) -> Outcome | None:
     """The newest finished run of this cell on these data."""
     for run in _runs(setting, row, seed):
-        seconds = _seconds(run)
+        seconds = seconds_of(run)
         if seconds is not None and all((run / name).is_file() for name in ("metrics.json", "predictions.csv")):
             return Outcome(run, seconds)
     return None
 
 
-def _seconds(run: Path) -> float | None:
+def seconds_of(run: Path) -> float | None:
     """How long a run trained; None where its training has not come to its end."""
     seconds = recorded(run / "cell.json").get("seconds")
     return seconds if isinstance(seconds, int | float) else None
@@ -240,22 +242,28 @@ def _attempt(cell: Cell, children: Children) -> Outcome:
 
 
 def _do(setting: Setting, row: Row, seed: int, children: Children) -> Outcome:
-    folder = setting.folder(row, seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    run, seconds = _trained(setting, row, seed), None
+    run = train_cell(Cell(setting, row, seed), children)
+    words = ["test.py", "--model_path", str(run), "--dataset_path", setting.dataset_path, "--device", setting.device]
+    children.run(words, setting.folder(row, seed) / "output.txt")
+    return Outcome(run, seconds_of(run))
+
+
+def train_cell(cell: Cell, children: Children) -> Path:
+    """The cell's run, trained now unless it was before; Failed, InputError or OSError where it cannot be."""
+    setting, row, seed = cell.setting, cell.row, cell.seed
+    cell.folder.mkdir(parents=True, exist_ok=True)
+    run = _trained(setting, row, seed)
     if run is None:
         run, seconds = _train(setting, row, seed, children)
         content = {"row": row.name, "method": row.method, "flags": list(row.flags), "seed": seed}
         content |= {"command": setting.command(row, seed, setting.threads), "device": setting.device}
         content |= {"threads": setting.threads, "of_ablation": row.of_ablation, "seconds": round(seconds, 1)}
         write_json(run / "cell.json", content)
-    words = ["test.py", "--model_path", str(run), "--dataset_path", setting.dataset_path, "--device", setting.device]
-    children.run(words, folder / "output.txt")
-    return Outcome(run, _seconds(run))
+    return run
 
 
 def _trained(setting: Setting, row: Row, seed: int) -> Path | None:
-    return next((run for run in _runs(setting, row, seed) if _seconds(run) is not None), None)
+    return next((run for run in _runs(setting, row, seed) if seconds_of(run) is not None), None)
 
 
 def _train(setting: Setting, row: Row, seed: int, children: Children) -> tuple[Path, float]:

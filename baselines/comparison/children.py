@@ -94,7 +94,7 @@ def _reason(script: str, code: int, output: Path, begin: int) -> str:
 
 
 @contextlib.contextmanager
-def sole_user(place: Path) -> Iterator[int | None]:
+def sole_user(place: Path, script: str = "compare.py") -> Iterator[int | None]:
     """Lock `place`: two at a time would train the same cells. Children hold it too, should this process be killed."""
     try:
         import fcntl
@@ -106,5 +106,5 @@ def sole_user(place: Path) -> Iterator[int | None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError(f"{place}: another compare.py, or training it started, works here; wait for it") from None
+            raise InputError(f"{place}: another {script}, or training it started, works here; wait for it") from None
         yield file.fileno()

@@ -14,7 +14,6 @@ from baselines.comparison.trivial import trivial_rows
 from common.console import InputError
 from common.files import written_beside
 from dataloader.store import FeatureStore
-from engine.estimator import VALID
 from engine.metrics import METRICS, measure
 from engine.run import Run
 
@@ -91,7 +90,7 @@ def trained_result(parts: list[Part], row: Row, seeds: list[int], outcomes: dict
                 try:
                     prediction = read_predictions(outcome.run / "predictions.csv", part.store)
                     measured = measure(prediction, part.store.items.label[part.test], part.store.label)
-                    valid = _valid(outcome.run)
+                    valid = valid_of(outcome.run)
                     done.append(Done(seed, part.setting.fold, outcome.run, outcome.seconds, measured, valid))
                     found.append(prediction)
                     continue
@@ -201,11 +200,6 @@ def cells_table(results: list[Result]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=None if lines else ["row", "method", "seed"])
 
 
-def _valid(run: Path) -> dict[str, float]:
-    """The validation metrics of the whole model, or of a network's epoch that was kept."""
-    valid = recorded(run / VALID)
-    if not valid:
-        history = Run(run, {}).history()
-        best = history[-1].get("best_epoch") if history else None
-        valid = next((record for record in history if best and record.get("epoch") == best), {}).get("valid")
-    return {name: valid[name] for name in METRICS if name in valid} if isinstance(valid, dict) else {}
+def valid_of(run: Path) -> dict[str, float]:
+    valid = Run(run, {}).valid()
+    return {name: valid[name] for name in METRICS if name in valid}

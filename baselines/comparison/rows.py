@@ -6,12 +6,11 @@ import shlex
 from collections.abc import Sequence
 
 from baselines import METHODS
-from baselines.comparison.cells import Row, grouped
+from baselines.comparison.cells import OURS, Row, grouped
 from baselines.comparison.trivial import TRIVIAL
 from baselines.parser import parse_flags
 from common.console import InputError
 
-OURS = ("model_id", "dataset_path", "dataset_id", "seed", "save", "device", "resume")  # flags that the cells are given
 DEFAULT_REFERENCE = "MMRA"
 
 
