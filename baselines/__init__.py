@@ -28,6 +28,7 @@ METHODS = {
     "HMMVED": "baselines.HMMVED",
     "RetrievalBoost": "baselines.RetrievalBoost",
     "LARK": "baselines.LARK",
+    "TabM": "baselines.TabM",
 }
 
 

@@ -74,8 +74,9 @@ def open_data(
         said = label_statistics(store, sources, np.arange(len(store)), **counted)
         parts = [said.take(store.items.rows(split)) for split in ("train", "valid")]
         new[store.items.rows("train")] = newcomers(*parts, wants.drop_history, [wants.seed, 1])
-        # Statistics of a candidate count the labels of all folds but its own, so that of the item itself too.
-        of_candidates = with_statistics(columns, said.unknown(), store.items.time)
+        if wants.neighbours == "each":
+            # Statistics of a candidate count the labels of all folds but its own, so that of the item itself too.
+            of_candidates = with_statistics(columns, said.unknown(), store.items.time)
         columns = with_statistics(columns, without_history(said, new), store.items.time)
     if columns is not None and wants.typed_columns:
         shapes[METADATA] = (sum(map(len, tree_columns(kinds))),)
@@ -96,7 +97,7 @@ def open_data(
             made = {"creators": creators, "k": wants.k, "seed": wants.seed, "new": new}
             each = candidates(store, sources, split.rows, theirs, **made)
             opened[name] = replace(split, neighbours=each)
-        elif wants.neighbours == "statistics":
+        elif wants.neighbours == "statistics" and not wants.statistics:
             said = label_statistics(store, sources, split.rows, **counted)
             if name == "train":
                 valid = label_statistics(store, sources, store.rows("valid"), **counted)

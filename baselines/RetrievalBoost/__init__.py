@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from common.console import InputError, number, whole_number
+from common.console import number, whole_number
 from common.settings import setting
-from engine.recipe import Recipe
+from engine.recipe import Recipe, without_retrieval
 
 
 @dataclass(frozen=True)
@@ -24,12 +22,6 @@ class RetrievalBoostSettings:
     no_retrieval: bool = setting(False, "ablation: without the neighbours' and the creator's labels")
 
 
-def check(settings: Mapping[str, Any], typed: Mapping[str, Any]) -> None:
-    for flag in ("num_of_retrieved_items", "similarity_temperature", "sources", "drop_history"):
-        if settings["no_retrieval"] and flag in typed:
-            raise InputError(f"--{flag} does nothing with --no_retrieval; leave one of them out")
-
-
 RECIPE = Recipe(
     "baselines.RetrievalBoost.estimator:RetrievalBoost",
     RetrievalBoostSettings,
@@ -39,5 +31,5 @@ RECIPE = Recipe(
     takes_all=True,
     neighbours="statistics",
     network=False,
-    check=check,
+    check=without_retrieval,
 )

@@ -47,6 +47,7 @@ SMALL = {
     "SVR": {},
     "RetrievalBoost": {"trees": 12, "depth": 3, "num_of_retrieved_items": 5},
     "LARK": {"feature_dim": 8, "ensemble": 2, "num_of_retrieved_items": 5},
+    "TabM": {"feature_dim": 8, "ensemble": 2, "num_of_retrieved_items": 5},
 }
 STORES = {
     "plain": {},
@@ -297,9 +298,12 @@ def test_settings_have_the_defaults_of_the_class(name):
         assert signature[argument_name].default == default
 
 
-@pytest.mark.parametrize(("name", "package"), [("Hyfea", "catboost"), ("MFTM", "lightgbm"), ("MFTM", "pytorch_tabnet")])
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [("Hyfea", "catboost"), ("MFTM", "lightgbm"), ("MFTM", "pytorch_tabnet"), ("TabM", "tabm")],
+)
 def test_a_library_that_is_not_installed_is_named(stores, tmp_path, monkeypatch, name, package):
-    for module in [m for m in sys.modules if m.startswith((f"baselines.{name}.", package))]:
+    for module in [m for m in sys.modules if m.startswith((f"baselines.{name}.", f"model.{name}", package))]:
         monkeypatch.delitem(sys.modules, module)
         parent, _, last = module.rpartition(".")
         if parent in sys.modules:

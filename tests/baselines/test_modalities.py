@@ -33,8 +33,9 @@ SMALL = {
     "HMMVED": ("--latent_dim", "4", "--epochs", "2"),
     "RetrievalBoost": ("--trees", "5", "--depth", "2", "--num_of_retrieved_items", "5"),
     "LARK": ("--feature_dim", "8", "--ensemble", "1", "--epochs", "2"),
+    "TabM": ("--feature_dim", "8", "--ensemble", "2", "--epochs", "2"),
 }
-TAKE_ANYTHING = ("SVR", "Hyfea", "MFTM", "RetrievalBoost", "LARK")
+TAKE_ANYTHING = ("SVR", "Hyfea", "MFTM", "RetrievalBoost", "LARK", "TabM")
 # what a data set is made of -> flags of import_features.py, as in {array}.npy
 SETS = {
     "text": ("--textual", "textual"),
@@ -119,7 +120,7 @@ def test_mmra_without_a_side_is_its_own_ablation(load_script, tmp_path, family, 
     assert (run / "log.txt").read_text().count(f"no {absent} features in the data set") == 1
 
 
-@pytest.mark.parametrize("name", sorted(set(METHODS) - {"MMRA", "CBAN", "RetrievalBoost", "LARK"}))
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {"MMRA", "CBAN", "RetrievalBoost", "LARK", "TabM"}))
 def test_a_baseline_without_a_side_does_not_see_it(load_script, tmp_path, name):
     """What is not taken changes nothing, and a run says which it took."""
     store = make_store(tmp_path / "data" / "tiny")
