@@ -8,6 +8,7 @@ imported when it is made.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, get_type_hints
@@ -24,7 +25,8 @@ if TYPE_CHECKING:  # a command line makes its parser of recipes, without waiting
     from engine.method import Method
     from engine.run import Run
 
-LIBRARIES = ("catboost", "lightgbm", "pytorch_tabnet", "tabm", "rtdl_num_embeddings")  # of requirements-baselines.txt
+BASELINES = "pip install -r requirements-baselines.txt"
+RIVALS = "pip install --no-deps -r requirements-rivals.txt"  # what they ask for would move other packages
 PUBLISHED = ("visual", "textual")  # what the published methods take
 RETRIEVAL, SOURCES, TRAINING = map(flags_of, (RetrievalSettings, SourceSettings, TrainingSettings))
 
@@ -47,6 +49,7 @@ class Recipe:
         beside each of them, with "statistics" alone
     network: it is trained by the one loop, with the flags of training; else a library fits it
     own_loss: its loss is its own, so it has no use for --loss
+    packages: that its class imports and not everyone has; installed_by: the command
     check: refuses, with an InputError, settings that contradict each other; given them and those that were typed
     """
 
@@ -64,20 +67,30 @@ class Recipe:
     network: bool = True
     own_loss: bool = False
     transductive: bool = False
+    packages: tuple[str, ...] = ()
+    installed_by: str = BASELINES
     check: Callable[[Mapping[str, Any], Mapping[str, Any]], None] = lambda settings, typed: None
 
     def made(self, family: str = "MicroLens") -> type:
         """The class, for a data set of `family`; InputError where the library that it is made of is absent."""
+        self.require()
         module, _, name = self.where.format(family=family).partition(":")
         try:
             return getattr(importlib.import_module(module), name)
-        except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] not in LIBRARIES:
+        except ModuleNotFoundError as error:  # of what a package is made of itself
+            if not self.packages:
                 raise
-            raise InputError(
-                f"{name} needs the package {error.name}, which is not installed; "
-                "pip install -r requirements-baselines.txt"
-            ) from None
+            raise self._lacks(error.name) from None
+
+    def require(self) -> None:
+        """InputError where a package that the class is made of is absent; none is imported."""
+        for package in self.packages:
+            if importlib.util.find_spec(package) is None:
+                raise self._lacks(package)
+
+    def _lacks(self, package: str) -> InputError:
+        name = self.where.partition(":")[2]
+        return InputError(f"{name} needs the package {package}, which is not installed; {self.installed_by}")
 
     def build(
         self, family: str, arguments: dict, training: TrainingSettings, device: torch.device, run: Run | None = None
@@ -159,7 +172,7 @@ class Recipe:
     ) -> dict[str, Any]:
         """What the class is made with; `modalities` are those that are used.
 
-        numbers: how many of metadata's columns are numbers, the first ones, for a method that takes `statistics`.
+        numbers: how many of metadata's columns are numbers, the first ones, for a network that takes `statistics`.
         sources: of its neighbours; these, and the temperature of similarities, for one that takes each of them too.
 
         shapes: of an item's features, by modality, as the method gets them: visual (F, Dv), textual (Dt,). A method
@@ -170,7 +183,7 @@ class Recipe:
         if self.any_modality:
             shapes = {name: list(shapes[name]) for name in modalities}
             beside = {}
-            if self.statistics:
+            if self.statistics and self.network:
                 beside = {"numbers": numbers}
             if self.statistics and self.neighbours == "each":
                 beside |= {"sources": list(sources), "similarity_temperature": settings["similarity_temperature"]}
@@ -185,7 +198,7 @@ class Recipe:
         hints = get_type_hints(self.settings)
         own = {argument(name, False)[0]: hints[name] for name in flags_of(self.settings)}
         if self.any_modality:
-            beside = {"numbers": int} if self.statistics else {}
+            beside = {"numbers": int} if self.statistics and self.network else {}
             if self.statistics and self.neighbours == "each":
                 beside |= {"sources": list, "similarity_temperature": float}
             return {"shapes": dict, "label_dim": int} | own | beside

@@ -18,4 +18,11 @@ class HyfeaSettings:
     border_count: int = setting(128, "splits of a feature that are tried", whole_number(1, 65535))
 
 
-RECIPE = Recipe("baselines.Hyfea.estimator:Hyfea", HyfeaSettings, any_modality=True, typed_columns=True, network=False)
+RECIPE = Recipe(
+    "baselines.Hyfea.estimator:Hyfea",
+    HyfeaSettings,
+    any_modality=True,
+    typed_columns=True,
+    network=False,
+    packages=("catboost",),
+)

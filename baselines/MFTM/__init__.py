@@ -18,4 +18,10 @@ class MFTMSettings:
     tabnet_weight: float = setting(0.5, "of TabNet in the mean of both", number(0, most=1))
 
 
-RECIPE = Recipe("baselines.MFTM.estimator:MFTM", MFTMSettings, any_modality=True, network=False)
+RECIPE = Recipe(
+    "baselines.MFTM.estimator:MFTM",
+    MFTMSettings,
+    any_modality=True,
+    network=False,
+    packages=("lightgbm", "pytorch_tabnet"),
+)

@@ -31,5 +31,6 @@ RECIPE = Recipe(
     takes_all=True,
     neighbours="statistics",
     network=False,
+    packages=("catboost",),
     check=without_retrieval,
 )

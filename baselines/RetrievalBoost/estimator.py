@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from common.arrays import one_vector
 from common.console import PROGRESS_BAR, InputError, listed
 from common.files import read_json, write_json, written_beside
 from dataloader.batches import Split
 from dataloader.encoding import for_trees, of_time
+from engine.components import components_of, fit_components
 from engine.estimator import Estimator, boosting_history, unreadable
 from engine.figures import draw_effects, save
 from engine.method import History
@@ -24,8 +24,6 @@ PROJECTIONS = "projections.npz"  # plain arrays; read without pickle
 NAMES = "features.json"  # of what the forests were fitted on, in their order
 WEIGHTS = "weights"  # of the anchors, among them
 ANCHORS = ("of the creator, mean", "of the creator, shrunken", "neighbours, weighted")  # ends of statistics' names
-MOST_FITTED = 20_000  # videos of train that the components are made of
-ROWS_AT_ONCE = 4096
 
 
 class RetrievalBoost(Estimator):
@@ -65,23 +63,13 @@ class RetrievalBoost(Estimator):
     # ---- inputs --------------------------------------------------------------------------------
 
     def _fit_projections(self, train: Split) -> None:
-        from sklearn.decomposition import PCA
-
-        rows = np.arange(len(train))
-        if len(rows) > MOST_FITTED:
-            rows = np.sort(np.random.default_rng(self.seed).choice(len(rows), MOST_FITTED, replace=False))
         for name in self.widths if self.components else ():
-            vectors = one_vector(train.read(name, rows))  # (n, D)
-            count = min(self.components, *vectors.shape)
-            found = PCA(count, svd_solver="randomized", random_state=0).fit(vectors)
-            self.projections |= {f"{name}.mean": found.mean_, f"{name}.axes": found.components_}
+            mean, axes = fit_components(train, name, self.components, self.seed)
+            self.projections |= {f"{name}.mean": mean, f"{name}.axes": axes}
 
     def _project(self, split: Split, name: str) -> np.ndarray:
         """(n, components)"""
-        mean, axes = self.projections[f"{name}.mean"], self.projections[f"{name}.axes"]
-        starts = range(0, len(split), ROWS_AT_ONCE)
-        blocks = [(one_vector(split.read(name, slice(s, s + ROWS_AT_ONCE))) - mean) @ axes.T for s in starts]
-        return np.concatenate(blocks).astype(np.float32)
+        return components_of(split, name, self.projections[f"{name}.mean"], self.projections[f"{name}.axes"])
 
     def pool(self, split: Split, labelled: bool = True) -> catboost.Pool:
         parts, names = [], []

@@ -37,5 +37,6 @@ RECIPE = Recipe(
     takes_all=True,
     neighbours="statistics",
     statistics=True,
+    packages=("tabm", "rtdl_num_embeddings"),
     check=without_retrieval,
 )
