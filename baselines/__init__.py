@@ -29,6 +29,8 @@ METHODS = {
     "RetrievalBoost": "baselines.RetrievalBoost",
     "LARK": "baselines.LARK",
     "TabM": "baselines.TabM",
+    "TabR": "baselines.TabR",
+    "AutoGluon": "baselines.AutoGluon",
 }
 
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:  # it takes seconds to import, and reading what a run was trai
 
 BEST, LAST = "best.safetensors", "last.pt"
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "transformers", "safetensors", "scikit-learn")
-PACKAGES += ("catboost", "lightgbm", "pytorch-tabnet", "tabm")  # of some baselines: absent where only others are run
+# of some baselines: absent where only others are run
+PACKAGES += ("catboost", "lightgbm", "pytorch-tabnet", "tabm", "pytabkit", "autogluon.tabular")
 
 
 class Run:
