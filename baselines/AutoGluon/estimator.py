@@ -10,13 +10,16 @@ import numpy as np
 import pandas as pd
 import torch
 from autogluon.tabular import TabularPredictor
+from autogluon.tabular.configs.hyperparameter_configs import get_hyperparameter_config
 
 from common.console import InputError, listed
 from dataloader.batches import Split, Unlabelled
 from dataloader.statistics import Statistics, with_statistics
 from engine.foretold import Foretold
 
-MODELS = ("GBM", "CAT", "XGB", "RF", "XT", "NN_TORCH", "FASTAI")  # none that loads weights which others trained
+# Its kinds of models, none of which loads weights that others trained, and what each calls its seed.
+SEEDS = {"GBM": "seed", "CAT": "random_seed", "XGB": "seed", "RF": "random_state", "XT": "random_state"}
+SEEDS |= {"NN_TORCH": "seed_value", "FASTAI": "random_seed"}
 
 
 class AutoGluon(Foretold):
@@ -47,6 +50,16 @@ class AutoGluon(Foretold):
             found.append(pd.DataFrame(columns | components))
         return [table[list(found[0].columns)] for table in found]
 
+    def models(self) -> dict[str, list[dict]]:
+        """Kind -> its variants in AutoGluon's default, with the seed of this run; of bagged ones that of the first."""
+        found = {}
+        for kind, variants in get_hyperparameter_config("default").items():
+            if kind in SEEDS:
+                seed = {"ag_args_ensemble": {"model_random_seed": self.seed}} if self.bag_folds else {}
+                seed = seed or {SEEDS[kind]: self.seed}
+                found[kind] = [one | seed for one in (variants if isinstance(variants, list) else [variants])]
+        return found
+
     def foretell(self, train: Split, valid: Split, tested: Unlabelled, target: int) -> tuple[np.ndarray, np.ndarray]:
         tables = self.tables(train, valid, tested)
         if not len(tables[0].columns):
@@ -72,7 +85,7 @@ class AutoGluon(Foretold):
                     labelled[0],
                     tuning_data=labelled[1],
                     time_limit=seconds,
-                    hyperparameters={name: {"ag_args_ensemble": {"model_random_seed": self.seed}} for name in MODELS},
+                    hyperparameters=self.models(),
                     num_cpus=torch.get_num_threads(),
                     num_gpus=0,
                     **bagged,

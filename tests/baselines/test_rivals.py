@@ -55,11 +55,14 @@ def predictor(monkeypatch):
     """As if AutoGluon were installed, and were this."""
     for name in [n for n in sys.modules if n.startswith(("autogluon", "baselines.AutoGluon."))]:
         monkeypatch.delitem(sys.modules, name)
-    for name in ("autogluon", "autogluon.tabular"):
+    configs = "autogluon.tabular.configs"
+    for name in ("autogluon", "autogluon.tabular", configs, f"{configs}.hyperparameter_configs"):
         module = ModuleType(name)
         module.__spec__ = ModuleSpec(name, None)
         monkeypatch.setitem(sys.modules, name, module)
     sys.modules["autogluon.tabular"].TabularPredictor = Predictor
+    default = {"GBM": [{"extra_trees": True}, {}], "CAT": {}, "OF_OTHERS": {}}
+    sys.modules[f"{configs}.hyperparameter_configs"].get_hyperparameter_config = lambda name: default
     yield Predictor
     sys.modules.pop("baselines.AutoGluon.estimator", None)
     sys.modules.get("baselines.AutoGluon", ModuleType("")).__dict__.pop("estimator", None)
@@ -80,6 +83,10 @@ def test_what_autogluon_is_handed(predictor, tmp_path, load_script):
         made, train, how, *asked = predictor.given
         handed.append([train, how["tuning_data"], *asked])
         assert made["label"] == "label_" and made["verbosity"] == 0 and how["time_limit"] == 240
+        assert how["hyperparameters"] == {
+            "GBM": [{"extra_trees": True, "seed": 2024}, {"seed": 2024}],
+            "CAT": [{"random_seed": 2024}],
+        }
         np.testing.assert_array_equal(train["label_"], store.items.label[store.rows("train"), 0])
         np.testing.assert_array_equal(how["tuning_data"]["label_"], store.items.label[store.rows("valid"), 0])
         np.testing.assert_array_equal(predictions(load_script, run)[:, 0], METADATA["column"][store.rows("test")])
