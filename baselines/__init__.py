@@ -29,6 +29,9 @@ METHODS = {
     "RetrievalBoost": "baselines.RetrievalBoost",
     "LARK": "baselines.LARK",
     "Blend": "baselines.Blend",
+    "TabM": "baselines.TabM",
+    "TabR": "baselines.TabR",
+    "AutoGluon": "baselines.AutoGluon",
 }
 
 

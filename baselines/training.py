@@ -90,7 +90,9 @@ def train(
     if data.sources or data.creators:
         named = [*data.sources, *([CREATOR] if data.creators else [])]
         columns = f"; {len(known.statistics.names)} columns" if known.statistics else ""
-        each = "" if columns else f"{(known.neighbours.ids >= 0).sum(axis=1).mean():.1f} candidates a video, and "
+        each = ""
+        if known.neighbours is not None:
+            each = f"{(known.neighbours.ids >= 0).sum(axis=1).mean():.1f} candidates a video, and "
         run.log(f"{each}statistics of neighbours' labels: {', '.join(named)}{columns}")
     absent = [name for name in how.modalities if name not in store.modalities]
     if absent and not how.any_modality:

@@ -115,17 +115,25 @@ class _Items:
 
 @dataclass(frozen=True)
 class Unlabelled(_Items):
-    """n items' features and no way to their labels: neither the store nor its table is in reach."""
+    """n items' features, and what else is known of them, and no way to their labels.
+
+    Neither the store nor its table is in reach; what the statistics count are labels of the bank alone.
+    """
 
     features: dict[str, np.ndarray]
     rows: np.ndarray
     frames: np.ndarray | None
+    time: np.ndarray  # (n,) datetime64[us], NaT where unknown
+    text: np.ndarray  # (n,) str
+    metadata: Metadata | None = None
+    statistics: Statistics | None = None
+    fingerprint: str = ""
     neighbours = label = None
 
 
 @dataclass(frozen=True)
 class Split(_Items):
-    """n items, their features by modality, labels, creators, times and neighbours, if anything is known of these."""
+    """n items, their features by modality, labels, creators, times, texts, neighbours, if any of these is known."""
 
     features: dict[str, np.ndarray]
     rows: np.ndarray
@@ -135,18 +143,21 @@ class Split(_Items):
     target: Label  # what the label is
     user: np.ndarray  # (n,) str, "" where unknown
     time: np.ndarray  # (n,) datetime64[us], NaT where unknown
+    text: np.ndarray  # (n,) str, "" where there is none
     metadata: Metadata | None = None  # of the n items, for a method that takes its columns as they are
     statistics: Statistics | None = None  # of the n items, for a method that takes neighbours as such
+    fingerprint: str = ""  # of the data set
 
     def unlabelled(self) -> Unlabelled:
-        return Unlabelled(self.features, self.rows, self.frames)
+        own = (self.time, self.text, self.metadata, self.statistics, self.fingerprint)
+        return Unlabelled(self.features, self.rows, self.frames, *own)
 
     def sample(self, chosen: np.ndarray) -> Split:
         """Of the `chosen` of the n items alone."""
         found = self.neighbours
         if found is not None:
             found = found.take(chosen)
-        own = {name: getattr(self, name)[chosen] for name in ("rows", "label", "user", "time")}
+        own = {name: getattr(self, name)[chosen] for name in ("rows", "label", "user", "time", "text")}
         metadata = self.metadata and self.metadata.take(chosen)
         statistics = self.statistics and self.statistics.take(chosen)
         return replace(self, neighbours=found, metadata=metadata, statistics=statistics, **own)
@@ -174,8 +185,9 @@ def open_split(
     if neighbours is not None:
         weighing = (num_of_retrieved_items, similarity_temperature)
         found = aggregate(store, neighbours, rows, *weighing, frames, features)
-    own = (items.label[rows], store.label, items.user[rows], items.time[rows])
-    return Split(features, rows, frames, found, *own, metadata and metadata.take(rows))
+    own = (items.label[rows], store.label, items.user[rows], items.time[rows], items.text[rows])
+    described = {"metadata": metadata and metadata.take(rows), "fingerprint": store.fingerprint}
+    return Split(features, rows, frames, found, *own, **described)
 
 
 def choose_frames(stored: int, frame_num: int | None) -> np.ndarray:

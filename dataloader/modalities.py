@@ -66,7 +66,7 @@ class Wants:
     typed: those that --modalities chose, feature_num: how many they must be, if that was typed. left_out: by ablations.
     frame_num: frames of a video, all without it. neighbours: how it wants what an item retrieved, of the first k,
     weighed with `temperature`; None: not at all. sources: of "each" and "statistics", None for all there are; seed: of
-    folds. statistics: beside "each", statistics of their labels as further columns of metadata. drop_history: share of
+    folds. statistics: those of their labels are further columns of metadata, also beside "each". drop_history: share of
     train's videos of whose creators nothing is told as such; None: as many as make train like valid.
     """
 

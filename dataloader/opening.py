@@ -79,16 +79,19 @@ def open_data(
         columns = store.metadata.only(trained.kinds, store.folder) if trained else store.metadata
         kinds = columns.kinds
     if wants.statistics or wants.neighbours == "statistics":
-        if "train" in splits and creators:
+        asking = splits if trained or "train" in splits else ["train", *splits]  # what is encoded is fitted on train
+        if "train" in asking and creators:
             new = newcomers(store, wants.drop_history, wants.seed)
-        rows = np.concatenate([store.items.rows(split) for split in splits])
+        rows = np.concatenate([store.items.rows(split) for split in asking])
         dated = with_time(columns, store.items.time)
-        beyond = beyond_expectation(store, features, dated, wants.seed, "train" in splits)
+        beyond = beyond_expectation(store, features, dated, wants.seed, "train" in asking)
         counted = {"creators": creators, "k": wants.k, "temperature": wants.temperature, "seed": wants.seed}
         said = label_statistics(store, sources, rows, **counted, beyond=beyond, new=new).of(rows, len(store))
     if wants.statistics:
-        # Statistics of a candidate count the labels of all folds but its own, so that of the item itself too.
-        of_candidates, columns = with_statistics(dated, said.unknown()), with_statistics(dated, said)
+        if wants.neighbours == "each":
+            # Statistics of a candidate count the labels of all folds but its own, so that of the item itself too.
+            of_candidates = with_statistics(dated, said.unknown())
+        columns = with_statistics(dated, said)
     if columns is not None and wants.typed_columns:
         shapes[METADATA] = (sum(map(len, tree_columns(kinds))),)
     elif columns is not None:
@@ -108,7 +111,7 @@ def open_data(
             made = {"creators": creators, "k": wants.k, "seed": wants.seed, "new": new}
             each = candidates(store, sources, split.rows, theirs, **made)
             opened[name] = replace(split, neighbours=each)
-        elif wants.neighbours == "statistics":
+        elif wants.neighbours == "statistics" and not wants.statistics:
             opened[name] = replace(split, statistics=said.take(split.rows))
     for warning in store.check_features(*used):
         print(f"warning: {warning}", file=sys.stderr)

@@ -8,6 +8,7 @@ imported when it is made.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, get_type_hints
@@ -25,7 +26,8 @@ if TYPE_CHECKING:  # a command line makes its parser of recipes, without waiting
     from engine.method import Method
     from engine.run import Run
 
-LIBRARIES = ("catboost", "lightgbm", "pytorch_tabnet")  # of requirements-baselines.txt
+BASELINES = "pip install -r requirements-baselines.txt"
+RIVALS = "pip install --no-deps -r requirements-rivals.txt"  # what they ask for would move other packages
 PUBLISHED = ("visual", "textual")  # what the published methods take
 RETRIEVAL, SOURCES, TRAINING = map(flags_of, (RetrievalSettings, SourceSettings, TrainingSettings))
 
@@ -44,10 +46,12 @@ class Recipe:
     typed_columns: it takes metadata as typed columns, not as an array
     takes_all: of any modality, it takes others than the published ones beside these
     neighbours: how it wants what an item retrieved, "aggregated", "each" or "statistics"; None: not at all
-    statistics: beside each of its neighbours it is given statistics of their labels, as further columns of metadata
+    statistics: it is given statistics of the neighbours' labels as further columns of metadata: with neighbours "each"
+        beside each of them, with "statistics" alone
     network: it is trained by the one loop, with the flags of training; else a library fits it
     own_loss: its loss is its own, so it has no use for --loss
     blends: it is a weighted mean of other methods, each trained as a run of its own
+    packages: that its class imports and not everyone has; installed_by: the command
     check: refuses, with an InputError, settings that contradict each other; given them and those that were typed
     search: name of a flag -> what a search for better settings tries of it
     """
@@ -67,21 +71,31 @@ class Recipe:
     own_loss: bool = False
     transductive: bool = False
     blends: bool = False
+    packages: tuple[str, ...] = ()
+    installed_by: str = BASELINES
     check: Callable[[Mapping[str, Any], Mapping[str, Any]], None] = lambda settings, typed: None
     search: Mapping[str, Range | Choice] = field(default_factory=dict)
 
     def made(self, family: str = "MicroLens") -> type:
         """The class, for a data set of `family`; InputError where the library that it is made of is absent."""
+        self.require()
         module, _, name = self.where.format(family=family).partition(":")
         try:
             return getattr(importlib.import_module(module), name)
-        except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] not in LIBRARIES:
+        except ModuleNotFoundError as error:  # of what a package is made of itself
+            if not self.packages:
                 raise
-            raise InputError(
-                f"{name} needs the package {error.name}, which is not installed; "
-                "pip install -r requirements-baselines.txt"
-            ) from None
+            raise self._lacks(error.name) from None
+
+    def require(self) -> None:
+        """InputError where a package that the class is made of is absent; none is imported."""
+        for package in self.packages:
+            if importlib.util.find_spec(package) is None:
+                raise self._lacks(package)
+
+    def _lacks(self, package: str) -> InputError:
+        name = self.where.partition(":")[2]
+        return InputError(f"{name} needs the package {package}, which is not installed; {self.installed_by}")
 
     def build(
         self, family: str, arguments: dict, training: TrainingSettings, device: torch.device, run: Run | None = None
@@ -163,8 +177,8 @@ class Recipe:
     ) -> dict[str, Any]:
         """What the class is made with; `modalities` are those that are used.
 
-        sources: of its neighbours; numbers: how many of metadata's columns are numbers, the first ones. Both, and the
-        temperature of similarities, are for a method that takes `statistics`.
+        numbers: how many of metadata's columns are numbers, the first ones, for a network that takes `statistics`.
+        sources: of its neighbours; these, and the temperature of similarities, for one that takes each of them too.
 
         shapes: of an item's features, by modality, as the method gets them: visual (F, Dv), textual (Dt,). A method
         that takes anything is given those of `modalities`, any other the dimensions of what it knows, 1 for what the
@@ -174,9 +188,10 @@ class Recipe:
         if self.any_modality:
             shapes = {name: list(shapes[name]) for name in modalities}
             beside = {}
-            if self.statistics:
-                beside = {"sources": list(sources), "numbers": numbers}
-                beside["similarity_temperature"] = settings["similarity_temperature"]
+            if self.statistics and self.network:
+                beside = {"numbers": numbers}
+            if self.statistics and self.neighbours == "each":
+                beside |= {"sources": list(sources), "similarity_temperature": settings["similarity_temperature"]}
             return {"shapes": shapes, "label_dim": label_dim} | own | beside
         dims = {f"{name}_dim": shapes[name][-1] if name in shapes else 1 for name in self.modalities}
         frames = {"frame_num": shapes["visual"][0] if "visual" in shapes else 1} if "visual" in self.modalities else {}
@@ -188,7 +203,9 @@ class Recipe:
         hints = get_type_hints(self.settings)
         own = {argument(name, False)[0]: hints[name] for name in flags_of(self.settings)}
         if self.any_modality:
-            beside = {"sources": list, "numbers": int, "similarity_temperature": float} if self.statistics else {}
+            beside = {"numbers": int} if self.statistics and self.network else {}
+            if self.statistics and self.neighbours == "each":
+                beside |= {"sources": list, "similarity_temperature": float}
             return {"shapes": dict, "label_dim": int} | own | beside
         dims = dict.fromkeys([f"{name}_dim" for name in self.modalities], int)
         frames = {"frame_num": int} if "visual" in self.modalities else {}
@@ -199,3 +216,10 @@ class Recipe:
 def argument(flag: str, value: Any) -> tuple[str, Any]:
     """A flag's name and value -> the argument of the class: a switch no_x is the argument use_x, turned round."""
     return (f"use_{flag.removeprefix('no_')}", not value) if flag.startswith("no_") else (flag, value)
+
+
+def without_retrieval(settings: Mapping[str, Any], typed: Mapping[str, Any], *others: str) -> None:
+    """A check: InputError for flags of retrieval, and `others`, that were typed beside --no_retrieval."""
+    for flag in (*SOURCES, *others):
+        if settings["no_retrieval"] and flag in typed:
+            raise InputError(f"--{flag} does nothing with --no_retrieval; leave one of them out")

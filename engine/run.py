@@ -20,7 +20,8 @@ if TYPE_CHECKING:  # it takes seconds to import, and reading what a run was trai
 BEST, LAST = "best.safetensors", "last.pt"
 VALID = "valid.json"  # the metrics of split valid, of a model that a library fitted
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "transformers", "safetensors", "scikit-learn")
-PACKAGES += ("catboost", "lightgbm", "pytorch-tabnet")  # of two baselines: absent where only others are run
+# of some baselines: absent where only others are run
+PACKAGES += ("catboost", "lightgbm", "pytorch-tabnet", "tabm", "pytabkit", "autogluon.tabular")
 
 
 class Run:

@@ -13,9 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-METADATA = "metadata"  # columns of about unit variance, the numbers among them first
-NORM = 0.4  # of a vector of features: with the norm of its many dimensions it would drown the columns
-MOST = 3.0  # deviations: by quantiles a value beyond all of train's would be 5 away
+from model.layers import METADATA, scaled
+
 FREQUENCIES, OF_NUMBER = 8, 8  # of a number's sines and cosines, and what a layer of its own makes of them
 SLOWEST = 0.1  # deviation of the frequencies at the start, in turns for each standard deviation of the number
 OF_PAIR = 32  # hidden, of what is judged by what is known of a pair
@@ -169,14 +168,6 @@ class Judgement(nn.Module):
             there = there & (torch.rand(there.shape, device=there.device) >= self.drop_neighbour)
         score = torch.cat([score.masked_fill(~there, FAR), self.sink.expand(len(score), 1)], dim=1)  # (B, K + 1)
         return score.softmax(dim=1)[:, :-1]
-
-
-def scaled(features: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Vectors (n, F, D), (n, D) of norm NORM; columns as they are, but none further out than MOST."""
-    return {
-        name: values.clamp(-MOST, MOST) if name == METADATA else NORM * F.normalize(values, dim=-1)
-        for name, values in features.items()
-    }
 
 
 def zero(layer: nn.Linear) -> None:

@@ -10,6 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 HEADS = 8  # of the attention over frames, as published
+METADATA = "metadata"  # columns of about unit variance, the numbers among them first
+NORM = 0.4  # of a vector of features: with the norm of its many dimensions it would drown the columns
+MOST = 3.0  # deviations: by quantiles a value beyond all of train's would be 5 away
 
 
 class CrossModalBranch(nn.Module):
@@ -216,3 +219,11 @@ def kl_to_normal(mean: Tensor, logvar: Tensor) -> Tensor:
 
 def _encoder(dim: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(dim, 512), nn.ReLU(), nn.Linear(512, 256), nn.ReLU())
+
+
+def scaled(features: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Vectors (n, F, D), (n, D) of norm NORM; columns as they are, but none further out than MOST."""
+    return {
+        name: values.clamp(-MOST, MOST) if name == METADATA else NORM * F.normalize(values, dim=-1)
+        for name, values in features.items()
+    }

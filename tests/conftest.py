@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import skops.io  # noqa: F401 before transformers: at its first import it asks every module for all that it could load
 
 # Two test processes on two cores: a thread each, or they wait for one another. What tests start inherits it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -26,6 +26,7 @@ from dataloader.search.exact import search
 from dataloader.store import FeatureStore
 from engine.metrics import measure
 
+FORETOLD = ("TabR", "AutoGluon")  # test themselves in their fit: tests/baselines/test_rivals.py
 SIZES = {"train": 60, "valid": 20, "test": 20, "predict": 4}
 
 

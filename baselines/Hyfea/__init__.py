@@ -31,4 +31,5 @@ RECIPE = Recipe(
         "depth": Range(4, 10),
         "border_count": Choice((32, 128, 254)),
     },
+    packages=("catboost",),
 )

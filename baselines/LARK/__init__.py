@@ -8,7 +8,7 @@ from typing import Any
 
 from common.console import InputError, number, whole_number
 from common.settings import setting
-from engine.recipe import Recipe
+from engine.recipe import Recipe, without_retrieval
 from engine.space import Choice, Range
 
 
@@ -29,10 +29,7 @@ def check(settings: Mapping[str, Any], typed: Mapping[str, Any]) -> None:
         raise InputError("--loss BCE: LARK weighs labels as they are, and gives no logit; take MSE, MAE or Huber")
     if settings["label_scale"] == "none":
         raise InputError("--label_scale none: LARK begins at 0, which must be the mean; leave the flag out")
-    idle = ("num_of_retrieved_items", "similarity_temperature", "sources", "drop_history", "drop_neighbour")
-    for flag in idle:
-        if settings["no_retrieval"] and flag in typed:
-            raise InputError(f"--{flag} does nothing with --no_retrieval; leave one of them out")
+    without_retrieval(settings, typed, "drop_neighbour")
 
 
 RECIPE = Recipe(

@@ -29,4 +29,5 @@ RECIPE = Recipe(
         "lr": Range(2e-3, 0.1, log=True),
         "tabnet_weight": Range(0, 1),
     },
+    packages=("lightgbm", "pytorch_tabnet"),
 )

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from common.console import InputError, number, whole_number
+from common.console import number, whole_number
 from common.settings import setting
-from engine.recipe import Recipe
+from engine.recipe import Recipe, without_retrieval
 from engine.space import Choice, Range
 
 
@@ -25,12 +23,6 @@ class RetrievalBoostSettings:
     no_retrieval: bool = setting(False, "ablation: without the neighbours' and the creator's labels")
 
 
-def check(settings: Mapping[str, Any], typed: Mapping[str, Any]) -> None:
-    for flag in ("num_of_retrieved_items", "similarity_temperature", "sources", "drop_history"):
-        if settings["no_retrieval"] and flag in typed:
-            raise InputError(f"--{flag} does nothing with --no_retrieval; leave one of them out")
-
-
 RECIPE = Recipe(
     "baselines.RetrievalBoost.estimator:RetrievalBoost",
     RetrievalBoostSettings,
@@ -40,7 +32,6 @@ RECIPE = Recipe(
     takes_all=True,
     neighbours="statistics",
     network=False,
-    check=check,
     search={
         "lr": Range(0.01, 0.2, log=True),
         "depth": Range(4, 8),
@@ -48,4 +39,6 @@ RECIPE = Recipe(
         "num_of_retrieved_items": Range(5, 50),
         "similarity_temperature": Range(0.03, 1, log=True),
     },
+    packages=("catboost",),
+    check=without_retrieval,
 )

@@ -44,7 +44,7 @@ def users_of(parts: list[Part]) -> np.ndarray:
 def those_that_can(
     rows: list[Row], store: FeatureStore, reference: str | None, ablate: bool
 ) -> tuple[list[Row], dict[str, str]]:
-    """The rows that can do with what the data set has, and why the others cannot, by name.
+    """The rows that can do with what the data set has, whose packages are installed, and why the others cannot.
 
     InputError where the reference that was typed, or that is to be ablated, is among the others.
     """
@@ -53,6 +53,7 @@ def those_that_can(
         try:
             typed = {flag.lstrip("-") for flag in grouped(row.flags)}
             typed = {name: value for name, value in row.settings.items() if name in typed}
+            recipe(row.method).require()
             choose(store, recipe(row.method).wants(row.settings | {"model_id": row.method}, typed))
         except InputError as error:
             if not store.modalities or row.name == reference or (ablate and row is rows[0]):

@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 import torch
-from tiny import batch_of, make_store
+from tiny import FORETOLD, batch_of, make_store
 
 from baselines import METHODS, recipe
 from baselines.SVR.estimator import kernel_mb
@@ -89,13 +89,14 @@ def test_published_defaults():
         "TMALL": {"lr": 1e-3, "epochs": 100, "early_stop_turns": 10, "common_dim": 256},
         "Hyfea": {"trees": 500, "depth": 10, "lr": 0.03, "early_stop_turns": 20, "border_count": 128},
         "MFTM": {"epochs": 200, "early_stop_turns": 20, "tabnet_weight": 0.5, "trees": 100},
+        "TabM": {"lr": 2e-3, "weight_decay": 3e-4, "early_stop_turns": 16, "ensemble": 32, "blocks": 2, "dropout": 0.1},
         "SVR": {"C": 1.0, "epsilon": 0.1, "max_train_items": None},
     }
-    assert {*expected, "RetrievalBoost", "LARK"} == set(METHODS)  # which are ours
+    assert {*expected, *FORETOLD, "RetrievalBoost", "LARK"} == set(METHODS)  # the last two are ours
     for name, values in expected.items():
         found = {flag: f.default for flag, f in recipe(name).flags().items()}
         assert {flag: found[flag] for flag in values} == values
-        if recipe(name).network:
+        if recipe(name).network and name != "TabM":
             assert (found["batch_size"], found["optim"], found["weight_decay"]) == (64, "Adam", 0.0)
 
 
@@ -206,10 +207,12 @@ def test_tmall_learns_from_test_features_and_cannot_reach_test_labels(tmp_path):
     with other.add_array("visual", features.shape, "float32", overwrite=True) as out:
         out[:] = features
     assert not torch.equal(trained(plain), trained(other))
-    # By its structure: features, rows and frames, and batches without a label.
+    # By its structure: no part of it holds the store, its items or a label, nor do its batches.
     unlabelled = open_split(plain, "test").unlabelled()
-    assert [field.name for field in fields(Unlabelled)] == ["features", "rows", "frames"] == [*vars(unlabelled)]
-    arrays = [*unlabelled.features.values(), unlabelled.rows, unlabelled.frames]
+    known = ["features", "rows", "frames", "time", "text", "metadata", "statistics", "fingerprint"]
+    assert [field.name for field in fields(Unlabelled)] == known == [*vars(unlabelled)]
+    arrays = [*unlabelled.features.values(), *(getattr(unlabelled, name) for name in known[1:5])]
+    assert len(unlabelled.text) == 20 and unlabelled.metadata is unlabelled.statistics is None
     assert all(type(value) in (np.ndarray, np.memmap) for value in arrays)
     assert unlabelled.label is None and next(unlabelled.batches(4, CPU)).label is None
 

@@ -18,12 +18,13 @@ import pandas as pd
 import pytest
 import torch
 from conftest import ROOT
-from tiny import batch_of, make_store
+from tiny import FORETOLD, batch_of, make_store
 
 import engine.network
 import engine.settings
 import train
-from baselines import METHODS, recipe
+from baselines import METHODS as ALL
+from baselines import recipe
 from common.console import InputError
 from common.seeding import seed_everything
 from dataloader.batches import Batch, NeighbourBatch, open_split
@@ -33,6 +34,7 @@ from engine.run import Run
 from engine.settings import TrainingSettings
 
 CPU = torch.device("cpu")
+METHODS = [name for name in ALL if name not in FORETOLD]  # those that can predict any split
 NETWORKS = [name for name in METHODS if recipe(name).network]
 ESTIMATORS = [name for name in METHODS if name not in NETWORKS]
 SMALL = {
@@ -47,6 +49,7 @@ SMALL = {
     "SVR": {},
     "RetrievalBoost": {"trees": 12, "depth": 3, "num_of_retrieved_items": 5},
     "LARK": {"feature_dim": 8, "ensemble": 2, "num_of_retrieved_items": 5},
+    "TabM": {"feature_dim": 8, "ensemble": 2, "num_of_retrieved_items": 5},
 }
 STORES = {
     "plain": {},
@@ -297,9 +300,12 @@ def test_settings_have_the_defaults_of_the_class(name):
         assert signature[argument_name].default == default
 
 
-@pytest.mark.parametrize(("name", "package"), [("Hyfea", "catboost"), ("MFTM", "lightgbm"), ("MFTM", "pytorch_tabnet")])
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [("Hyfea", "catboost"), ("MFTM", "lightgbm"), ("MFTM", "pytorch_tabnet"), ("TabM", "tabm")],
+)
 def test_a_library_that_is_not_installed_is_named(stores, tmp_path, monkeypatch, name, package):
-    for module in [m for m in sys.modules if m.startswith((f"baselines.{name}.", package))]:
+    for module in [m for m in sys.modules if m.startswith((f"baselines.{name}.", f"model.{name}", package))]:
         monkeypatch.delitem(sys.modules, module)
         parent, _, last = module.rpartition(".")
         if parent in sys.modules:

@@ -8,11 +8,12 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from tiny import make_store, predictions, refused, trained
+from tiny import FORETOLD, make_store, predictions, refused, trained
 
 import retriever
 import train
-from baselines import METHODS, recipe
+from baselines import METHODS as ALL
+from baselines import recipe
 from common.console import InputError
 from dataloader.description import FILE, Description
 from dataloader.neighbours import Neighbours
@@ -21,6 +22,7 @@ from dataloader.store import FeatureStore
 
 pytest_plugins = ("comparing",)
 N = 60
+METHODS = [name for name in ALL if name not in FORETOLD]
 SMALL = {
     "MMRA": ("--feature_dim", "8", "--epochs", "2", "--num_of_retrieved_items", "5"),
     "SVR": (),
@@ -33,8 +35,9 @@ SMALL = {
     "HMMVED": ("--latent_dim", "4", "--epochs", "2"),
     "RetrievalBoost": ("--trees", "5", "--depth", "2", "--num_of_retrieved_items", "5"),
     "LARK": ("--feature_dim", "8", "--ensemble", "1", "--epochs", "2"),
+    "TabM": ("--feature_dim", "8", "--ensemble", "2", "--epochs", "2"),
 }
-TAKE_ANYTHING = ("SVR", "Hyfea", "MFTM", "RetrievalBoost", "LARK")
+TAKE_ANYTHING = ("SVR", "Hyfea", "MFTM", "RetrievalBoost", "LARK", "TabM")
 # what a data set is made of -> flags of import_features.py, as in {array}.npy
 SETS = {
     "text": ("--textual", "textual"),
@@ -91,7 +94,7 @@ def test_from_a_table_to_the_comparison(load_script, compare, table, tmp_path, w
     assert f"next: python train.py {' '.join(where)}{'' if published else ' --model_id SVR'}\n" in said
     store = FeatureStore.open(tmp_path / "set")
     flags = [word for name, words in SMALL.items() if words for word in ("--flags", f"{name}: {' '.join(words)}")]
-    assert compare(store, tmp_path / "save", *flags, "--seeds", 1) == 0
+    assert compare(store, tmp_path / "save", "--methods", *SMALL, *flags, "--seeds", 1) == 0
     said = capsys.readouterr().out
     text = (tmp_path / "save" / "set" / "table.md").read_text()
     rows = set(pd.read_csv(tmp_path / "save" / "set" / "table.csv")["row"])
@@ -119,7 +122,7 @@ def test_mmra_without_a_side_is_its_own_ablation(load_script, tmp_path, family, 
     assert (run / "log.txt").read_text().count(f"no {absent} features in the data set") == 1
 
 
-@pytest.mark.parametrize("name", sorted(set(METHODS) - {"MMRA", "CBAN", "RetrievalBoost", "LARK"}))
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {"MMRA", "CBAN", "RetrievalBoost", "LARK", "TabM"}))
 def test_a_baseline_without_a_side_does_not_see_it(load_script, tmp_path, name):
     """What is not taken changes nothing, and a run says which it took."""
     store = make_store(tmp_path / "data" / "tiny")

@@ -20,6 +20,7 @@ SMALL = {
     "TMALL": ("--common_dim", "4"),
     "Contextual_LSTM": ("--hidden_size", "4"),
     "LARK": ("--feature_dim", "8", "--ensemble", "1", "--num_of_retrieved_items", "5"),
+    "TabM": ("--feature_dim", "8", "--ensemble", "2"),
 }
 
 
