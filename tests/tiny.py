@@ -27,6 +27,7 @@ from dataloader.store import FeatureStore
 from engine.metrics import measure
 
 FORETOLD = ("TabR", "AutoGluon")  # test themselves in their fit: tests/baselines/test_rivals.py
+MADE_OF_OTHERS = ("Blend",)  # tests/baselines/test_blend.py
 SIZES = {"train": 60, "valid": 20, "test": 20, "predict": 4}
 
 

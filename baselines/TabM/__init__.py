@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from common.console import number, whole_number
 from common.settings import setting
 from engine.recipe import Recipe, without_retrieval
+from engine.space import Choice, Range
 
 
 @dataclass(frozen=True)
@@ -39,4 +40,12 @@ RECIPE = Recipe(
     statistics=True,
     packages=("tabm", "rtdl_num_embeddings"),
     check=without_retrieval,
+    search={
+        "lr": Range(5e-4, 5e-3, log=True),
+        "weight_decay": Range(1e-4, 0.1, log=True),
+        "feature_dim": Choice((128, 256, 512)),
+        "blocks": Range(1, 3),
+        "dropout": Range(0, 0.5),
+        "num_of_retrieved_items": Range(5, 50),
+    },
 )

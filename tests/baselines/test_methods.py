@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import ROOT
-from tiny import FORETOLD, batch_of, make_store
+from tiny import FORETOLD, MADE_OF_OTHERS, batch_of, make_store
 
 import engine.network
 import engine.settings
@@ -34,7 +34,7 @@ from engine.run import Run
 from engine.settings import TrainingSettings
 
 CPU = torch.device("cpu")
-METHODS = [name for name in ALL if name not in FORETOLD]  # those that can predict any split
+METHODS = [name for name in ALL if name not in (*FORETOLD, *MADE_OF_OTHERS)]  # those that can predict any split
 NETWORKS = [name for name in METHODS if recipe(name).network]
 ESTIMATORS = [name for name in METHODS if name not in NETWORKS]
 SMALL = {
@@ -47,7 +47,7 @@ SMALL = {
     "Hyfea": {"trees": 12, "depth": 3},
     "MFTM": {"trees": 5, "epochs": 3},
     "SVR": {},
-    "RetrievalBoost": {"trees": 12, "depth": 3, "num_of_retrieved_items": 5},
+    "RetrievalBoost": {"trees": 12, "depth": 3, "lr": 0.3, "num_of_retrieved_items": 5},
     "LARK": {"feature_dim": 8, "ensemble": 2, "num_of_retrieved_items": 5},
     "TabM": {"feature_dim": 8, "ensemble": 2, "num_of_retrieved_items": 5},
 }
