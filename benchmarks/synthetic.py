@@ -20,14 +20,25 @@ from dataloader.store import FeatureStore
 ROWS_AT_ONCE = 256
 
 
-def random_store(folder: Path, items: int, *, frames: int, dim: int, k: int, dtype: str = "float32") -> FeatureStore:
-    """Normally distributed features, and k random neighbours an item from split train."""
+def random_store(
+    folder: Path, items: int, *, frames: int, dim: int, k: int, dtype: str = "float32", creators: int = 0
+) -> FeatureStore:
+    """Normally distributed features, and k random neighbours an item from split train.
+
+    creators: how many made them, an hour apart; half of the labels' variance is theirs.
+    """
     rng = np.random.default_rng(0)
     label = rng.normal(6, 2, (items, 1))
     ids = np.array([str(i) for i in range(items)], object)
     split = published_split(items)
     described = Label(("popularity",))
-    table = Items(ids, np.full(items, "", object), np.full((items, 1), np.nan), label, split)
+    known = {}
+    if creators:
+        of = rng.integers(0, creators, items)
+        label = (label + rng.normal(0, 2, (creators, 1))[of]).astype(np.float64)
+        hours = rng.permutation(items) * np.timedelta64(1, "h")
+        known = {"user": np.array([f"creator {i}" for i in of], object), "time": np.datetime64("2024-01-01") + hours}
+    table = Items(ids, np.full(items, "", object), np.full((items, 1), np.nan), label, split, **known)
     store = FeatureStore.create(folder, table, family="MicroLens", label=described)
     for name, shape in (("visual", (items, frames, dim)), ("textual", (items, dim))):
         with store.add_array(name, shape, dtype) as out:
