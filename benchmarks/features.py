@@ -29,9 +29,9 @@ from benchmarks.synthetic import report
 from common.console import InputError, Parser, run_script, whole_number
 from common.devices import PRECISIONS, add_device_flag
 from dataloader.description import Label
+from dataloader.importing.video_files import VIDEO_SUFFIXES, unusable
 from dataloader.items import Items
 from dataloader.store import FeatureStore
-from feature_engineering.decoding.files import VIDEO_SUFFIXES, unusable
 from feature_engineering.decoding.frames import plan_videos
 from feature_engineering.decoding.videos import capture, frame_indices
 from feature_engineering.encoding.images import ImageEncoder, encode_frames

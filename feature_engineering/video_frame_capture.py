@@ -18,14 +18,15 @@ import commands
 from common.console import PROGRESS_BAR, InputError, Parser, listed, run_script, whole_number
 from common.files import require_writable
 from common.settings import add_flags, made
+from dataloader.importing.video_files import Videos, read_named
 from dataloader.place import add_dataset_flags, folder_of
+from dataloader.skipped import write_skipped
 from dataloader.store import FeatureStore
 from feature_engineering.decoding.captured import CAPTURED, captured_line, read_captured, write_captured
-from feature_engineering.decoding.files import Videos, read_named
 from feature_engineering.decoding.naming import find_images, frame_name, refuse_hostile_ids
 from feature_engineering.decoding.videos import capture, family_frames
 from feature_engineering.decoding.workers import Failure, in_workers
-from feature_engineering.jobs.skipped import fail_on, warn_of_losses, write_skipped
+from feature_engineering.jobs.skipped import fail_on, warn_of_losses
 from feature_engineering.settings import DecodingSettings, on_error_setting
 
 QUALITY = 95

@@ -17,9 +17,10 @@ from dataloader.description import Label
 from dataloader.importing.splits import SplitSettings
 from dataloader.MicroLens.dataset import COUNT_FILES, LABELS, TITLES, VIDEOS, make_items, read_raw
 from dataloader.place import add_dataset_flags, folder_of
+from dataloader.skipped import write_skipped
 from dataloader.store import FeatureStore
 from feature_engineering.jobs.sequence import add_sequence_flags, check_sequence_flags, run_sequence
-from feature_engineering.jobs.skipped import warn_of_losses, write_skipped
+from feature_engineering.jobs.skipped import warn_of_losses
 from feature_engineering.settings import SequenceSettings
 
 
