@@ -14,7 +14,7 @@ import commands
 from baselines import opened, recipe
 from baselines.parser import MethodParser, preparse
 from common.console import InputError, in_words, run_script, whole_number
-from common.devices import add_device_flag, pick_device
+from common.devices import add_device_flag, pick_device, pick_precision
 from common.seeding import seed_everything
 from common.settings import Flag
 from dataloader.modalities import in_order
@@ -80,20 +80,25 @@ def main(args) -> None:
         if flag not in OWN and value != trained[flag]:
             here, there = in_words(value), in_words(trained[flag])
             raise InputError(f"--{flag} {here} contradicts the run, which was trained with {there}")
+    # What takes long to import, torch most of all, is imported after all that can be refused without it.
+    from dataloader.store import FeatureStore
+
     folder = folder_of(
         settings["dataset_path"] if args.dataset_path is None else args.dataset_path,
         settings["dataset_id"] if args.dataset_id is None else args.dataset_id,
     )
+    store = FeatureStore.open(folder)
     device = pick_device(args.device)
+    if how.network:
+        pick_precision(settings["precision"], device)
     seed_everything(args.seed)
-    # Importing torch takes seconds, so it is imported after all that can be refused without it.
     from baselines.testing import test
 
     test(
         how,
         run,
         settings,
-        folder,
+        store,
         device,
         split=args.split,
         batch_size=args.batch_size,

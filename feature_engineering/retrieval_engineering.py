@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 import commands
-from common.arrays import Derived, Rows, blocks, one_vector
+from common.arrays import Derived, Rows, blocks
 from common.console import InputError, Parser, listed, number, run_script
 from common.settings import add_flags, flags_of, made, setting
 from dataloader.modalities import RETRIEVAL, in_order

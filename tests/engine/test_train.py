@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -520,3 +521,15 @@ def test_a_scale_that_saturates_is_warned_of(tmp_path, capsys):
         out[:] = np.random.default_rng(0).standard_normal(out.shape) * 5000
     trained(store.folder, tmp_path / "runs", "--no_retrieval", "--epochs", 1)
     assert "warning: " in (err := capsys.readouterr().err) and "visual=standard" in err
+
+
+def test_what_the_device_cannot_do_is_refused_before_the_features_are_read(tmp_path, monkeypatch):
+    store = make_store(tmp_path / "tiny")
+    monkeypatch.setattr(train, "pick_device", lambda name: SimpleNamespace(type="cuda"))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: False)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "an old card")
+    monkeypatch.setattr("common.arrays.scan", None)
+    words = ["--dataset_path", str(store.folder.parent), "--dataset_id", "tiny", "--save", str(tmp_path / "runs")]
+    with pytest.raises(InputError, match="an old card has no bfloat16"):
+        train.main(train.build_parser().parse_args([*words, "--precision", "bf16"]))
+    assert not (tmp_path / "runs").exists()
