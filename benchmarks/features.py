@@ -45,12 +45,13 @@ CLIP_SECONDS, CLIP_WIDTH, CLIP_HEIGHT, CLIP_RATE = 60, 720, 1280, 30
 
 def build_parser() -> Parser:
     parser = Parser(description=__doc__)
-    parser.add_argument("--part", nargs="+", default=PARTS, choices=PARTS, help="what is measured")
-    parser.add_argument("--frame_num", type=whole_number(1), default=10, help="F")
-    parser.add_argument("--batch_size", type=whole_number(1), default=32, help="frames encoded at once")
-    parser.add_argument("--workers", type=whole_number(1), default=1, help="processes that decode")
-    parser.add_argument("--precision", default="bf16", choices=PRECISIONS, help="of the ViT")
-    add_device_flag(parser)
+    measured = parser.add_argument_group("what is measured")
+    measured.add_argument("--part", nargs="+", default=PARTS, choices=PARTS, help="what is measured")
+    measured.add_argument("--frame_num", type=whole_number(1), default=10, help="F")
+    measured.add_argument("--batch_size", type=whole_number(1), default=32, help="frames encoded at once")
+    measured.add_argument("--workers", type=whole_number(1), default=1, help="processes that decode")
+    measured.add_argument("--precision", default="bf16", choices=PRECISIONS, help="of the ViT")
+    add_device_flag(measured)
     return parser
 
 

@@ -41,14 +41,15 @@ class CaptureSettings(DecodingSettings):
 
 def build_parser() -> Parser:
     parser = Parser(description=__doc__)
-    add_dataset_flags(parser)
-    parser.add_argument("--videos", required=True, type=Path, help="folder of the videos, named <item id>.<suffix>")
-    parser.add_argument(
+    place, frames = parser.add_argument_group("data and place"), parser.add_argument_group("frames")
+    add_dataset_flags(place)
+    place.add_argument("--videos", required=True, type=Path, help="folder of the videos, named <item id>.<suffix>")
+    frames.add_argument(
         "--frame_num", type=whole_number(1), help="frames of a video; without it as the data set's family has them"
     )
-    parser.add_argument("--frames", type=Path, help="folder of the frames; <data set's folder>/frames without it")
-    add_flags(parser, CaptureSettings)
-    parser.add_argument("--overwrite", action="store_true", help="capture frames anew that are already there")
+    place.add_argument("--frames", type=Path, help="folder of the frames; <data set's folder>/frames without it")
+    add_flags(frames, CaptureSettings)
+    place.add_argument("--overwrite", action="store_true", help="capture frames anew that are already there")
     return parser
 
 
