@@ -63,14 +63,17 @@ def flags_of_the_run(model_id: str) -> dict[str, Flag]:
     }
 
 
-def named_method(words: list[str]) -> tuple[str, None]:
-    """The method of the run that a command line names."""
+def named_method(words: list[str]) -> tuple[tuple[str, None], tuple | None]:
+    """The method of the run that a command line names, and the run."""
     path = preparse(words, "model_path")["model_path"]
-    return ("MMRA" if path is None else opened(path, "--model_path")[2]["model_id"]), None
+    if path is None:
+        return ("MMRA", None), None
+    run = opened(path, "--model_path")
+    return (run[2]["model_id"], None), run
 
 
 def main(args) -> None:
-    run, how, trained = opened(args.model_path, "--model_path")
+    run, how, trained = args.opened
     settings = run.config["settings"]
     if Path(args.model_path).name == LAST:
         raise InputError(f"--model_path {args.model_path}: {LAST} is for --resume; give the run's folder or its {BEST}")

@@ -44,20 +44,21 @@ def build_parser(model_id: str = "MMRA", preset: str | None = None) -> MethodPar
     return parser
 
 
-def named_method(words: list[str]) -> tuple[str, str | None]:
-    """The method and preset that a command line names; with --resume they are the run's."""
+def named_method(words: list[str]) -> tuple[tuple[str, str | None], tuple | None]:
+    """The method and preset that a command line names; with --resume they are the run's, which is opened."""
     given = preparse(words, "model_id", "preset", "resume")
     if given["resume"] is not None:
-        return opened(given["resume"], "--resume")[2]["model_id"], None
+        run = opened(given["resume"], "--resume")
+        return (run[2]["model_id"], None), run
     model_id = given["model_id"] or "MMRA"
-    return model_id, given["preset"] if given["preset"] in recipe(model_id).presets else None
+    return (model_id, given["preset"] if given["preset"] in recipe(model_id).presets else None), None
 
 
 def main(args) -> None:
     run, how, typed = None, recipe(args.model_id), args.typed
-    settings = {flag: value for flag, value in vars(args).items() if flag not in ("typed", "resume")}
+    settings = {flag: value for flag, value in vars(args).items() if flag not in ("typed", "resume", "opened")}
     if args.resume:
-        run, how, trained = opened(args.resume, "--resume")
+        run, how, trained = args.opened
         if not how.network and not how.blends:
             raise InputError(
                 f"--resume {run.folder}: {trained['model_id']} is fitted in one go and leaves no half-way state; train "

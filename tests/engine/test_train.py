@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import queue
@@ -18,6 +19,7 @@ import torch
 from conftest import ROOT
 from tiny import SIZES, make_store, refused
 
+import baselines
 import engine.network
 import train
 from common.console import InputError
@@ -533,3 +535,22 @@ def test_what_the_device_cannot_do_is_refused_before_the_features_are_read(tmp_p
     with pytest.raises(InputError, match="an old card has no bfloat16"):
         train.main(train.build_parser().parse_args([*words, "--precision", "bf16"]))
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_command_line_is_read_and_its_run_checked_once(tmp_path, load_script, monkeypatch):
+    """Once for the method that it names, once for what it says; config.json once, whatever the method."""
+    make_store(tmp_path / "tiny")
+    script, counted = load_script("test.py"), []
+    parsed, checked = argparse.ArgumentParser.parse_known_args, baselines.check_config
+    monkeypatch.setattr(
+        argparse.ArgumentParser, "parse_known_args", lambda *a, **k: counted.append("parsed") or parsed(*a, **k)
+    )
+    monkeypatch.setattr(baselines, "check_config", lambda *a: counted.append("checked") or checked(*a))
+    where = ["--dataset_path", str(tmp_path), "--dataset_id", "tiny", "--save", str(tmp_path / "runs")]
+    train.main(train.build_parser().parse_args([*where, "--model_id", "TMALL", "--epochs", "1"]))
+    assert counted == ["parsed", "parsed"]
+    (run,) = (tmp_path / "runs").iterdir()
+    for made, flag in ((train, "--resume"), (script, "--model_path")):
+        counted.clear()
+        made.main(made.build_parser().parse_args([flag, str(run)]))
+        assert sorted(counted) == ["checked", "parsed", "parsed"]
