@@ -29,9 +29,11 @@ def modality_or_retrieval(text: str) -> str:
 
 def build_parser() -> Parser:
     parser = Parser(description=__doc__)
-    add_dataset_flags(parser)
-    parser.add_argument("--num_of_retrieved_items", type=whole_number(1), default=20, help="K: neighbours an item")
-    parser.add_argument(
+    place, search = parser.add_argument_group("data and place"), parser.add_argument_group("search")
+    add_dataset_flags(place)
+    add_device_flag(place)
+    search.add_argument("--num_of_retrieved_items", type=whole_number(1), default=20, help="K: neighbours an item")
+    search.add_argument(
         "--source",
         nargs="+",
         type=modality_or_retrieval,
@@ -41,14 +43,13 @@ def build_parser() -> Parser:
         "holds; any others, as textual, visual (the mean of the frames) or words, for methods that learn from several "
         "sources (neighbours/NAME.npz)",
     )
-    parser.add_argument(
+    search.add_argument(
         "--bank",
         default="train",
         choices=BANKS,
         help="train+valid is published, but shows validation labels to training",
     )
-    add_device_flag(parser)
-    parser.add_argument("--batch_size", type=whole_number(1), default=2048, help="queries searched at once")
+    search.add_argument("--batch_size", type=whole_number(1), default=2048, help="queries searched at once")
     show = parser.add_argument_group("a picture of what is retrieved")
     show.add_argument(
         "--show",

@@ -14,7 +14,7 @@ import commands
 from baselines import opened, recipe
 from baselines.parser import MethodParser, preparse
 from common.console import InputError, in_words, run_script, whole_number
-from common.devices import add_device_flag, pick_device
+from common.devices import add_device_flag, pick_device, pick_precision
 from common.seeding import seed_everything
 from common.settings import Flag
 from dataloader.modalities import in_order
@@ -63,14 +63,17 @@ def flags_of_the_run(model_id: str) -> dict[str, Flag]:
     }
 
 
-def named_method(words: list[str]) -> tuple[str, None]:
-    """The method of the run that a command line names."""
+def named_method(words: list[str]) -> tuple[tuple[str, None], tuple | None]:
+    """The method of the run that a command line names, and the run."""
     path = preparse(words, "model_path")["model_path"]
-    return ("MMRA" if path is None else opened(path, "--model_path")[2]["model_id"]), None
+    if path is None:
+        return ("MMRA", None), None
+    run = opened(path, "--model_path")
+    return (run[2]["model_id"], None), run
 
 
 def main(args) -> None:
-    run, how, trained = opened(args.model_path, "--model_path")
+    run, how, trained = args.opened
     settings = run.config["settings"]
     if Path(args.model_path).name == LAST:
         raise InputError(f"--model_path {args.model_path}: {LAST} is for --resume; give the run's folder or its {BEST}")
@@ -80,20 +83,25 @@ def main(args) -> None:
         if flag not in OWN and value != trained[flag]:
             here, there = in_words(value), in_words(trained[flag])
             raise InputError(f"--{flag} {here} contradicts the run, which was trained with {there}")
+    # What takes long to import, torch most of all, is imported after all that can be refused without it.
+    from dataloader.store import FeatureStore
+
     folder = folder_of(
         settings["dataset_path"] if args.dataset_path is None else args.dataset_path,
         settings["dataset_id"] if args.dataset_id is None else args.dataset_id,
     )
+    store = FeatureStore.open(folder)
     device = pick_device(args.device)
+    if how.network:
+        pick_precision(settings["precision"], device)
     seed_everything(args.seed)
-    # Importing torch takes seconds, so it is imported after all that can be refused without it.
     from baselines.testing import test
 
     test(
         how,
         run,
         settings,
-        folder,
+        store,
         device,
         split=args.split,
         batch_size=args.batch_size,

@@ -14,8 +14,9 @@ import commands
 from baselines import METHODS, opened, recipe
 from baselines.parser import MethodParser, preparse
 from common.console import InputError, in_words, run_script
-from common.devices import add_device_flag, pick_device
+from common.devices import add_device_flag, pick_device, pick_precision
 from common.files import require_writable
+from common.seeding import seed_everything
 from dataloader.modalities import in_order
 from dataloader.place import add_dataset_flags, folder_of
 
@@ -43,20 +44,21 @@ def build_parser(model_id: str = "MMRA", preset: str | None = None) -> MethodPar
     return parser
 
 
-def named_method(words: list[str]) -> tuple[str, str | None]:
-    """The method and preset that a command line names; with --resume they are the run's."""
+def named_method(words: list[str]) -> tuple[tuple[str, str | None], tuple | None]:
+    """The method and preset that a command line names; with --resume they are the run's, which is opened."""
     given = preparse(words, "model_id", "preset", "resume")
     if given["resume"] is not None:
-        return opened(given["resume"], "--resume")[2]["model_id"], None
+        run = opened(given["resume"], "--resume")
+        return (run[2]["model_id"], None), run
     model_id = given["model_id"] or "MMRA"
-    return model_id, given["preset"] if given["preset"] in recipe(model_id).presets else None
+    return (model_id, given["preset"] if given["preset"] in recipe(model_id).presets else None), None
 
 
 def main(args) -> None:
     run, how, typed = None, recipe(args.model_id), args.typed
-    settings = {flag: value for flag, value in vars(args).items() if flag not in ("typed", "resume")}
+    settings = {flag: value for flag, value in vars(args).items() if flag not in ("typed", "resume", "opened")}
     if args.resume:
-        run, how, trained = opened(args.resume, "--resume")
+        run, how, trained = args.opened
         if not how.network and not how.blends:
             raise InputError(
                 f"--resume {run.folder}: {trained['model_id']} is fitted in one go and leaves no half-way state; train "
@@ -79,17 +81,23 @@ def main(args) -> None:
         settings = settings | {flag: typed[flag] for flag in RESUMABLE[1:] if flag in typed}
         typed = {}
     how.check(settings, typed)
+    # What takes long to import, torch most of all, is imported after all that can be refused without it.
+    from dataloader.store import FeatureStore
+
     folder = folder_of(settings["dataset_path"], settings["dataset_id"])
+    store = FeatureStore.open(folder)
     device = pick_device(settings["device"])
+    if how.network:
+        pick_precision(settings["precision"], device)
     require_writable(run.folder if run else Path(settings["save"]))
-    # Importing torch takes seconds, so it is imported after all that can be refused without it.
+    seed_everything(settings["seed"])
     if how.blends:
         from baselines.blending import train_blend as train
     else:
         from baselines.training import train
 
     command = ["python", Path(sys.argv[0]).name, *sys.argv[1:]]
-    run, history = train(how, settings, typed, folder, device, run, command)
+    run, history = train(how, settings, typed, store, device, run, command)
     if history.interrupted:
         kept = f"epoch {history.best_epoch} is kept" if history.best_epoch else "no epoch was finished"
         kept = f"of the member in training {kept}" if how.blends else kept

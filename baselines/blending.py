@@ -12,16 +12,18 @@ import torch
 
 from baselines import opened, recipe
 from baselines.parser import parse_flags
-from baselines.predicting import WEIGHTS, blended, predicted
+from baselines.predicting import blended, predicted
 from baselines.training import train
 from common.console import InputError
 from common.files import write_json
+from common.seeding import seed_everything
 from dataloader.opening import open_data
+from dataloader.store import FeatureStore
 from engine.estimator import VALID
 from engine.method import History
 from engine.metrics import measure
 from engine.recipe import Recipe
-from engine.run import LAST, Run
+from engine.run import LAST, WEIGHTS, Run
 
 MEMBERS = "members"  # in the blend's folder: a folder for each, with its run in it
 SHARED = ("dataset_path", "dataset_id", "device", "seed", "label_dim", "frame_num", "modalities")  # with the blend
@@ -32,14 +34,14 @@ def train_blend(
     how: Recipe,
     settings: dict[str, Any],
     typed: Mapping[str, Any],
-    folder: Path,
+    store: FeatureStore,
     device: torch.device,
     run: Run | None,
     command: list[str],
 ) -> tuple[Run, History]:
     """As `train`, of a method that blends others; a member that has been trained is not trained again."""
-    data = open_data(folder, how.wants(settings, typed), ("train", "valid"))
-    store, valid = data.store, data.splits["valid"]
+    data = open_data(store, how.wants(settings, typed), ("train", "valid"))
+    valid = data.splits["valid"]
     arguments = how.arguments(settings, data.shapes, data.used, store.items.label_dim)
     described = {"family": store.family, "fingerprint": store.fingerprint, "label": store.label.as_json()}
     described |= {"modalities": list(data.taken)} | ({"metadata": data.kinds} if data.kinds else {})
@@ -52,12 +54,12 @@ def train_blend(
     for place, text in enumerate(settings["members"], start=1):
         run.log(f"member {place} of {len(settings['members'])}: {text}")
         own = settings_of(text, settings)
-        member, history = train_member(own, text, run.folder / MEMBERS / str(place), folder, device)
+        member, history = train_member(own, text, run.folder / MEMBERS / str(place), store, device)
         if history.interrupted:
             return run, history
         members.append(member)
         batch = own.get("batch_size", 256)
-        found.append(predicted(recipe(own["model_id"]), member, own, folder, device, split="valid", batch_size=batch))
+        found.append(predicted(recipe(own["model_id"]), member, own, store, device, split="valid", batch_size=batch))
     weights = weigh([prediction.mean for _, prediction in found], valid.label)
     places = [member.folder.relative_to(run.folder).as_posix() for member in members]
     said = [{"run": path, "weight": weight} for path, weight in zip(places, weights, strict=True)]
@@ -85,7 +87,7 @@ def settings_of(text: str, blend: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def train_member(
-    settings: dict[str, Any], text: str, place: Path, folder: Path, device: torch.device
+    settings: dict[str, Any], text: str, place: Path, store: FeatureStore, device: torch.device
 ) -> tuple[Run, History]:
     """The run in `place`, gone on with if there is one that can be, else a new one."""
     how, known = recipe(settings["model_id"]), None
@@ -99,7 +101,8 @@ def train_member(
     where = ["--dataset_path", settings["dataset_path"], "--dataset_id", settings["dataset_id"]]
     method, *flags = shlex.split(text)
     command = ["python", "train.py", "--model_id", method, *map(str, where), "--seed", str(settings["seed"]), *flags]
-    return train(how, settings | {"save": str(place)}, {}, folder, device, known, command)
+    seed_everything(settings["seed"])
+    return train(how, settings | {"save": str(place)}, {}, store, device, known, command)
 
 
 def weigh(predictions: list[np.ndarray], truth: np.ndarray) -> list[float]:

@@ -15,7 +15,8 @@ UNKNOWN = "unrecognized arguments: "
 class MethodParser(Parser):
     """A parser for one method, which hands a command line of another method to that method's parser.
 
-    build: (model_id, preset) -> a parser. named: words -> the (model_id, preset) that they name.
+    build: (model_id, preset) -> a parser. named: words -> the (model_id, preset) that they name, and the run with its
+    recipe and what it was trained with, where they name one. What it parses has it as `opened`.
     """
 
     def __init__(self, build: Callable, named: Callable, model_id: str, preset: str | None, **kwargs):
@@ -24,10 +25,11 @@ class MethodParser(Parser):
 
     def parse_args(self, args=None, namespace=None):
         words = sys.argv[1:] if args is None else list(args)
-        chosen = self._named(words)
-        if chosen != self._chosen:
-            return self._build(*chosen).parse_args(words, namespace)
-        return super().parse_args(words, namespace)
+        chosen, opened = self._named(words)
+        parser = self if chosen == self._chosen else self._build(*chosen)
+        parsed = super(MethodParser, parser).parse_args(words, namespace)
+        parsed.opened = opened
+        return parsed
 
     def error(self, message: str):
         """Says whose flag it is that this method has not."""

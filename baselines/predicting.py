@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,43 +10,43 @@ import torch
 
 from baselines import opened
 from common.console import InputError
-from common.files import read_json
 from common.settings import made
 from dataloader.encoding import Encoding
 from dataloader.neighbours import KNOWN_BY, path_of
 from dataloader.opening import Data, Trained, open_data
 from dataloader.statistics import CREATOR
+from dataloader.store import FeatureStore
 from engine.method import Prediction
 from engine.recipe import Recipe
-from engine.run import Run
+from engine.run import WEIGHTS, Run
 from engine.settings import TrainingSettings
-
-WEIGHTS = "weights.json"  # of a blend: its members' folders, and how much each weighs
 
 
 def predicted(
     how: Recipe,
     run: Run,
     settings: dict[str, Any],
-    folder: Path,
+    store: FeatureStore,
     device: torch.device,
     *,
     split: str,
     batch_size: int,
     allow_other_data: bool = False,
 ) -> tuple[Data, Prediction]:
-    """The data set in `folder`, opened for `split` as the run's method wants it, and what that predicts.
+    """The data set of `store`, opened for `split` as the run's method wants it, and what that predicts.
 
     settings: those of the run. Of a blend the data are those of its first member that retrieves, if any does.
     InputError where the data are not those trained on, unless allow_other_data.
     """
     how_to = {"split": split, "batch_size": batch_size, "allow_other_data": allow_other_data}
     if how.blends:
+        if not run.members:
+            raise InputError(f"{run.folder / WEIGHTS}: no such file; the training has not finished")
         parts = []
-        for member, _ in members_of(run):
+        for member, _ in run.members:
             found, recipe, _ = opened(member, "--model_path")
-            parts.append(predicted(recipe, found, found.config["settings"], folder, device, **how_to))
-        return blended(parts, [weight for _, weight in members_of(run)])
+            parts.append(predicted(recipe, found, found.config["settings"], store, device, **how_to))
+        return blended(parts, [weight for _, weight in run.members])
     model, trained = run.config["model"], run.config["data"]
     wants = how.wants(settings)
     used = wants.used(trained["modalities"])
@@ -60,8 +59,8 @@ def predicted(
     kinds = trained.get("metadata")
     encoded = wants.statistics or (kinds and not how.typed_columns)
     metadata = Trained(kinds, Encoding.load(run.folder) if encoded else None) if kinds or encoded else None
-    data = open_data(folder, wants, [split], need=used, trained=metadata)
-    store, used = data.store, data.used
+    data = open_data(store, wants, [split], need=used, trained=metadata)
+    used = data.used
     now = how.arguments(settings, data.shapes, used, store.items.label_dim, [*data.sources])
     for name in [f"{name}_dim" for name in used] + ["frame_num"] * ("visual" in used) + ["shapes", "label_dim"]:
         if name in model and model[name] != now[name]:
@@ -101,21 +100,3 @@ def blended(parts: list[tuple[Data, Prediction]], weights: list[float]) -> tuple
     mean = sum(weight * part.mean for weight, (_, part) in zip(weights, parts, strict=True))
     data = next((data for data, _ in parts if data.nearest is not None), parts[0][0])
     return data, Prediction(mean, np.concatenate(members), np.concatenate(shares))
-
-
-def members_of(run: Run) -> list[tuple[Path, float]]:
-    """The folder and the weight of each member of a blend; InputError where its file does not say so."""
-    path = run.folder / WEIGHTS
-    try:
-        said = read_json(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; the training has not finished") from None
-    found = said.get("members") if isinstance(said, dict) else None
-    sound = isinstance(found, list) and bool(found)
-    for one in found if sound else []:
-        run_of, weight = (one.get("run"), one.get("weight")) if isinstance(one, dict) else (None, None)
-        sound &= isinstance(run_of, str) and type(weight) in (int, float) and 0 <= weight <= 1
-        sound &= isinstance(run_of, str) and (run.folder / run_of).resolve().is_relative_to(run.folder.resolve())
-    if not sound:
-        raise InputError(f"{path}: not the weights of a blend")
-    return [(run.folder / one["run"], float(one["weight"])) for one in found]

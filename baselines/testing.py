@@ -10,6 +10,7 @@ import torch
 
 from baselines.predicting import predicted
 from common.files import require_writable
+from dataloader.store import FeatureStore
 from engine.evaluation import judge
 from engine.recipe import Recipe
 from engine.run import Run
@@ -19,7 +20,7 @@ def test(
     how: Recipe,
     run: Run,
     settings: dict[str, Any],
-    folder: Path,
+    store: FeatureStore,
     device: torch.device,
     *,
     split: str,
@@ -29,17 +30,16 @@ def test(
     seed: int,
     allow_other_data: bool,
 ) -> None:
-    """Predict `split` of the data set in `folder` and write what test.py's description says.
+    """Predict `split` of the data set of `store` and write what test.py's description says.
 
     settings: those of the run. save: another place than the run's own folder. seed: of the bootstrap.
     """
     place = Path(save) / run.folder.resolve().name if save else run.folder
     require_writable(place)
     how_to = {"split": split, "batch_size": batch_size, "allow_other_data": allow_other_data}
-    data, prediction = predicted(how, run, settings, folder, device, **how_to)
+    data, prediction = predicted(how, run, settings, store, device, **how_to)
     # The run's own folder is for split test of the data trained on; all else goes into folders within it.
-    store, trained = data.store, run.config["data"]["fingerprint"]
+    trained = run.config["data"]["fingerprint"]
     out = place if store.fingerprint == trained else place / f"{store.dataset_id}_{store.fingerprint}"
     out = out if split == "test" else out / split
-    require_writable(out)
     judge(out, run, data, prediction, split, batch_size, seed, metrics)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from common.console import InputError, listed
-from common.seeding import seed_everything
 from common.settings import made
 from dataloader.describing import heading
 from dataloader.opening import open_data
 from dataloader.statistics import CREATOR
+from dataloader.store import FeatureStore
+from dataloader.yardsticks import yardsticks
 from engine.method import History
 from engine.recipe import Recipe
 from engine.run import Run
@@ -26,26 +26,26 @@ def train(
     how: Recipe,
     settings: dict[str, Any],
     typed: Mapping[str, Any],
-    folder: Path,
+    store: FeatureStore,
     device: torch.device,
     run: Run | None,
     command: list[str],
 ) -> tuple[Run, History]:
-    """Train as `settings` say on the data set in `folder`: in a new run's folder, or on in `run`.
+    """Train as `settings` say on the data set of `store`: in a new run's folder, or on in `run`.
 
     typed: the flags that the user gave, so that what contradicts a choice is told from a default. command: what
-    repeats it.
+    repeats it. Weights are drawn as torch is seeded, which is left to the caller: before the data are opened, too.
     """
     # A broken TensorBoard or an absent library is told of before the features are read.
     importlib.import_module("engine.network" if how.network else "engine.estimator")
     how.made()
     model_id, resumed = settings["model_id"], run is not None
     splits = ("train", "valid", "test") if how.transductive else ("train", "valid")
-    data = open_data(folder, how.wants(settings, typed), splits)
-    store, known, valid = data.store, data.splits["train"], data.splits["valid"]
+    data = open_data(store, how.wants(settings, typed), splits)
+    known, valid = data.splits["train"], data.splits["valid"]
     if settings["label_dim"] not in (None, store.items.label_dim):
         raise InputError(
-            f"--label_dim {settings['label_dim']}: {folder} has {store.items.label_dim} "
+            f"--label_dim {settings['label_dim']}: {store.folder} has {store.items.label_dim} "
             f"({', '.join(store.label.names)}); leave the flag out"
         )
     # The items to be tested, without their labels: a transductive method learns from their features too.
@@ -67,12 +67,11 @@ def train(
         **({"creators": True} if data.creators else {}),
     }
     if resumed:
-        run.go_on(config, epochs=settings["epochs"])
+        run.go_on(config)
     else:
         run = Run.create(settings["save"], f"{model_id}_{settings['dataset_id']}", config)
     if data.encoding:
         data.encoding.save(run.folder)
-    seed_everything(settings["seed"])
     method = how.build(store.family, arguments, training, device, run)
     run.log(
         f"{'resuming' if resumed else 'run'} {run.folder}: {model_id} ({store.family}) on {store.folder}, "
@@ -104,6 +103,7 @@ def train(
         measured = "  ".join(f"{name} {value:.4f}" for name, value in best["valid"].items())
         run.log(f"best {history.unit} {history.best_epoch} of {len(history.epochs)}: valid {measured}")
     if not history.interrupted:
-        for warning in shortfalls(store, "valid", method.predict(valid)):
+        others = yardsticks(store, "valid")
+        for warning in shortfalls(others, "valid", method.predict(valid), valid.label, store.label):
             run.log(warning)
     return run, history

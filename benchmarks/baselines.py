@@ -36,12 +36,13 @@ LIMIT_GB = {"Hyfea": 8.0, "MFTM": 8.0, "SVR": 8.0}  # networks: 3
 
 def build_parser() -> Parser:
     parser = Parser(description=__doc__)
-    parser.add_argument("--items", type=whole_number(100), default=19738, help="in the data set for memory")
-    parser.add_argument("--frames", type=whole_number(1), default=10, help="F")
-    parser.add_argument("--dim", type=whole_number(1), default=768, help="D")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="whose memory")
-    parser.add_argument("--svr_items", type=whole_number(100), default=4000, help="in the data set for SVR's time")
-    parser.add_argument("--repeats", type=whole_number(0), default=3, help="pairs of SVR and scikit-learn")
+    measured = parser.add_argument_group("what is measured")
+    measured.add_argument("--items", type=whole_number(100), default=19738, help="in the data set for memory")
+    measured.add_argument("--frames", type=whole_number(1), default=10, help="F")
+    measured.add_argument("--dim", type=whole_number(1), default=768, help="D")
+    measured.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="whose memory")
+    measured.add_argument("--svr_items", type=whole_number(100), default=4000, help="in the data set for SVR's time")
+    measured.add_argument("--repeats", type=whole_number(0), default=3, help="pairs of SVR and scikit-learn")
     return parser
 
 

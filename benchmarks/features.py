@@ -29,9 +29,9 @@ from benchmarks.synthetic import report
 from common.console import InputError, Parser, run_script, whole_number
 from common.devices import PRECISIONS, add_device_flag
 from dataloader.description import Label
+from dataloader.importing.video_files import VIDEO_SUFFIXES, unusable
 from dataloader.items import Items
 from dataloader.store import FeatureStore
-from feature_engineering.decoding.files import VIDEO_SUFFIXES, unusable
 from feature_engineering.decoding.frames import plan_videos
 from feature_engineering.decoding.videos import capture, frame_indices
 from feature_engineering.encoding.images import ImageEncoder, encode_frames
@@ -45,12 +45,13 @@ CLIP_SECONDS, CLIP_WIDTH, CLIP_HEIGHT, CLIP_RATE = 60, 720, 1280, 30
 
 def build_parser() -> Parser:
     parser = Parser(description=__doc__)
-    parser.add_argument("--part", nargs="+", default=PARTS, choices=PARTS, help="what is measured")
-    parser.add_argument("--frame_num", type=whole_number(1), default=10, help="F")
-    parser.add_argument("--batch_size", type=whole_number(1), default=32, help="frames encoded at once")
-    parser.add_argument("--workers", type=whole_number(1), default=1, help="processes that decode")
-    parser.add_argument("--precision", default="bf16", choices=PRECISIONS, help="of the ViT")
-    add_device_flag(parser)
+    measured = parser.add_argument_group("what is measured")
+    measured.add_argument("--part", nargs="+", default=PARTS, choices=PARTS, help="what is measured")
+    measured.add_argument("--frame_num", type=whole_number(1), default=10, help="F")
+    measured.add_argument("--batch_size", type=whole_number(1), default=32, help="frames encoded at once")
+    measured.add_argument("--workers", type=whole_number(1), default=1, help="processes that decode")
+    measured.add_argument("--precision", default="bf16", choices=PRECISIONS, help="of the ViT")
+    add_device_flag(measured)
     return parser
 
 

@@ -23,10 +23,11 @@ STATE_BYTES = 16  # a parameter: weight, gradient, two moments of Adam, float32
 
 def build_parser() -> Parser:
     parser = Parser(description=__doc__)
-    parser.add_argument("--items", type=whole_number(100), default=19738, help="in the data set")
-    parser.add_argument("--frames", type=whole_number(1), default=10, help="F")
-    parser.add_argument("--dim", type=whole_number(1), default=768, help="D")
-    parser.add_argument("--dtype", nargs="+", choices=DTYPES, default=DTYPES, help="of the stored features")
+    measured = parser.add_argument_group("what is measured")
+    measured.add_argument("--items", type=whole_number(100), default=19738, help="in the data set")
+    measured.add_argument("--frames", type=whole_number(1), default=10, help="F")
+    measured.add_argument("--dim", type=whole_number(1), default=768, help="D")
+    measured.add_argument("--dtype", nargs="+", choices=DTYPES, default=DTYPES, help="of the stored features")
     return parser
 
 

@@ -19,12 +19,13 @@ BLOCK = 1024
 
 def build_parser() -> Parser:
     parser = Parser(description=__doc__)
-    parser.add_argument("--items", type=whole_number(2), default=19738, help="queries")
-    parser.add_argument("--bank", type=whole_number(2), default=15790, help="the first so many items are the bank")
-    parser.add_argument("--dim", type=whole_number(1), default=1024, help="of the vectors")
-    parser.add_argument("--k", type=whole_number(1), default=20, help="neighbours an item")
-    parser.add_argument("--repeats", type=whole_number(0), default=5, help="pairs of search and bare product")
-    add_device_flag(parser)
+    measured = parser.add_argument_group("what is measured")
+    measured.add_argument("--items", type=whole_number(2), default=19738, help="queries")
+    measured.add_argument("--bank", type=whole_number(2), default=15790, help="the first so many items are the bank")
+    measured.add_argument("--dim", type=whole_number(1), default=1024, help="of the vectors")
+    measured.add_argument("--k", type=whole_number(1), default=20, help="neighbours an item")
+    measured.add_argument("--repeats", type=whole_number(0), default=5, help="pairs of search and bare product")
+    add_device_flag(measured)
     return parser
 
 

@@ -19,7 +19,8 @@ SCRIPTS, WORDS = ("train.py", "test.py", "retriever.py"), ("--help", "--no_such_
 
 def build_parser() -> Parser:
     parser = Parser(prog="python -m benchmarks.start", description=__doc__)
-    parser.add_argument("--repeats", type=whole_number(1), default=5, help="of each; the least is printed")
+    measured = parser.add_argument_group("what is measured")
+    measured.add_argument("--repeats", type=whole_number(1), default=5, help="of each; the least is printed")
     return parser
 
 

@@ -22,12 +22,13 @@ ADAM_BYTES = 28  # a parameter: reads weight, gradient and two moments, writes w
 
 def build_parser() -> Parser:
     parser = Parser(description=__doc__)
-    parser.add_argument("--items", type=whole_number(100), default=1600, help="in the data set; 80 %% are trained on")
-    parser.add_argument("--frames", type=whole_number(1), default=10, help="F")
-    parser.add_argument("--dim", type=whole_number(1), default=768, help="D, of the features and of the model")
-    parser.add_argument("--batch_size", type=whole_number(1), default=64, help="B")
-    parser.add_argument("--repeats", type=whole_number(1), default=5, help="epochs timed")
-    add_device_flag(parser)
+    measured = parser.add_argument_group("what is measured")
+    measured.add_argument("--items", type=whole_number(100), default=1600, help="in the data set; 80 %% are trained on")
+    measured.add_argument("--frames", type=whole_number(1), default=10, help="F")
+    measured.add_argument("--dim", type=whole_number(1), default=768, help="D, of the features and of the model")
+    measured.add_argument("--batch_size", type=whole_number(1), default=64, help="B")
+    measured.add_argument("--repeats", type=whole_number(1), default=5, help="epochs timed")
+    add_device_flag(measured)
     return parser
 
 

@@ -52,12 +52,6 @@ def blocks(array: np.ndarray | Rows | Derived, count: int | None = None) -> Iter
         yield slice(start, min(start + step, count))
 
 
-def one_vector(features: np.ndarray) -> np.ndarray:
-    """(n, F, D), of which the mean over the frames is taken, or (n, D) -> (n, D) float32."""
-    features = np.asarray(features, np.float32)
-    return features.mean(axis=1) if features.ndim == 3 else features
-
-
 def scan(array: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
     """One pass over (N, ...): which rows hold NaN or infinity, the root mean square, which rows are all zero."""
     bad, zero, squares = np.zeros(len(array), bool), np.zeros(len(array), bool), 0.0

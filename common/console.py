@@ -33,7 +33,7 @@ class _Unset(list):
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Defaults behind every flag; paragraphs of a description stay apart, and so do the lines of a list of flags.
+    """Defaults behind every flag that has one; paragraphs of a description stay apart, as do lines of a list of flags.
 
     Such a line begins with -- and has two blanks between the flag and what it does.
     """
@@ -51,6 +51,8 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
     def _get_help_string(self, action: argparse.Action) -> str:
         if action.required:
             return f"{action.help or ''} (required)"
+        if action.default is None:  # what holds without the flag is in its help
+            return action.help or ""
         if isinstance(action.default, list | tuple):
             words = " ".join(map(str, action.default)).replace("%", "%%")
             return f"{action.help or ''} (default: {words or 'none'})"

@@ -42,16 +42,15 @@ class Part:
 
 def build_parser() -> Parser:
     parser = Parser(description=__doc__)
-    parser.add_argument("--raw", type=Path, required=True, help="folder that holds train.pkl, valid.pkl and test.pkl")
-    add_dataset_flags(parser)
-    parser.add_argument(
-        "--family", default="MicroLens", choices=FAMILIES, help="whose MMRA model --model_id MMRA takes"
-    )
-    parser.add_argument(
+    place, features = parser.add_argument_group("data and place"), parser.add_argument_group("features")
+    place.add_argument("--raw", type=Path, required=True, help="folder that holds train.pkl, valid.pkl and test.pkl")
+    add_dataset_flags(place)
+    place.add_argument("--family", default="MicroLens", choices=FAMILIES, help="whose MMRA model --model_id MMRA takes")
+    features.add_argument(
         "--visual", default="cls", choices=VISUAL, help="a vector for every frame, or their mean as the one frame"
     )
-    parser.add_argument("--dtype", default="float32", choices=DTYPES, help="precision of the stored features")
-    parser.add_argument("--overwrite", action="store_true", help="replace a data set that is already there")
+    features.add_argument("--dtype", default="float32", choices=DTYPES, help="precision of the stored features")
+    place.add_argument("--overwrite", action="store_true", help="replace a data set that is already there")
     return parser
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 from sklearn.tree import DecisionTreeRegressor
 
-from common.arrays import blocks, one_vector, scan
+from common.arrays import blocks, scan
 from common.console import InputError
+from dataloader.components import one_vector
 from dataloader.importing.metadata import is_consequence
 from dataloader.metadata import known
 from dataloader.modalities import RETRIEVAL

@@ -1,4 +1,4 @@
-"""Principal components of features, for methods that cannot take hundreds of columns."""
+"""Features as one vector an item, and their principal components, for methods that cannot take hundreds of columns."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.arrays import one_vector
-
 MOST_FITTED = 20_000  # items that the components are made of
 ROWS_AT_ONCE = 4096
 
 Read = Callable[[np.ndarray | slice], np.ndarray]  # some of n items -> their features (b, F, D) or (b, D)
+
+
+def one_vector(features: np.ndarray) -> np.ndarray:
+    """(n, F, D), of which the mean over the frames is taken, or (n, D) -> (n, D) float32."""
+    features = np.asarray(features, np.float32)
+    return features.mean(axis=1) if features.ndim == 3 else features
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,30 @@ import numpy as np
 import pandas as pd
 
 from common.arrays import digest, scan
-from dataloader.audit import audit_line
+from common.console import Parser
+from dataloader.audit import audit, audit_line
 from dataloader.checks import scale_warning
 from dataloader.items import Items
 from dataloader.modalities import in_order
 from dataloader.names import SPLITS
 from dataloader.neighbours import Neighbours, path_of, sources_of
 from dataloader.store import UNSCALED, FeatureStore
+
+
+def build_parser() -> Parser:
+    parser = Parser(prog="python -m dataloader.store", description="Print what a data set holds.")
+    parser.add_argument("folder", help="the data set's folder: <dataset_path>/<dataset_id>")
+    parser.add_argument_group("what is printed").add_argument(
+        "--audit",
+        action="store_true",
+        help="print what makes results look better than they are: equal texts, near-equal vectors and creators across "
+        "splits, neighbours from the future, metadata that follow from popularity, columns that say nothing",
+    )
+    return parser
+
+
+def main(args) -> None:
+    print((audit if args.audit else describe)(FeatureStore.open(args.folder)))
 
 
 def describe(store: FeatureStore) -> str:

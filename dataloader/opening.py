@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -59,14 +58,14 @@ class Data:
 
 
 def open_data(
-    folder: Path, wants: Wants, splits: Sequence[str], need: Sequence[str] = (), trained: Trained | None = None
+    store: FeatureStore, wants: Wants, splits: Sequence[str], need: Sequence[str] = (), trained: Trained | None = None
 ) -> Data:
-    """Open the data set in `folder` and its `splits`, and check the content of the features that are used.
+    """Open the `splits` of a data set, and check the content of the features that are used.
 
     need: features that must be there. trained: what a run knows of metadata; without it, it is learned from split
     train. InputError where the data set is not what the method can do with.
     """
-    store = FeatureStore.open(folder, need)
+    store.require(need)
     taken = choose(store, wants)
     used, shapes = wants.used(taken), shapes_of(store, wants.frame_num)
     features = {name: store.features[name] for name in used if name != METADATA}

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from common.arrays import blocks, digest, reserve, scan
-from common.console import InputError, Parser, run_script
+from common.arrays import digest, reserve, scan
+from common.console import InputError, run_script
 from common.files import open_array, written_beside
 from dataloader.checks import check_content, not_finite
 from dataloader.description import FILE, Description, Feature, Label
@@ -24,11 +24,10 @@ from dataloader.metadata import Metadata
 from dataloader.modalities import METADATA, MODALITIES, RETRIEVAL, axes, in_order
 from dataloader.names import DTYPES, SPLITS
 from dataloader.place import Lacks
+from dataloader.replacing import NEXT, UNSCALED, finish_replacement, write_next
 
-UNSCALED = "unscaled"  # <name>.unscaled.npy: features before statistics of split train scaled them
 # Beside the arrays, of the same items.
 LEFT_BY_STEPS = ("skipped.csv", "captured.jsonl", "captions.jsonl", "video_files.json")
-NEXT = ".next"  # behind the names of files that wait to replace those of a data set
 
 
 class FeatureStore:
@@ -50,7 +49,7 @@ class FeatureStore:
     def open(cls, folder: Path | str, need: Sequence[str] = ()) -> FeatureStore:
         """Open the store in `folder`; `need` names the features that must be there."""
         folder = Path(folder)
-        _finish_replacement(folder)
+        finish_replacement(folder)
         if not (folder / FILE).is_file():
             known = sorted(path.parent.name for path in folder.parent.glob(f"*/{FILE}"))
             others = f"{folder.parent} has {', '.join(known)}" if known else f"there is none in {folder.parent}"
@@ -62,10 +61,14 @@ class FeatureStore:
                 store.metadata = store._open_metadata()
             else:
                 store.features[name] = store._open(name)
-        if missing := [name for name in need if name not in (*store.features, *store.modalities)]:
-            lacks = Lacks("features", folder, missing[0])
-            raise InputError(f"{folder}: no {' and no '.join(missing)} features yet", lacks)
+        store.require(need)
         return store
+
+    def require(self, names: Sequence[str]) -> None:
+        """InputError where one of these kinds of features is not there."""
+        if missing := [name for name in names if name not in (*self.features, *self.modalities)]:
+            lacks = Lacks("features", self.folder, missing[0])
+            raise InputError(f"{self.folder}: no {' and no '.join(missing)} features yet", lacks)
 
     def _check_items(self) -> None:
         problems, names = self.items.problems(), self.description.label.names
@@ -190,25 +193,7 @@ class FeatureStore:
         Items and features are replaced together: a kill leaves the old data set, or the new one, which the next
         opening puts into place.
         """
-        for stale in self.folder.glob(f"*{NEXT}"):  # of a killed attempt
-            stale.unlink()
-        items, rows = self.items.take(kept), np.flatnonzero(kept)
-        description = replace(self.description, items=items.digest())
-        for name, array in self.features.items():
-            feature = self.description.features[name]
-            shape, sha256 = _write_rows(array, rows, self.folder / f"{name}.npy{NEXT}")
-            made = dict(feature.made)
-            if UNSCALED in made:
-                unscaled = self.unscaled(name)
-                made[UNSCALED] = _write_rows(unscaled, rows, self.folder / f"{name}.{UNSCALED}.npy{NEXT}")[1]
-            description = description.with_feature(name, Feature(shape, feature.dtype, sha256, made))
-        if self.metadata is not None:
-            metadata, feature = self.metadata.take(rows), self.description.features[METADATA]
-            metadata.write(self.folder / f"{METADATA_FILE}{NEXT}")
-            shape = (len(rows), *feature.shape[1:])
-            description = description.with_feature(METADATA, replace(feature, shape=shape, sha256=metadata.digest()))
-        items.write(self.folder / f"items.parquet{NEXT}")
-        description.write(self.folder / f"{FILE}{NEXT}")
+        write_next(self, kept)
         return FeatureStore.open(self.folder)
 
     @contextlib.contextmanager
@@ -302,29 +287,6 @@ def _features_in(folder: Path) -> set[str]:
     return {*MODALITIES, RETRIEVAL, *described}
 
 
-def _finish_replacement(folder: Path) -> None:
-    """Put the files that `keep` wrote into place: dataset.json.next, written last, says that they are complete."""
-    if not (folder / f"{FILE}{NEXT}").exists():
-        return
-    # dataset.json comes last, as long as its .next stands the replacement is not finished.
-    for new in sorted(folder.glob(f"*{NEXT}"), key=lambda path: path.name == f"{FILE}{NEXT}"):
-        for neighbours in (folder / "neighbours.npz", *folder.glob("neighbours/*.npz")):
-            neighbours.unlink(missing_ok=True)  # their rows are the old ones
-        new.replace(new.with_name(new.name.removesuffix(NEXT)))
-
-
-def _write_rows(array: np.ndarray, rows: np.ndarray, path: Path) -> tuple[tuple[int, ...], str]:
-    """Write these rows of `array` to `path`; their shape and digest."""
-    with written_beside(path) as partial:
-        shape = (len(rows), *array.shape[1:])
-        out = np.lib.format.open_memmap(partial, mode="w+", dtype=array.dtype, shape=shape)
-        reserve(partial)
-        for block in blocks(array, len(rows)):
-            out[block] = array[rows[block]]
-        out.flush()
-        return shape, digest(out)
-
-
 def refuse_to_overwrite(folder: Path) -> None:
     if (folder / FILE).exists():
         raise InputError(f"{folder}: a data set is here already; --overwrite replaces it")
@@ -332,18 +294,6 @@ def refuse_to_overwrite(folder: Path) -> None:
 
 if __name__ == "__main__":
     import commands
-    from dataloader.audit import audit
-    from dataloader.describing import describe
+    from dataloader.describing import build_parser, main
 
-    def main(args) -> None:
-        print((audit if args.audit else describe)(FeatureStore.open(args.folder)))
-
-    parser = Parser(prog="python -m dataloader.store", description="Print what a data set holds.")
-    parser.add_argument("folder", help="the data set's folder: <dataset_path>/<dataset_id>")
-    parser.add_argument(
-        "--audit",
-        action="store_true",
-        help="print what makes results look better than they are: equal texts, near-equal vectors and creators across "
-        "splits, neighbours from the future, metadata that follow from popularity, columns that say nothing",
-    )
-    run_script(parser, main, commands.remedy)
+    run_script(build_parser(), main, commands.remedy)

@@ -15,6 +15,7 @@ from dataloader.describing import heading
 from dataloader.items import creators
 from dataloader.opening import Data
 from dataloader.store import FeatureStore
+from dataloader.yardsticks import yardsticks
 from engine.bootstrap import CONFIDENCE, Interval, resample
 from engine.figures import draw_doubts, draw_errors, draw_predictions, draw_training, plt, save
 from engine.method import Prediction
@@ -43,7 +44,7 @@ def judge(
     if split != "predict":
         said = heading(data.store, data.neighbours, metadata=data.kinds is not None)
         report = evaluate(data.store, items, prediction, split, batch_size, seed) | {"heading": said}
-        worse = shortfalls(data.store, split, prediction)
+        worse = shortfalls(yardsticks(data.store, split), split, prediction, items.label, data.store.label)
         report |= {"warnings": worse} if worse else {}
         print_report(report, metrics, run, data.store)
         title = f"{run.config['settings']['model_id']} on {data.store.dataset_id}, {split}"

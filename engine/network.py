@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import time
 from collections.abc import Iterator
@@ -78,9 +79,12 @@ class Network:
         self.module, self.training, self.device, self.run = module.to(device), training, device, run
         if device.type == "cpu":
             keep_recurrent_in_float32(module)
-        self.precision = pick_precision(training.precision, device)
         self.transductive = getattr(module, "transductive", False)
         self.scale: LabelScale | None = None  # known with train, or with the weights
+
+    @functools.cached_property
+    def precision(self) -> torch.dtype:
+        return pick_precision(self.training.precision, self.device)
 
     # ---- prediction ----------------------------------------------------------------------------
 

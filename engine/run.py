@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # it takes seconds to import, and reading what a run was trai
     from torch.utils.tensorboard import SummaryWriter
 
 BEST, LAST = "best.safetensors", "last.pt"
+WEIGHTS = "weights.json"  # of a blend: its members' folders, and how much each weighs
 VALID = "valid.json"  # the metrics of split valid, of a model that a library fitted
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "transformers", "safetensors", "scikit-learn")
 # of some baselines: absent where only others are run
@@ -25,10 +26,13 @@ PACKAGES += ("catboost", "lightgbm", "pytorch-tabnet", "tabm", "pytabkit", "auto
 
 
 class Run:
-    """`config.json`, `log.txt`, `history.jsonl`, TensorBoard events, `best.safetensors` and `last.pt` in one folder."""
+    """`config.json`, `log.txt`, `history.jsonl`, TensorBoard events, `best.safetensors` and `last.pt` in one folder.
 
-    def __init__(self, folder: Path, config: dict):
-        self.folder, self.config = Path(folder), config
+    members: of a blend the run of each member, by its folder, and how much it weighs; none before these are known.
+    """
+
+    def __init__(self, folder: Path, config: dict, members: tuple[tuple[Path, float], ...] = ()):
+        self.folder, self.config, self.members = Path(folder), config, members
         self._events: SummaryWriter | None = None
 
     @classmethod
@@ -61,10 +65,10 @@ class Run:
             )
         if path.is_file() and path.name not in (BEST, LAST, "config.json"):
             raise InputError(f"{flag} {path}: not a checkpoint; the run's folder or its {BEST} is expected")
-        return cls(folder, read_json(folder / "config.json"))
+        return cls(folder, read_json(folder / "config.json"), members_in(folder))
 
-    def go_on(self, config: dict, **settings) -> None:
-        """Take what a resumed run is told anew into config.json, which keeps saying how to repeat the run.
+    def go_on(self, config: dict) -> None:
+        """Take the epochs that a resumed run is told anew into config.json, which keeps saying how to repeat the run.
 
         InputError where `config`, that of a run on the data as they are now, says other data, neighbours or dimensions.
         """
@@ -81,8 +85,8 @@ class Run:
                     f"--resume {self.folder}: the {what} changed since it was trained ({before}, now {now}); bring the "
                     "old ones back or train anew"
                 )
-        changed = self.config["settings"] | settings
-        if changed != self.config["settings"]:
+        epochs = {name: value for name, value in config["settings"].items() if name == "epochs"}
+        if (changed := self.config["settings"] | epochs) != self.config["settings"]:
             self.config = self.config | {"settings": changed}
             write_json(self.folder / "config.json", self.config)
 
@@ -132,6 +136,22 @@ class Run:
         with interrupts_wait():
             if self._events is not None:
                 self._events.close()
+
+
+def members_in(folder: Path) -> tuple[tuple[Path, float], ...]:
+    """The folder and the weight of each member of the blend in `folder`; InputError where its file does not say so."""
+    path = folder / WEIGHTS
+    if not path.exists():
+        return ()
+    found = read_json(path).get("members")
+    sound = isinstance(found, list) and bool(found)
+    for one in found if sound else []:
+        run_of, weight = (one.get("run"), one.get("weight")) if isinstance(one, dict) else (None, None)
+        sound &= isinstance(run_of, str) and type(weight) in (int, float) and 0 <= weight <= 1
+        sound &= isinstance(run_of, str) and (folder / run_of).resolve().is_relative_to(folder.resolve())
+    if not sound:
+        raise InputError(f"{path}: not the weights of a blend")
+    return tuple((folder / one["run"], float(one["weight"])) for one in found)
 
 
 def _version(package: str) -> str | None:

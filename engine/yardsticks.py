@@ -1,88 +1,25 @@
-"""What any method must beat: the mean of train, and the labels of an item's neighbours."""
+"""What any method must beat, and does not."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 
 import numpy as np
 
-from common.console import InputError
-from dataloader.neighbours import Neighbours
-from dataloader.store import FeatureStore
+from dataloader.description import Label
 from engine.metrics import measure
 
-TEMPERATURES = (1.0, 0.5, 0.3, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03, 0.02)
-Predict = Callable[[np.ndarray], np.ndarray]  # rows of the store (n,) -> labels (n, label_dim)
 
+def shortfalls(
+    yardsticks: Mapping[str, np.ndarray], split: str, prediction: np.ndarray, truth: np.ndarray, target: Label
+) -> list[str]:
+    """Which of the `yardsticks` predict a split better than `prediction`, (n, label_dim) each, a sentence each.
 
-def mean_of_train(store: FeatureStore) -> tuple[Predict, str]:
-    mean = store.items.label[store.rows("train")].mean(axis=0)  # (label_dim,)
-    return lambda rows: np.tile(mean, (len(rows), 1)), "nothing to choose"
-
-
-def neighbour_labels(
-    store: FeatureStore, neighbours: Neighbours, temperatures: tuple[float | None, ...]
-) -> tuple[Predict, str]:
-    """Mean of the first K neighbours' labels, weighed by softmax(similarity / temperature), or alike for None.
-
-    K from 1 to what the store holds. An item without neighbours is given the mean of train.
+    By nMSE, of several targets by their mean.
     """
-    k, temperature = choose_weighing(store, neighbours, temperatures)
-    return lambda rows: weighed_labels(store, neighbours, rows, k, temperature), in_words(neighbours, k, temperature)
-
-
-def choose_weighing(
-    store: FeatureStore, neighbours: Neighbours, temperatures: tuple[float | None, ...]
-) -> tuple[int, float | None]:
-    """The K and the temperature whose labels predict split valid best."""
-    settings = [(k, temperature) for temperature in temperatures for k in range(1, neighbours.k + 1)]
-    valid = store.rows("valid")
-    truth = store.items.label[valid]
-    errors = [squared_error(weighed_labels(store, neighbours, valid, *setting), truth) for setting in settings]
-    return settings[int(np.argmin(errors))]
-
-
-def in_words(neighbours: Neighbours, k: int, temperature: float | None) -> str:
-    chosen = f"K = {k}" if temperature is None else f"K = {k}, temperature {temperature:g}"
-    return f"{chosen} (of {neighbours.k} stored)"
-
-
-def weighed_labels(
-    store: FeatureStore, neighbours: Neighbours, rows: np.ndarray, k: int, temperature: float | None
-) -> np.ndarray:
-    """(n, label_dim)"""
-    ids, weight = neighbours.weights(rows, k, 1.0 if temperature is None else temperature)  # (n, k) both
-    if temperature is None:
-        there = neighbours.ids[rows, :k] >= 0
-        weight = there / np.maximum(there.sum(axis=1, keepdims=True), 1)
-    label = np.einsum("nk,nkl->nl", weight, np.nan_to_num(store.items.label)[ids])
-    alone = weight.sum(axis=1) == 0
-    label[alone] = store.items.label[store.rows("train")].mean(axis=0)
-    return label
-
-
-def squared_error(prediction: np.ndarray, truth: np.ndarray) -> float:
-    return float(np.mean((prediction - truth) ** 2))
-
-
-def shortfalls(store: FeatureStore, split: str, prediction: np.ndarray) -> list[str]:
-    """What (n, label_dim) predictions of a labelled split are worse than, a sentence each.
-
-    By nMSE, of several targets by their mean; neighbours are those of the data set, weighed as predicts valid best.
-    """
-    if not all(len(store.items.rows(known)) for known in ("train", "valid")):
-        return []
-    rows = store.rows(split)
-    truth, found = store.items.label[rows], []
-    own = measure(prediction, truth, store.label)["nMSE"]
-    yardsticks = {"the mean of split train": lambda: mean_of_train(store)}
-    try:
-        neighbours = Neighbours.read(store)
-        yardsticks["the mean of its neighbours' labels"] = lambda: neighbour_labels(store, neighbours, TEMPERATURES)
-    except InputError:
-        pass  # none, or of another state of the data set: a method that needs them has said so
-    for name, make in yardsticks.items():
-        other = measure(make()[0](rows), truth, store.label)["nMSE"]
-        if own > other:
-            found.append(f"warning: worse than {name} on split {split}: nMSE {own:.4f}, and that has {other:.4f}")
+    own, found = measure(prediction, truth, target)["nMSE"], []
+    for name, other in yardsticks.items():
+        theirs = measure(other, truth, target)["nMSE"]
+        if own > theirs:
+            found.append(f"warning: worse than {name} on split {split}: nMSE {own:.4f}, and that has {theirs:.4f}")
     return found

@@ -37,9 +37,10 @@ from feature_engineering.settings import (
 def build_parser() -> Parser:
     parser = Parser(description=__doc__)
     add_encoder_flags(parser, encoder=CAPTION_ENCODER)
-    parser.add_argument("--max_new_tokens", type=whole_number(1), default=20, help="of a caption, at most")
-    add_flags(parser, FrameSettings)
-    add_flags(parser, DecodingSettings)
+    captions, frames = parser.add_argument_group("captions"), parser.add_argument_group("frames")
+    captions.add_argument("--max_new_tokens", type=whole_number(1), default=20, help="of a caption, at most")
+    add_flags(frames, FrameSettings)
+    add_flags(frames, DecodingSettings)
     return parser
 
 

@@ -31,22 +31,26 @@ MISSING = ("repeat", "zero", "lose")
 
 def build_parser() -> Parser:
     parser = Parser(description=__doc__)
-    add_dataset_flags(parser)
-    parser.add_argument("--table", type=Path, required=True, help="the pictures' features: .npz, .parquet, .csv, .tsv")
-    parser.add_argument("--name_column", default="name", help="column of the pictures' names (.npz: names)")
-    parser.add_argument(
+    place, pictures = parser.add_argument_group("data and place"), parser.add_argument_group("pictures")
+    stored = parser.add_argument_group("what is stored")
+    add_dataset_flags(place)
+    place.add_argument("--overwrite", action="store_true", help="replace visual features that are there")
+    pictures.add_argument(
+        "--table", type=Path, required=True, help="the pictures' features: .npz, .parquet, .csv, .tsv"
+    )
+    pictures.add_argument("--name_column", default="name", help="column of the pictures' names (.npz: names)")
+    pictures.add_argument(
         "--frame_num", type=whole_number(1), help="F; without it the largest number of a picture, and one"
     )
-    parser.add_argument(
+    pictures.add_argument(
         "--missing_frames",
         default="repeat",
         choices=MISSING,
         help="a frame that is not in the table: repeat the one before it (the first that is there, at the start), "
         "zero: zeros, lose: treat the item as --on_error says, as one without any frame is",
     )
-    add_flags(parser, StorageSettings)
-    flags_of(DecodingSettings)["on_error"].add(parser, "on_error")
-    parser.add_argument("--overwrite", action="store_true", help="replace visual features that are there")
+    add_flags(stored, StorageSettings)
+    flags_of(DecodingSettings)["on_error"].add(stored, "on_error")
     return parser
 
 

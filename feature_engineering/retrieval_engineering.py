@@ -24,9 +24,10 @@ from typing import Any
 import numpy as np
 
 import commands
-from common.arrays import Derived, Rows, blocks, one_vector
+from common.arrays import Derived, Rows, blocks
 from common.console import InputError, Parser, listed, number, run_script
 from common.settings import add_flags, flags_of, made, setting
+from dataloader.components import one_vector
 from dataloader.modalities import RETRIEVAL, in_order
 from dataloader.place import Lacks, folder_of, place
 from dataloader.store import FeatureStore
@@ -71,14 +72,15 @@ class WeightSettings:
 def build_parser() -> Parser:
     parser = Parser(description=__doc__)
     add_encoder_flags(parser, encoder=RETRIEVAL_ENCODER, batch_size=64)
-    parser.add_argument(
+    compared = parser.add_argument_group("what is compared")
+    compared.add_argument(
         "--source",
         default="captions",
         choices=("captions", "text", "frames", "fused", "features", WORDS),
         help="what is compared",
     )
-    add_flags(parser, WeightSettings)
-    add_flags(parser, StorageSettings)
+    add_flags(compared, WeightSettings)
+    add_flags(parser.add_argument_group("what is stored"), StorageSettings)
     add_flags(parser.add_argument_group("texts"), TextSettings)
     group = parser.add_argument_group("frames, for --source frames and fused")
     add_flags(group, FrameSettings)

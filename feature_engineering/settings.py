@@ -57,10 +57,11 @@ class EncoderSettings:
 
 def add_encoder_flags(parser: argparse.ArgumentParser, **defaults: Any) -> None:
     """The flags of every script that runs an encoder; `defaults`: of EncoderSettings, as the script has them."""
-    add_dataset_flags(parser)
-    add_flags(parser, EncoderSettings, **defaults)
-    add_device_flag(parser)
-    parser.add_argument("--overwrite", action="store_true", help="replace what is there, and begin anew")
+    place, encoder = parser.add_argument_group("data and place"), parser.add_argument_group("encoder")
+    add_dataset_flags(place)
+    place.add_argument("--overwrite", action="store_true", help="replace what is there, and begin anew")
+    add_flags(encoder, EncoderSettings, **defaults)
+    add_device_flag(encoder)
 
 
 @dataclass(frozen=True)

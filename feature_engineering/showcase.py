@@ -13,9 +13,9 @@ from PIL import Image
 
 from common.console import InputError
 from common.files import written_beside
+from dataloader.importing.video_files import Videos, read_named
 from dataloader.neighbours import Neighbours
 from dataloader.store import FeatureStore
-from feature_engineering.decoding.files import Videos, read_named
 from feature_engineering.decoding.naming import find_images, refuse_hostile_ids
 from feature_engineering.decoding.pictures import read_image
 from feature_engineering.decoding.videos import capture

@@ -27,9 +27,10 @@ OUTPUTS = {"textual": ["textual"], "both": ["textual", "retrieval"]}
 def build_parser() -> Parser:
     parser = Parser(description=__doc__)
     add_encoder_flags(parser, encoder=TEXTUAL_ENCODER, batch_size=64)
-    add_flags(parser, StorageSettings)
-    add_flags(parser, TextSettings)
-    parser.add_argument("--output", default="textual", choices=OUTPUTS, help="which features of the data set to write")
+    stored = parser.add_argument_group("what is stored")
+    stored.add_argument("--output", default="textual", choices=OUTPUTS, help="which features of the data set to write")
+    add_flags(stored, StorageSettings)
+    add_flags(parser.add_argument_group("texts"), TextSettings)
     return parser
 
 

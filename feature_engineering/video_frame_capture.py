@@ -18,14 +18,15 @@ import commands
 from common.console import PROGRESS_BAR, InputError, Parser, listed, run_script, whole_number
 from common.files import require_writable
 from common.settings import add_flags, made
+from dataloader.importing.video_files import Videos, read_named
 from dataloader.place import add_dataset_flags, folder_of
+from dataloader.skipped import write_skipped
 from dataloader.store import FeatureStore
 from feature_engineering.decoding.captured import CAPTURED, captured_line, read_captured, write_captured
-from feature_engineering.decoding.files import Videos, read_named
 from feature_engineering.decoding.naming import find_images, frame_name, refuse_hostile_ids
 from feature_engineering.decoding.videos import capture, family_frames
 from feature_engineering.decoding.workers import Failure, in_workers
-from feature_engineering.jobs.skipped import fail_on, warn_of_losses, write_skipped
+from feature_engineering.jobs.skipped import fail_on, warn_of_losses
 from feature_engineering.settings import DecodingSettings, on_error_setting
 
 QUALITY = 95
@@ -40,14 +41,15 @@ class CaptureSettings(DecodingSettings):
 
 def build_parser() -> Parser:
     parser = Parser(description=__doc__)
-    add_dataset_flags(parser)
-    parser.add_argument("--videos", required=True, type=Path, help="folder of the videos, named <item id>.<suffix>")
-    parser.add_argument(
+    place, frames = parser.add_argument_group("data and place"), parser.add_argument_group("frames")
+    add_dataset_flags(place)
+    place.add_argument("--videos", required=True, type=Path, help="folder of the videos, named <item id>.<suffix>")
+    frames.add_argument(
         "--frame_num", type=whole_number(1), help="frames of a video; without it as the data set's family has them"
     )
-    parser.add_argument("--frames", type=Path, help="folder of the frames; <data set's folder>/frames without it")
-    add_flags(parser, CaptureSettings)
-    parser.add_argument("--overwrite", action="store_true", help="capture frames anew that are already there")
+    place.add_argument("--frames", type=Path, help="folder of the frames; <data set's folder>/frames without it")
+    add_flags(frames, CaptureSettings)
+    place.add_argument("--overwrite", action="store_true", help="capture frames anew that are already there")
     return parser
 
 

@@ -29,9 +29,10 @@ from feature_engineering.settings import (
 def build_parser() -> Parser:
     parser = Parser(description=__doc__)
     add_encoder_flags(parser, encoder=VISUAL_ENCODER)
-    add_flags(parser, StorageSettings)
-    add_flags(parser, FrameSettings)
-    add_flags(parser, DecodingSettings)
+    add_flags(parser.add_argument_group("what is stored"), StorageSettings)
+    frames = parser.add_argument_group("frames")
+    add_flags(frames, FrameSettings)
+    add_flags(frames, DecodingSettings)
     return parser
 
 

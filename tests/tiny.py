@@ -14,9 +14,9 @@ import torch
 
 import commands
 import train
-from common.arrays import one_vector
 from common.console import InputError
 from dataloader.batches import Batch, NeighbourBatch
+from dataloader.components import one_vector
 from dataloader.description import Label
 from dataloader.importing.splits import time_split
 from dataloader.items import Items

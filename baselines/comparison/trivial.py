@@ -1,4 +1,4 @@
-"""Rows that keep everyone honest: no method deserves its name that does not beat these.
+"""The trivial rows of a comparison: simple predictions that a method must beat to be of any use.
 
 Computed on the same store and split. What is chosen (K, temperature, alpha, shrinkage) is chosen by the squared error
 on split valid alone.
@@ -19,8 +19,7 @@ from tqdm import tqdm
 from dataloader.encoding import Encoding
 from dataloader.neighbours import Neighbours
 from dataloader.store import FeatureStore
-from engine.metrics import measure
-from engine.yardsticks import (
+from dataloader.yardsticks import (
     TEMPERATURES,
     Predict,
     choose_weighing,
@@ -30,6 +29,7 @@ from engine.yardsticks import (
     squared_error,
     weighed_labels,
 )
+from engine.metrics import measure
 
 ALPHAS = (1.0, 10.0, 100.0, 1e3, 1e4, 1e5)
 ROWS_AT_ONCE = 512

@@ -17,26 +17,28 @@ from dataloader.description import Label
 from dataloader.importing.splits import SplitSettings
 from dataloader.MicroLens.dataset import COUNT_FILES, LABELS, TITLES, VIDEOS, make_items, read_raw
 from dataloader.place import add_dataset_flags, folder_of
+from dataloader.skipped import write_skipped
 from dataloader.store import FeatureStore
 from feature_engineering.jobs.sequence import add_sequence_flags, check_sequence_flags, run_sequence
-from feature_engineering.jobs.skipped import warn_of_losses, write_skipped
+from feature_engineering.jobs.skipped import warn_of_losses
 from feature_engineering.settings import SequenceSettings
 
 
 def build_parser() -> Parser:
     parser = Parser(description=__doc__)
-    parser.add_argument("--raw", type=Path, required=True, help=f"folder of the release: {TITLES} ...")
-    add_dataset_flags(parser, default_id="MicroLens-100k")
-    parser.add_argument("--label", default="comments", choices=LABELS, help="count to predict: log2(count + offset)")
-    parser.add_argument(
+    place, counts = parser.add_argument_group("data and place"), parser.add_argument_group("counts")
+    place.add_argument("--raw", type=Path, required=True, help=f"folder of the release: {TITLES} ...")
+    add_dataset_flags(place, default_id="MicroLens-100k")
+    counts.add_argument("--label", default="comments", choices=LABELS, help="count to predict: log2(count + offset)")
+    counts.add_argument(
         "--log_offset", type=number(0), default=0.0, help="published: 0; items of a count of 0 have no label then"
     )
-    parser.add_argument(
+    counts.add_argument(
         "--counts",
         choices=tuple(COUNT_FILES),
         help="where the comments are counted: pairs.csv or .tsv, or comment_en.txt; the first one there if not given",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace a data set that is already there")
+    place.add_argument("--overwrite", action="store_true", help="replace a data set that is already there")
     add_flags(parser.add_argument_group("splits"), SplitSettings)
     add_sequence_flags(parser)
     return parser

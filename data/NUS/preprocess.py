@@ -27,18 +27,20 @@ from feature_engineering.settings import SequenceSettings
 
 def build_parser() -> Parser:
     parser = Parser(description=__doc__)
-    parser.add_argument(
+    place = parser.add_argument_group("data and place")
+    place.add_argument(
         "--raw", type=Path, required=True, help="folder of the release: video_id.txt, ground_truth.txt ..."
     )
-    add_dataset_flags(parser, default_id="NUS")
-    parser.add_argument(
+    add_dataset_flags(place, default_id="NUS")
+    parser.add_argument_group("counts").add_argument(
         "--label",
         default="loops",
         choices=(*LABELS, "all"),
         help="count to predict, as log2(count + 1); all: four targets",
     )
     add_flags(parser.add_argument_group("splits"), SplitSettings)
-    parser.add_argument(
+    release = parser.add_argument_group("files of the release")
+    release.add_argument(
         "--order",
         nargs="+",
         action="extend",
@@ -47,9 +49,9 @@ def build_parser() -> Parser:
         help="whose lines those of a file are: as in ground_truth.txt=video_user or histogram_feature.npz=video_id; "
         "decided by evidence, and said, if not given",
     )
-    add_normalise_flag(parser, default=["visual=standard+l2"])
+    add_normalise_flag(release, default=["visual=standard+l2"])
     add_sequence_flags(parser)
-    parser.add_argument("--overwrite", action="store_true", help="replace a data set that is already there")
+    place.add_argument("--overwrite", action="store_true", help="replace a data set that is already there")
     return parser
 
 

@@ -1,1 +1,1 @@
-"""Ways into a data set: tables, feature files, splits, scaling, published pickles. Imports dataloader and common."""
+"""Ways in: tables, feature files, names of videos, splits, scaling, published pickles. Imports dataloader, common."""

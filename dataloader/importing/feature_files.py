@@ -11,7 +11,9 @@ from common.arrays import scan
 from common.console import InputError, listed
 from common.files import open_array
 from dataloader.checks import not_finite
-from dataloader.modalities import axes, shape_in_words
+from dataloader.importing.scaling import check_normalised
+from dataloader.items import Items
+from dataloader.modalities import RETRIEVAL, axes, shape_in_words
 
 ID_KEYS = ("item_id", "item_ids", "ids")
 
@@ -100,3 +102,38 @@ def as_text(value: object) -> str:
 def _split_key(path: Path) -> tuple[Path, str | None]:
     name, colon, key = path.name.partition(".npz:")
     return (path.with_name(name + ".npz"), key) if colon else (path, None)
+
+
+def as_retrieval(array: np.ndarray) -> np.ndarray:
+    """(N, D), or of frames (N, F, D) their mean -> (N, D)."""
+    return array if array.ndim == 2 else array.mean(axis=1, dtype=np.float32)
+
+
+def load_arrays(
+    files: dict[str, str],
+    compared: str | None,
+    items: Items,
+    kept: np.ndarray,
+    modes: dict[str, str],
+    dtype: str,
+    problems: list[str],
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Name -> array, checked as it will be stored, and what its digest will be; what is wrong joins the problems.
+
+    compared: the features that serve as retrieval vectors too. kept: mask of the table's rows that are items; rows of a
+    file without ids are those of the table.
+    """
+    arrays, digests = {}, {}
+    for name, file in [*files.items(), *([(RETRIEVAL, files[compared])] if compared else [])]:
+        if name == RETRIEVAL and compared and compared not in arrays:
+            continue  # What is wrong with them is in the list already.
+        try:
+            if name == RETRIEVAL and compared:
+                array = as_retrieval(arrays[compared])
+            else:
+                array = load_features(Path(file), name, items.item_id, kept=kept)
+            digests[name] = check_normalised(file, array, modes[name], dtype, items)
+            arrays[name] = array
+        except InputError as error:
+            problems.append(str(error))
+    return arrays, digests

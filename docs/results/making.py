@@ -26,14 +26,15 @@ SPLITS = {"bilibili_8k": "random", "bilibili_8k_time": "time"}
 
 def parser_of(description: str, parts: tuple[str, ...], *, nus: bool = False, bilibili: bool = False) -> Parser:
     parser = Parser(description=description)
+    data, made = parser.add_argument_group("data and place"), parser.add_argument_group("what is made")
     if nus:
-        parser.add_argument("--raw", type=Path, required=True, help="folder of the NUS release of 10,000 Vine videos")
+        data.add_argument("--raw", type=Path, required=True, help="folder of the NUS release of 10,000 Vine videos")
     if bilibili:
-        parser.add_argument("--table", type=Path, required=True, help="videos.csv of the 8,094 Bilibili videos")
-    parser.add_argument("--encoder", required=True, help="all-MiniLM-L6-v2: hub name or folder")
-    parser.add_argument("--work", type=Path, default="results", help="folder for data sets and results")
-    parser.add_argument("--part", required=True, choices=parts, help="what to make")
-    parser.add_argument("--jobs", type=whole_number(1), default=2, help="trainings at a time")
+        data.add_argument("--table", type=Path, required=True, help="videos.csv of the 8,094 Bilibili videos")
+    data.add_argument("--encoder", required=True, help="all-MiniLM-L6-v2: hub name or folder")
+    data.add_argument("--work", type=Path, default="results", help="folder for data sets and results")
+    made.add_argument("--part", required=True, choices=parts, help="what to make")
+    made.add_argument("--jobs", type=whole_number(1), default=2, help="trainings at a time")
     return parser
 
 

@@ -11,10 +11,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from common.console import PROGRESS_BAR, InputError, listed
+from dataloader.importing.video_files import Videos, read_named
 from dataloader.place import place
 from dataloader.store import FeatureStore
 from feature_engineering.decoding import pixels
-from feature_engineering.decoding.files import Videos, read_named
 from feature_engineering.decoding.naming import IMAGE_SUFFIXES, find_images, refuse_hostile_ids
 from feature_engineering.decoding.videos import family_frames
 from feature_engineering.decoding.workers import Failure, in_workers

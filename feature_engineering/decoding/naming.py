@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from common.console import InputError, listed
+from common.console import InputError
+from dataloader.importing.video_files import hostile_ids
 from dataloader.store import FeatureStore
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-LONGEST_NAME = 240  # bytes; file systems take names of 255 bytes, of which a suffix needs some
 
 
 def frame_name(item_id: str, number: int) -> str:
@@ -47,18 +47,3 @@ def refuse_hostile_ids(store: FeatureStore) -> None:
     """Item ids become file names; one that is a path would be read or written outside its folder."""
     if problem := hostile_ids(store.items.item_id):
         raise InputError(f"{store.folder / 'items.parquet'}: {problem}")
-
-
-def hostile_ids(item_ids: Iterable[str]) -> str | None:
-    """What is wrong with those of the ids that cannot name a file, None where all can."""
-    hostile = [
-        item_id
-        for item_id in item_ids
-        if item_id.startswith(".") or set(item_id) & set("/\\\0") or len(item_id.encode()) > LONGEST_NAME
-    ]
-    if not hostile:
-        return None
-    return (
-        f"{len(hostile)} item ids cannot name a file: they start with a dot, hold a slash or exceed {LONGEST_NAME} "
-        f"bytes ({listed(repr(item_id[:80]) for item_id in hostile)})"
-    )

@@ -15,10 +15,11 @@ from common.console import InputError
 from common.devices import add_device_flag
 from common.settings import add_flags, flags_of
 from dataloader.describing import describe
+from dataloader.importing.video_files import Videos
+from dataloader.skipped import ROWS, read_skipped
 from dataloader.store import FeatureStore
-from feature_engineering.decoding.files import Videos
 from feature_engineering.encoding.captions import CAPTIONS, captioner
-from feature_engineering.jobs.skipped import ROWS, read_skipped, warn_of_losses
+from feature_engineering.jobs.skipped import warn_of_losses
 from feature_engineering.settings import NO_ENCODER, DecodingSettings, SequenceSettings
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,21 +1,17 @@
-"""Items that cannot be used: how --on_error is obeyed, `skipped.csv` in the data set's folder, what is said of them."""
+"""Items that cannot be used: how --on_error is obeyed, and what is said of them."""
 
 from __future__ import annotations
 
-import csv
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from common.console import InputError, listed
-from common.files import written_beside
+from dataloader.skipped import write_skipped
 from dataloader.store import FeatureStore
 from feature_engineering.jobs.progress import Progress
 
-COLUMNS = ("item_id", "stage", "reason")
-ROWS = "table"  # The stage of rows of the table that became no item; another row of the same id may have become one.
 MOST_LOST = 0.05  # A job that loses a larger share of the items than this ends with a warning.
 
 
@@ -27,49 +23,6 @@ def fail_on(reasons: dict[str, str], policy: str, place: Path) -> None:
             f"{f' and {len(reasons) - 3} more' if len(reasons) > 3 else ''}; mend it, or pass over such items with "
             "--on_error skip"
         )
-
-
-def write_skipped(folder: Path, stage: str, reasons: dict[str, str], tried: Iterable[str] | None = None) -> Path:
-    """Put the items of this stage into `folder`/skipped.csv; the first stage that an item failed in counts.
-
-    Rows of other stages stay, and of this one those of items that were not `tried` now (None: all were).
-    """
-    tried = None if tried is None else set(tried)
-    old = read_skipped(folder)
-    rows = [row for row in old if row["stage"] != stage or (tried is not None and row["item_id"] not in tried)]
-    before = {row["item_id"] for row in rows if row["stage"] != ROWS}
-    rows += [dict(zip(COLUMNS, (item, stage, why), strict=True)) for item, why in reasons.items() if item not in before]
-    return _write(folder, rows)
-
-
-def write_skipped_rows(folder: Path, reasons: list[tuple[str, str]]) -> Path:
-    """Put each row of the table that became no item, as (its item id, why), into `folder`/skipped.csv."""
-    rows = [row for row in read_skipped(folder) if row["stage"] != ROWS]
-    return _write(folder, rows + [dict(zip(COLUMNS, (item, ROWS, why), strict=True)) for item, why in reasons])
-
-
-def _write(folder: Path, rows: list[dict[str, str]]) -> Path:
-    path = folder / "skipped.csv"
-    if rows or path.exists():
-        with written_beside(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows)
-    return path
-
-
-def read_skipped(folder: Path) -> list[dict[str, str]]:
-    path = folder / "skipped.csv"
-    if not path.exists():
-        return []
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not a CSV file ({error}); move it away") from None
-    if any(set(row) != set(COLUMNS) for row in rows):
-        raise InputError(f"{path}: its columns are not {', '.join(COLUMNS)}; move it away")
-    return rows
 
 
 def leave_out(

@@ -26,6 +26,7 @@ from dataloader.metadata import Metadata
 from dataloader.neighbours import Neighbours
 from dataloader.opening import Trained, open_data
 from dataloader.statistics import Statistics, with_statistics, with_time
+from dataloader.store import FeatureStore
 from engine.run import Run
 
 FAST = ("--model_id", "LARK", "--feature_dim", 16, "--ensemble", 1, "--num_of_retrieved_items", 12, "--lr", 3e-3)
@@ -132,13 +133,13 @@ def test_no_input_of_a_video_of_train_knows_its_label(tmp_path):
     store = store_of_creators(tmp_path)
     wants = recipe("LARK").wants({flag: f.default for flag, f in recipe("LARK").flags().items()} | {"model_id": "LARK"})
     wants = replace(wants, k=12)
-    before = open_data(store.folder, wants, ["train"])
+    before = open_data(FeatureStore.open(store.folder), wants, ["train"])
     row = int(before.splits["train"].rows[before.splits["train"].neighbours.ids[:, 5] >= 0][3])
     label = store.items.label.copy()
     label[row] += 3
     items = replace(store.items, label=label, popularity=np.exp2(label) - 1)
     searched(remade(store, items), "retrieval", "textual")
-    after = open_data(store.folder, wants, ["train"], trained=Trained(None, before.encoding))
+    after = open_data(FeatureStore.open(store.folder), wants, ["train"], trained=Trained(None, before.encoding))
     at = [int(np.flatnonzero(data.splits["train"].rows == row)[0]) for data in (before, after)]
     batches = [
         next(data.splits["train"].sample(np.array([place])).batches(1, torch.device("cpu")))

@@ -29,6 +29,7 @@ from common.console import InputError
 from common.seeding import seed_everything
 from dataloader.batches import Batch, NeighbourBatch, open_split
 from dataloader.opening import Data, open_data
+from dataloader.store import FeatureStore
 from engine.recipe import PUBLISHED, argument
 from engine.run import Run
 from engine.settings import TrainingSettings
@@ -80,7 +81,7 @@ def settings(name: str) -> dict:
 
 
 def opened(name: str, store, *names: str) -> Data:
-    return open_data(store.folder, recipe(name).wants(settings(name) | {"model_id": name}), names)
+    return open_data(FeatureStore.open(store.folder), recipe(name).wants(settings(name) | {"model_id": name}), names)
 
 
 def splits(name: str, store, *names: str) -> list:

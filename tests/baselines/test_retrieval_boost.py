@@ -8,8 +8,8 @@ import numpy as np
 from tiny import creators_mean, nmse, predictions, refused, store_of_creators, trained, with_new_creators
 
 from dataloader.neighbours import Neighbours
+from dataloader.yardsticks import mean_of_train
 from engine.run import Run
-from engine.yardsticks import mean_of_train
 
 pytest_plugins = ("comparing",)
 FAST = ("--model_id", "RetrievalBoost", "--num_of_retrieved_items", 6, "--trees", 150, "--depth", 4)

@@ -11,6 +11,7 @@ from tiny import creators_mean, nmse, predictions, refused, store_of_creators, t
 from baselines import recipe
 from dataloader.metadata import Metadata
 from dataloader.opening import open_data
+from dataloader.store import FeatureStore
 from engine.run import Run
 from model.TabM import TabM
 
@@ -53,7 +54,7 @@ def test_members_are_trained_each_by_itself_and_averaged(tmp_path):
     torch.manual_seed(0)
     store = store_of_creators(tmp_path, sizes={"train": 120, "valid": 20, "test": 20})
     settings = {flag: f.default for flag, f in recipe("TabM").flags().items()} | {"model_id": "TabM"}
-    data = open_data(store.folder, recipe("TabM").wants(settings), ["valid"])
+    data = open_data(FeatureStore.open(store.folder), recipe("TabM").wants(settings), ["valid"])
     network = TabM(shapes=data.shapes, label_dim=1, numbers=data.encoding.numbers, feature_dim=8, dropout=0.0)
     batch = next(data.splits["valid"].batches(20, torch.device("cpu")))
     each = network(batch)

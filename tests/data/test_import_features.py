@@ -16,8 +16,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from common.console import InputError
+from dataloader.importing.columns import ColumnSettings, make_items
 from dataloader.importing.numbers import INVISIBLE
-from dataloader.importing.splits import published_split
+from dataloader.importing.splits import SplitSettings, published_split
 from dataloader.importing.tables import read_table
 from dataloader.store import FeatureStore
 
@@ -488,15 +489,15 @@ def test_any_table_survives(importing, suffix, rows):
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @quick
 @given(content=st.binary(max_size=80), place=st.floats(0, 1), cut=st.floats(0, 1))
-def test_random_tables_end_in_one_kind_of_error(script, tmp_path, suffix, content, place, cut):
+def test_random_tables_end_in_one_kind_of_error(tmp_path, suffix, content, place, cut):
     path = write_table(tmp_path / f"t{suffix}", make_columns())
     sound = path.read_bytes()
     position = int(place * len(sound))
     path.write_bytes(sound[:position] + content + sound[position + int(cut * 50) :])
-    named = script.ColumnSettings(count_column=["count"])
+    named = ColumnSettings(count_column=["count"])
     try:
         read = read_table(path, named.wanted)
-        script.make_items(read, named, script.SplitSettings())
+        make_items(read, named, SplitSettings())
         assert all(isinstance(problem, str) for problem in read.faults.told("fail"))
     except InputError as error:
         assert str(path) in str(error)

@@ -14,6 +14,7 @@ from dataloader.modalities import Wants
 from dataloader.neighbours import Neighbours
 from dataloader.opening import open_data
 from dataloader.statistics import folds_of_train
+from dataloader.store import FeatureStore
 
 LISTS = st.lists(st.lists(st.integers(-1, 9), min_size=3, max_size=3), min_size=1, max_size=4)
 
@@ -72,7 +73,9 @@ def test_against_loops(tmp_path, by_time):
 def test_what_is_known_of_a_pair(tmp_path):
     """In batches: the same creator only where it is known, days with their sign, and nothing of a pad."""
     store = store_with_times(tmp_path, by_time=True)
-    data = open_data(store.folder, Wants("any", ("textual",), neighbours="each", k=12, sources=None), ["valid"])
+    data = open_data(
+        FeatureStore.open(store.folder), Wants("any", ("textual",), neighbours="each", k=12, sources=None), ["valid"]
+    )
     valid, seen = data.splits["valid"], 0
     for batch in valid.batches(16, torch.device("cpu")):
         near, rows = batch.neighbours, batch.rows.numpy()
@@ -93,9 +96,9 @@ def test_what_is_known_of_a_pair(tmp_path):
 
 def test_a_plain_method_gets_the_retrievals_neighbours_alone(tmp_path):
     store = store_with_times(tmp_path, by_time=False)
-    data = open_data(store.folder, Wants("any", ("textual",), neighbours="each", k=7), ["valid"])
+    data = open_data(FeatureStore.open(store.folder), Wants("any", ("textual",), neighbours="each", k=7), ["valid"])
     np.testing.assert_array_equal(
         data.splits["valid"].neighbours.ids, Neighbours.read(store).ids[store.rows("valid"), :7]
     )
     with refused("--num_of_retrieved_items 21: .*neighbours.npz holds 20 an item.*--num_of_retrieved_items 21"):
-        open_data(store.folder, Wants("any", ("textual",), neighbours="each", k=21), ["valid"])
+        open_data(FeatureStore.open(store.folder), Wants("any", ("textual",), neighbours="each", k=21), ["valid"])

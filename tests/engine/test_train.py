@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import queue
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ import torch
 from conftest import ROOT
 from tiny import SIZES, make_store, refused
 
+import baselines
 import engine.network
 import train
 from common.console import InputError
@@ -520,3 +523,34 @@ def test_a_scale_that_saturates_is_warned_of(tmp_path, capsys):
         out[:] = np.random.default_rng(0).standard_normal(out.shape) * 5000
     trained(store.folder, tmp_path / "runs", "--no_retrieval", "--epochs", 1)
     assert "warning: " in (err := capsys.readouterr().err) and "visual=standard" in err
+
+
+def test_what_the_device_cannot_do_is_refused_before_the_features_are_read(tmp_path, monkeypatch):
+    store = make_store(tmp_path / "tiny")
+    monkeypatch.setattr(train, "pick_device", lambda name: SimpleNamespace(type="cuda"))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: False)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "an old card")
+    monkeypatch.setattr("common.arrays.scan", None)
+    words = ["--dataset_path", str(store.folder.parent), "--dataset_id", "tiny", "--save", str(tmp_path / "runs")]
+    with pytest.raises(InputError, match="an old card has no bfloat16"):
+        train.main(train.build_parser().parse_args([*words, "--precision", "bf16"]))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_command_line_is_read_and_its_run_checked_once(tmp_path, load_script, monkeypatch):
+    """Once for the method that it names, once for what it says; config.json once, whatever the method."""
+    make_store(tmp_path / "tiny")
+    script, counted = load_script("test.py"), []
+    parsed, checked = argparse.ArgumentParser.parse_known_args, baselines.check_config
+    monkeypatch.setattr(
+        argparse.ArgumentParser, "parse_known_args", lambda *a, **k: counted.append("parsed") or parsed(*a, **k)
+    )
+    monkeypatch.setattr(baselines, "check_config", lambda *a: counted.append("checked") or checked(*a))
+    where = ["--dataset_path", str(tmp_path), "--dataset_id", "tiny", "--save", str(tmp_path / "runs")]
+    train.main(train.build_parser().parse_args([*where, "--model_id", "TMALL", "--epochs", "1"]))
+    assert counted == ["parsed", "parsed"]
+    (run,) = (tmp_path / "runs").iterdir()
+    for made, flag in ((train, "--resume"), (script, "--model_path")):
+        counted.clear()
+        made.main(made.build_parser().parse_args([flag, str(run)]))
+        assert sorted(counted) == ["checked", "parsed", "parsed"]

@@ -9,8 +9,9 @@ import pytest
 from tiny import make_store, predictions, trained
 
 from dataloader.neighbours import Neighbours
+from dataloader.yardsticks import TEMPERATURES, neighbour_labels, yardsticks
 from engine.metrics import measure
-from engine.yardsticks import TEMPERATURES, neighbour_labels, shortfalls
+from engine.yardsticks import shortfalls
 
 
 def test_a_network_that_has_not_learned_is_told_of(tmp_path, load_script, capsys):
@@ -41,8 +42,9 @@ def test_the_bounds_are_those_of_the_rows_of_the_table(tmp_path):
     mean = np.tile(store.items.label[store.rows("train")].mean(axis=0), (len(rows), 1))
     near = neighbour_labels(store, Neighbours.read(store), TEMPERATURES)[0](rows)
     for prediction, others in ((mean, [near]), (near, [mean])):
-        own, worse = measure(prediction, truth)["nMSE"], shortfalls(store, "test", prediction)
+        own = measure(prediction, truth)["nMSE"]
+        worse = shortfalls(yardsticks(store, "test"), "test", prediction, truth, store.label)
         assert len(worse) == sum(own > measure(other, truth)["nMSE"] for other in others)
         for line in worse:
             assert float(line.split("nMSE ")[1].split(",")[0]) == pytest.approx(own, abs=1e-4)
-    assert shortfalls(store, "test", truth) == []
+    assert shortfalls(yardsticks(store, "test"), "test", truth, truth, store.label) == []

@@ -14,9 +14,9 @@ from PIL import Image
 from tiny_encoders import WIDTH
 
 from common.console import InputError
+from dataloader.skipped import read_skipped
 from dataloader.store import FeatureStore
 from feature_engineering import textual_engineering, visual_engineering
-from feature_engineering.jobs.skipped import read_skipped
 
 
 def draw_frames(tmp_path: Path, ids, frame_num: int, suffix=".jpg") -> Path:

@@ -11,11 +11,11 @@ from bare import bare_store, call
 from PIL import Image
 
 from common.console import InputError
+from dataloader.skipped import read_skipped
 from feature_engineering import video_frame_capture as frame_capture
 from feature_engineering import visual_engineering
 from feature_engineering.decoding.captured import read_captured
 from feature_engineering.decoding.videos import capture
-from feature_engineering.jobs.skipped import read_skipped
 
 
 def write_grey(path: Path, count: int, options: dict | None = None) -> None:

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from common.console import InputError
+from dataloader.skipped import read_skipped
 from dataloader.store import FeatureStore
 from feature_engineering import match_image_feature_to_video_item as script
 from feature_engineering.decoding.naming import frame_name, item_and_number
-from feature_engineering.jobs.skipped import read_skipped
 
 IDS, FRAMES, DIM = ("a", "b_1", "c"), 3, 4
 

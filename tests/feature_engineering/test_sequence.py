@@ -16,9 +16,9 @@ import retriever
 from common.console import InputError
 from common.settings import made
 from dataloader.neighbours import Neighbours
+from dataloader.skipped import read_skipped
 from dataloader.store import FeatureStore
 from feature_engineering.jobs import sequence
-from feature_engineering.jobs.skipped import read_skipped
 from feature_engineering.settings import SequenceSettings
 from feature_engineering.showcase import show_neighbours
 

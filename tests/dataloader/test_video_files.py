@@ -1,4 +1,4 @@
-"""feature_engineering/decoding/files.py: which file is whose, and what is there in place of one that is missing."""
+"""dataloader/importing/video_files.py: which file is whose, and what is there in place of one that is missing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from common.console import InputError
-from feature_engineering.decoding.files import Videos
+from dataloader.importing.video_files import Videos
 from feature_engineering.decoding.videos import capture
 
 

@@ -6,8 +6,10 @@ import functools
 import itertools
 import json
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+import numpy as np
 
 from common.console import InputError, listed
 from common.files import written_beside
@@ -17,6 +19,7 @@ VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".flv"),
     *(".wmv", ".mpg", ".mpeg", ".ts", ".3gp", ".ogv"),
 )
+LONGEST_NAME = 240  # bytes; file systems take names of 255 bytes, of which a suffix needs some
 NAMED = "video_files.json"  # in a data set's folder: item id -> its file, relative to the folder of the videos
 
 
@@ -118,3 +121,39 @@ def unusable(path: Path) -> str | None:
     if not path.is_file():
         return "a folder, not a file" if path.is_dir() else "not a regular file"
     return None if path.stat().st_size else "empty, 0 bytes"
+
+
+def hostile_ids(item_ids: Iterable[str]) -> str | None:
+    """What is wrong with those of the ids that cannot name a file, None where all can."""
+    hostile = [
+        item_id
+        for item_id in item_ids
+        if item_id.startswith(".") or set(item_id) & set("/\\\0") or len(item_id.encode()) > LONGEST_NAME
+    ]
+    if not hostile:
+        return None
+    return (
+        f"{len(hostile)} item ids cannot name a file: they start with a dot, hold a slash or exceed {LONGEST_NAME} "
+        f"bytes ({listed(repr(item_id[:80]) for item_id in hostile)})"
+    )
+
+
+def check_videos(
+    folder: Path, files: dict[str, str] | None, item_ids: np.ndarray, table: Path, *, keep_frames: bool
+) -> None:
+    """InputError where ids are to name files and cannot, or no file is there that the table names."""
+    if (files is None or keep_frames) and (problem := hostile_ids(item_ids)):
+        raise InputError(f"--table {table}: {problem}; --video_column names files of other names")
+    if files is not None:
+        found = Videos(folder, files)
+        reasons = {item: found.of(item)[1] for item in item_ids}
+        if all(reasons.values()):
+            shown = listed(f"{item}: {why}" for item, why in reasons.items())
+            raise InputError(
+                f"--table {table}, --videos {folder}: nothing for any of the {len(item_ids)} items ({shown})"
+            )
+
+
+def leads_away(file: str) -> bool:
+    """Whether it is a whole path, of whatever system, or an address."""
+    return file.startswith("/") or ":/" in file or "\0" in file
