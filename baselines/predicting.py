@@ -57,7 +57,7 @@ def predicted(
         creators = [CREATOR] if run.config.get("creators") else []
         wants = replace(wants, sources=(*run.config.get("sources", {}), *creators))
     kinds = trained.get("metadata")
-    encoded = wants.statistics or (kinds and not how.typed_columns)
+    encoded = "metadata_features" in trained
     metadata = Trained(kinds, Encoding.load(run.folder) if encoded else None) if kinds or encoded else None
     data = open_data(store, wants, [split], need=used, trained=metadata)
     used = data.used

@@ -66,8 +66,9 @@ class Wants:
     typed: those that --modalities chose, feature_num: how many they must be, if that was typed. left_out: by ablations.
     frame_num: frames of a video, all without it. neighbours: how it wants what an item retrieved, of the first k,
     weighed with `temperature`; None: not at all. sources: of "each" and "statistics", None for all there are; seed: of
-    folds. statistics: those of their labels are further columns of metadata, also beside "each". drop_history: share of
-    train's videos of whose creators nothing is told as such; None: as many as make train like valid.
+    folds. wording: it is told what the wording of an item's text says of its label. as_columns: this and the statistics
+    of neighbours' labels are further columns of metadata, also beside "each". drop_history: share of train's videos of
+    whose creators nothing is told as such; None: as many as make train like valid.
     """
 
     method: str
@@ -84,7 +85,8 @@ class Wants:
     k: int = 10
     temperature: float = 1.0
     sources: tuple[str, ...] | None = (RETRIEVAL,)
-    statistics: bool = False
+    as_columns: bool = False
+    wording: bool = False
     drop_history: float | None = None
     seed: int = 0
 

@@ -16,8 +16,9 @@ from dataloader.expectation import beyond_expectation
 from dataloader.modalities import METADATA, RETRIEVAL, Wants, in_order, side_of_metadata
 from dataloader.neighbours import Neighbours, path_of, sources_of
 from dataloader.place import Lacks
-from dataloader.statistics import CREATOR, label_statistics, newcomers, with_statistics, with_time
+from dataloader.statistics import CREATOR, Statistics, label_statistics, newcomers, with_statistics, with_time
 from dataloader.store import FeatureStore
+from dataloader.wording import label_by_wording
 
 
 @dataclass(frozen=True)
@@ -77,16 +78,22 @@ def open_data(
     if METADATA in used:
         columns = store.metadata.only(trained.kinds, store.folder) if trained else store.metadata
         kinds = columns.kinds
-    if wants.statistics or wants.neighbours == "statistics":
+    counts = wants.neighbours == "statistics" or (wants.neighbours == "each" and wants.as_columns)
+    if counts or wants.wording:
         asking = splits if trained or "train" in splits else ["train", *splits]  # what is encoded is fitted on train
-        if "train" in asking and creators:
+        if "train" in asking and "user" in store.items.origin:
             new = newcomers(store, wants.drop_history, wants.seed)
         rows = np.concatenate([store.items.rows(split) for split in asking])
-        dated = with_time(columns, store.items.time)
-        beyond = beyond_expectation(store, features, dated, wants.seed, "train" in asking)
-        counted = {"creators": creators, "k": wants.k, "temperature": wants.temperature, "seed": wants.seed}
-        said = label_statistics(store, sources, rows, **counted, beyond=beyond, new=new).of(rows, len(store))
-    if wants.statistics:
+        dated, parts = with_time(columns, store.items.time), []
+        if counts:
+            beyond = beyond_expectation(store, features, dated, wants.seed, "train" in asking)
+            counted = {"creators": creators, "k": wants.k, "temperature": wants.temperature, "seed": wants.seed}
+            parts.append(label_statistics(store, sources, rows, **counted, beyond=beyond, new=new))
+        if wants.wording:
+            apart = new[store.items.split == "train"].mean() > 0.5 if new.any() else False
+            parts += label_by_wording(store, rows, wants.seed, apart)
+        said = Statistics.joined(parts).of(rows, len(store)) if parts else None
+    if said is not None and wants.as_columns:
         if wants.neighbours == "each":
             # Statistics of a candidate count the labels of all folds but its own, so that of the item itself too.
             of_candidates = with_statistics(dated, said.unknown())
@@ -110,7 +117,7 @@ def open_data(
             made = {"creators": creators, "k": wants.k, "seed": wants.seed, "new": new}
             each = candidates(store, sources, split.rows, theirs, **made)
             opened[name] = replace(split, neighbours=each)
-        elif wants.neighbours == "statistics" and not wants.statistics:
+        elif said is not None and not wants.as_columns:
             opened[name] = replace(split, statistics=said.take(split.rows))
     for warning in store.check_features(*used):
         print(f"warning: {warning}", file=sys.stderr)
@@ -133,7 +140,7 @@ def sources_wanted(store: FeatureStore, wants: Wants) -> tuple[dict[str, Neighbo
         creators &= CREATOR in wants.sources
     found = {name: Neighbours.read(store, name) for name in names}
     for name, neighbours in found.items():
-        if wants.k > neighbours.k and not wants.statistics:  # where sources are merged, k is the most
+        if wants.k > neighbours.k and not wants.as_columns:  # where sources are merged, k is the most
             raise InputError(
                 f"--num_of_retrieved_items {wants.k}: {path_of(store.folder, name)} holds {neighbours.k} an item",
                 Lacks("neighbours", store.folder, flags=f" --source {name} --num_of_retrieved_items {wants.k}"),

@@ -8,7 +8,7 @@ when the item was published is counted, in train too, and folds are not needed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +41,12 @@ class Statistics:
 
     def take(self, chosen: np.ndarray) -> Statistics:
         return Statistics(self.names, self.values[chosen])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Statistics]) -> Statistics:
+        """Of the same items, side by side."""
+        names = [name for part in parts for name in part.names]
+        return cls(names, np.concatenate([part.values for part in parts], axis=1))
 
     def of(self, rows: np.ndarray, n: int) -> Statistics:
         """Of n items, of which these are the statistics of `rows`; of the others nothing is known."""
@@ -130,9 +136,7 @@ def label_statistics(
         parts.append(Statistics(blocks[0].names, np.concatenate([block.values for block in blocks])))
     if creators:
         parts.append(of_creators(store, rows, fold, said, new))
-    names = [name for part in parts for name in part.names]
-    values = [part.values for part in parts]
-    return Statistics(names, np.concatenate([np.empty((len(rows), 0), np.float32), *values], axis=1))
+    return Statistics.joined([Statistics([], np.empty((len(rows), 0), np.float32)), *parts])
 
 
 def newcomers(store: FeatureStore, share: float | None, seed: int) -> np.ndarray:

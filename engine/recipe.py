@@ -48,6 +48,7 @@ class Recipe:
     neighbours: how it wants what an item retrieved, "aggregated", "each" or "statistics"; None: not at all
     statistics: it is given statistics of the neighbours' labels as further columns of metadata: with neighbours "each"
         beside each of them, with "statistics" alone
+    reads_text: it is told what the wording of an item's text says of its label, where textual features are taken
     network: it is trained by the one loop, with the flags of training; else a library fits it
     own_loss: its loss is its own, so it has no use for --loss
     blends: it is a weighted mean of other methods, each trained as a run of its own
@@ -67,6 +68,7 @@ class Recipe:
     takes_all: bool = False
     neighbours: NeighboursAs | None = None
     statistics: bool = False
+    reads_text: bool = False
     network: bool = True
     own_loss: bool = False
     transductive: bool = False
@@ -142,13 +144,13 @@ class Recipe:
 
     def wants(self, settings: Mapping[str, Any], typed: Mapping[str, Any] | None = None) -> Wants:
         """What a run with these settings wants; typed: flags that the user gave, of which a default is told."""
-        retrieval = {}
+        retrieval = {"seed": settings["seed"]} if "seed" in settings else {}
         if self.retrieves(settings):
-            retrieval = {"neighbours": self.neighbours, "k": settings["num_of_retrieved_items"]}
-            retrieval |= {"temperature": settings["similarity_temperature"], "seed": settings["seed"]}
+            retrieval |= {"neighbours": self.neighbours, "k": settings["num_of_retrieved_items"]}
+            retrieval |= {"temperature": settings["similarity_temperature"]}
             if self.merges_sources:
                 retrieval |= {"sources": settings["sources"] and tuple(settings["sources"])}
-                retrieval |= {"statistics": self.statistics, "drop_history": settings["drop_history"]}
+                retrieval |= {"drop_history": settings["drop_history"]}
         modalities = settings.get("modalities")
         return Wants(
             method=settings["model_id"],
@@ -161,6 +163,8 @@ class Recipe:
             feature_num=(typed or {}).get("feature_num"),
             left_out=tuple(name for name in self.modalities if settings.get(f"no_{name}", False)),
             frame_num=settings["frame_num"],
+            as_columns=self.statistics,
+            wording=self.reads_text and "textual" in (modalities or ("textual",)),
             **retrieval,
         )
 

@@ -129,7 +129,7 @@ def store_of_creators(
     plain = make_store(tmp_path / "data" / "tiny", sizes=sizes, label_dim=label_dim, k=None)
     rng, n = np.random.default_rng(3), len(plain)
     number = rng.integers(0, creators, n)
-    items = replace(plain.items, user=np.array([f"u{i}" for i in number], object))
+    items = replace(plain.items, user=np.array([f"u{i}" for i in number], object), text=np.full(n, "a title", object))
     if label is not None:
         values = label(rng.normal(0, 2, creators)[number], rng.normal(0, 1, n))
         items.label[:] = np.where((items.split == "predict")[:, None], np.nan, values[:, None])

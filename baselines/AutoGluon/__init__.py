@@ -31,6 +31,7 @@ RECIPE = Recipe(
     typed_columns=True,
     takes_all=True,
     neighbours="statistics",
+    reads_text=True,
     network=False,
     transductive=True,
     packages=("autogluon",),

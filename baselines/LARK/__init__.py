@@ -50,6 +50,7 @@ RECIPE = Recipe(
     takes_all=True,
     neighbours="each",
     statistics=True,
+    reads_text=True,
     check=check,
     search={
         "lr": Range(1e-4, 1e-2, log=True),

@@ -31,6 +31,7 @@ RECIPE = Recipe(
     typed_columns=True,
     takes_all=True,
     neighbours="statistics",
+    reads_text=True,
     network=False,
     search={
         "lr": Range(0.01, 0.2, log=True),

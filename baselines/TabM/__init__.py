@@ -38,6 +38,7 @@ RECIPE = Recipe(
     takes_all=True,
     neighbours="statistics",
     statistics=True,
+    reads_text=True,
     packages=("tabm", "rtdl_num_embeddings"),
     check=without_retrieval,
     search={

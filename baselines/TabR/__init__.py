@@ -27,6 +27,7 @@ RECIPE = Recipe(
     takes_all=True,
     neighbours="statistics",
     statistics=True,
+    reads_text=True,
     network=False,
     transductive=True,
     packages=("pytabkit", "faiss", "skorch"),

@@ -76,5 +76,5 @@ def open_data_set(plan: Plan, folder: Path, warn: bool = True) -> DataSet:
             )
     else:
         sources, _ = sources_wanted(store, wants)
-    k = None if wants.statistics else min((one.k for one in sources.values()), default=None)
+    k = None if wants.as_columns else min((one.k for one in sources.values()), default=None)
     return DataSet(folder, store.fingerprint, {name: found.digest() for name, found in sources.items()}, k)

@@ -95,7 +95,7 @@ def test_sources_and_ablations(tmp_path, load_script):
         ("--sources", "textual", *few): "labels: textual",
         ("--no_correction",): "labels: retrieval, textual, creator",
         ("--modalities", "textual"): "textual, metadata features",
-        ("--no_retrieval",): "visual, textual features",
+        ("--no_retrieval",): "visual, textual, metadata features",
     }.items():
         base = SHORT if flags != ("--no_retrieval",) else (*SHORT[:6], "--epochs", 2)
         run = trained(store, tmp_path / "runs", *base, *flags)

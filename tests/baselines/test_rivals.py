@@ -102,7 +102,7 @@ def test_what_autogluon_is_handed(predictor, tmp_path, load_script):
     assert {"column", "label", "verified", "textual component 1", "videos of the creator"} <= set(table)
     assert set(table["verified"].dropna()) == {0.0, 1.0} and table["verified"].isna().any()
     trained(store, tmp_path / "runs", "--model_id", "AutoGluon", "--no_retrieval", "--components", 0, "--bag_folds", 3)
-    assert set(predictor.given[-1]) == {"column", "label", "verified", "text"}
+    assert set(predictor.given[-1]) == {"column", "label", "verified", "text", "target0 by the wording of its text"}
     assert (predictor.given[2]["num_bag_folds"], predictor.given[2]["use_bag_holdout"]) == (3, True)
 
 

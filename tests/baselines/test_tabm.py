@@ -38,7 +38,8 @@ def test_without_neighbours_it_sees_none_of_their_labels(tmp_path, load_script):
     flags = (*FAST, "--epochs", 2, "--no_retrieval")
     run = trained(store, tmp_path / "runs", *flags)
     log = (run / "log.txt").read_text()
-    assert "1 features made of columns: column\n" in log and "statistics" not in log
+    wording = ", ".join(f"target{t} by the wording of its text" for t in range(2))
+    assert f"3 features made of columns: column, {wording}\n" in log and "statistics" not in log
     first = predictions(load_script, run)
     assert first.shape == (150, 2)
     np.testing.assert_array_equal(predictions(load_script, trained(store, tmp_path / "again", *flags)), first)
@@ -47,7 +48,10 @@ def test_without_neighbours_it_sees_none_of_their_labels(tmp_path, load_script):
             trained(store, tmp_path / "more", *flags, f"--{flag}", value)
     assert not (tmp_path / "more").exists()
     alone = trained(store, tmp_path / "runs", *flags, "--modalities", "textual")
-    assert "columns" not in (alone / "log.txt").read_text() and np.isfinite(predictions(load_script, alone)).all()
+    assert (
+        f"2 features made of columns: {wording}\n" in (alone / "log.txt").read_text()
+        and np.isfinite(predictions(load_script, alone)).all()
+    )
 
 
 def test_members_are_trained_each_by_itself_and_averaged(tmp_path):
