@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 import shlex
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +24,7 @@ from baselines.comparison.children import Children, Failed
 from baselines.parser import parse_flags
 from common.console import InputError
 from common.files import read_json, write_json
+from dataloader.modalities import RETRIEVAL
 from engine.run import LAST, Run
 
 OURS = ("model_id", "dataset_path", "dataset_id", "seed", "save", "device", "resume")  # flags that the cells are given
@@ -61,7 +63,7 @@ class Setting:
     dataset_id: str
     device: str
     fingerprint: str
-    neighbours: str | None  # their digest
+    neighbours: Mapping[str, str]  # source -> their digest
     threads: int | None  # a cell's; None: as many as it takes by itself
     fold: str = ""  # `fold 1`, where there are several
 
@@ -80,10 +82,13 @@ class Setting:
 
     def has_data_of(self, run: Path) -> bool:
         config = recorded(run / "config.json")
-        data, neighbours = (config.get(part) for part in ("data", "neighbours"))
-        if not isinstance(data, dict) or data.get("fingerprint") != self.fingerprint:
+        data, neighbours, sources = (config.get(part) or {} for part in ("data", "neighbours", "sources"))
+        if not all(isinstance(part, dict) for part in (data, neighbours, sources)):
             return False
-        return neighbours is None or (isinstance(neighbours, dict) and neighbours.get("digest") == self.neighbours)
+        learned_from = {RETRIEVAL: neighbours["digest"]} | sources if "digest" in neighbours else sources
+        same = all(self.neighbours.get(source) == digest for source, digest in learned_from.items())
+        members = [path.parent for path in run.glob("members/*/*/config.json")]  # of a blend
+        return data.get("fingerprint") == self.fingerprint and same and all(map(self.has_data_of, members))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from baselines.comparison.cells import Row, Setting, grouped
 from baselines.comparison.children import Children
 from baselines.comparison.folds import make_folds
 from common.console import InputError
-from dataloader.neighbours import Neighbours
+from dataloader.neighbours import Neighbours, sources_of
 from dataloader.opening import choose
 from dataloader.store import FeatureStore
 
@@ -90,7 +90,7 @@ def parts_of(
                 dataset_id=one.folder.name,
                 device=device,
                 fingerprint=one.fingerprint,
-                neighbours=its_neighbours.digest() if its_neighbours else None,
+                neighbours={source: Neighbours.read(one, source).digest() for source in sources_of(one)},
                 threads=threads,
                 fold=f"fold {number}" if by else "",
             ),

@@ -12,6 +12,9 @@ from tiny import nmse, predictions, refused, store_of_creators, trained
 
 import train
 from baselines.blending import weigh
+from dataloader.neighbours import Neighbours
+
+pytest_plugins = ("comparing",)
 
 MEMBERS = ("RetrievalBoost --trees 60 --num_of_retrieved_items 6", "LARK --epochs 3 --ensemble 2")
 SIZES = {"train": 200, "valid": 60, "test": 60, "predict": 3}
@@ -99,3 +102,20 @@ def test_what_no_blend_is(tmp_path):
         with refused(said):
             trained(store, tmp_path / "runs", "--model_id", "Blend", "--members", *members)
         assert not list((tmp_path / "runs").glob("*/members/*"))
+
+
+def test_in_the_comparison_neighbours_made_anew_are_noticed(tmp_path, compare):
+    """Those of another source than `retrieval` too, which only its members learn from."""
+    store = store_of_creators(tmp_path, sizes={"train": 120, "valid": 20, "test": 20})
+    row = "B=Blend --members 'RetrievalBoost --trees 10 --num_of_retrieved_items 6' 'SVR'"
+
+    def runs() -> int:
+        flags = ("--methods", "--row", row, "--reference", "B", "--seeds", 1)
+        assert compare(store, tmp_path / "save", *flags) == 0
+        return len(list((tmp_path / "save" / "tiny" / "cells").glob("*/seed1/*/config.json")))
+
+    assert (runs(), runs()) == (1, 1)
+    found = Neighbours.read(store, "textual")
+    other = Neighbours(found.ids[:, ::-1].copy(), found.similarity, 6, "train", "tests", store.fingerprint)
+    other.write(store, "textual")
+    assert runs() == 2
