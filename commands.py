@@ -59,9 +59,11 @@ def next_steps(store) -> str:
     folder, has = store.folder, store.features
     could = [name for name in ("textual", "visual") if name not in has and (name == "visual" or store.items.has_text)]
     if not store.arrays:
-        first, *others = could
-        lines = [f"next: {encoding_command(first, folder)}{videos(first)}"]
-        lines += [f"or, and: {encoding_command(name, folder)}{videos(name)}" for name in others]
+        made = [f"{encoding_command(name, folder)}{videos(name)}" for name in could]
+        # Of texts and of metadata more can be made here and now; videos have to be there.
+        if store.modalities and could == ["visual"]:
+            return f"next: {training_command(store)}\nor, with videos, before it: {made[0]}"
+        lines = [f"next: {made[0]}", *(f"or, and: {command}" for command in made[1:])]
         return "\n".join(
             lines + ([f"or, of the metadata alone: {training_command(store)}"] if store.modalities else [])
         )

@@ -34,7 +34,8 @@ def metric_names(text: str) -> tuple[str, ...]:
 class DataSettings:
     modalities: tuple[str, ...] | None = setting(
         None,
-        "features to take, of those that the data set has; the published ones that are there if not given",
+        "features to take, of those that the data set has; if not given the published ones that are there, by methods "
+        "that take every kind all",
         modality,
         kind=list,
         nargs="+",

@@ -154,7 +154,7 @@ class Judgement(nn.Module):
         """Videos (B, D), those that any of them names (U, D), a NeighbourBatch -> (B, K)."""
         named, known = ~near.similarity.isnan() & near.there.unsqueeze(2), ~near.days.isnan()  # (B, K, S), (B, K)
         similarity, days = near.similarity.where(named, 0), near.days.nan_to_num()
-        # Of whom a source does not name it says nothing: its mean over the others stands.
+        # A source has no similarity for a candidate that only other sources named: the mean of those it has is taken.
         mean = similarity.sum(dim=1, keepdim=True) / named.sum(dim=1, keepdim=True).clamp(min=1)  # (B, 1, S)
         similarity = similarity.where(named, mean)
         gap = torch.log1p(days.abs()) / 3  # about 1 for three weeks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 
 import numpy as np
@@ -472,3 +473,16 @@ def test_shares_seeds_and_what_is_said_of_them(importing, by):
     if by != "time":
         other, _ = importing(table(), *flags, "--overwrite", "--split_seed", "4")
         assert (other.items.split != items.split).any()
+
+
+def test_of_metadata_alone_the_next_command_trains(importing, load_script):
+    """Nothing else is there to be made of it; its next line is a whole command, and runs."""
+    store, said = importing(table().drop(columns="text", errors="ignore"), "--metadata_columns", "all")
+    assert not store.items.has_text and not store.arrays
+    next_line, other = said.splitlines()[-2:]
+    command = next_line.partition("next: python ")[2]
+    assert command.startswith("train.py ") and "<" not in command and other.startswith("or, with videos, before it: ")
+    script = load_script("train.py")
+    words = [*shlex.split(command)[1:], "--save", str(store.folder.parent / "runs"), "--trees", "2", "--depth", "2"]
+    script.main(script.build_parser().parse_args(words))
+    assert list((store.folder.parent / "runs").glob("Hyfea_*"))
