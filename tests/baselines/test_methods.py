@@ -35,7 +35,8 @@ from engine.run import Run
 from engine.settings import TrainingSettings
 
 CPU = torch.device("cpu")
-METHODS = [name for name in ALL if name not in FORETOLD]  # those that can predict any split
+# Those that predict any split themselves.
+METHODS = [name for name in ALL if name not in FORETOLD and not recipe(name).blends]
 NETWORKS = [name for name in METHODS if recipe(name).network]
 ESTIMATORS = [name for name in METHODS if name not in NETWORKS]
 SMALL = {
