@@ -92,7 +92,7 @@ def test_published_defaults():
         "TabM": {"lr": 2e-3, "weight_decay": 3e-4, "early_stop_turns": 16, "ensemble": 32, "blocks": 2, "dropout": 0.1},
         "SVR": {"C": 1.0, "epsilon": 0.1, "max_train_items": None},
     }
-    assert {*expected, *FORETOLD, "RetrievalBoost", "LARK"} == set(METHODS)  # the last two are ours
+    assert {*expected, *FORETOLD, "RetrievalBoost", "LARK", "Blend"} == set(METHODS)  # the last three are ours
     for name, values in expected.items():
         found = {flag: f.default for flag, f in recipe(name).flags().items()}
         assert {flag: found[flag] for flag in values} == values
