@@ -32,8 +32,6 @@ LOSSES = {
     "BCE": F.binary_cross_entropy_with_logits,  # the network's output is then a logit, its prediction the sigmoid
 }
 OPTIMISERS = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW, "SGD": torch.optim.SGD}
-
-
 # What train's labels were standardised by, in the file of the weights.
 MEAN, SPREAD = "label_scale.mean", "label_scale.spread"
 
