@@ -86,7 +86,9 @@ def open_data(
         rows = np.concatenate([store.items.rows(split) for split in asking])
         dated, parts = with_time(columns, store.items.time), []
         if counts:
-            beyond = beyond_expectation(store, features, dated, wants.seed, "train" in asking)
+            beyond = None  # a method that takes each neighbour subtracts what it expects of them itself
+            if wants.neighbours == "statistics":
+                beyond = beyond_expectation(store, features, dated, wants.seed, "train" in asking)
             counted = {"creators": creators, "k": wants.k, "temperature": wants.temperature, "seed": wants.seed}
             parts.append(label_statistics(store, sources, rows, **counted, beyond=beyond, new=new))
         if wants.wording:
