@@ -42,7 +42,7 @@ class DataSet:
             dataset_id=self.name,
             device=device,
             fingerprint=self.fingerprint,
-            neighbours=self.digests.get("retrieval"),
+            neighbours=self.digests,
             threads=None,
         )
 
