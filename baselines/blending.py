@@ -23,9 +23,8 @@ from engine.estimator import VALID
 from engine.method import History
 from engine.metrics import measure
 from engine.recipe import Recipe
-from engine.run import LAST, WEIGHTS, Run
+from engine.run import LAST, MEMBERS, WEIGHTS, Run
 
-MEMBERS = "members"  # in the blend's folder: a folder for each, with its run in it
 SHARED = ("dataset_path", "dataset_id", "device", "seed", "label_dim", "frame_num", "modalities")  # with the blend
 FIRM = 1e4  # how much the sum of the weights weighs against the squared error
 
@@ -40,6 +39,7 @@ def train_blend(
     command: list[str],
 ) -> tuple[Run, History]:
     """As `train`, of a method that blends others; a member that has been trained is not trained again."""
+    owns = [settings_of(text, settings) for text in settings["members"]]  # what is wrong in any is told first
     data = open_data(store, how.wants(settings, typed), ("train", "valid"))
     valid = data.splits["valid"]
     arguments = how.arguments(settings, data.shapes, data.used, store.items.label_dim)
@@ -51,9 +51,8 @@ def train_blend(
     else:
         run.go_on(config)
     found, members = [], []
-    for place, text in enumerate(settings["members"], start=1):
-        run.log(f"member {place} of {len(settings['members'])}: {text}")
-        own = settings_of(text, settings)
+    for place, (text, own) in enumerate(zip(settings["members"], owns, strict=True), start=1):
+        run.log(f"member {place} of {len(owns)}: {text}")
         member, history = train_member(own, text, run.folder / MEMBERS / str(place), store, device)
         if history.interrupted:
             return run, history
@@ -78,7 +77,10 @@ def settings_of(text: str, blend: Mapping[str, Any]) -> dict[str, Any]:
     method, *flags = shlex.split(text)
     if recipe(method).blends:
         raise InputError(f"--members {text!r}: a blend is no member of another")
+    if recipe(method).transductive and not recipe(method).network:
+        raise InputError(f"--members {text!r}: {method} keeps predictions of split test alone, and weights want valid")
     try:
+        recipe(method).require()
         own = parse_flags(method, flags)
     except InputError as error:
         raise InputError(f"--members {text!r}: {error}") from None
@@ -109,7 +111,8 @@ def weigh(predictions: list[np.ndarray], truth: np.ndarray) -> list[float]:
     """Weights, none negative, of sum 1, of predictions (n, label_dim): least squares, each target by its spread."""
     from scipy.optimize import nnls
 
-    spread = np.maximum(truth.std(axis=0), 1e-12)
+    spread = truth.std(axis=0)
+    spread = np.where(spread > 1e-9 * np.maximum(np.abs(truth.mean(axis=0)), 1), spread, 1)
     columns = np.stack([(prediction / spread).ravel() for prediction in predictions], axis=1)  # (n * label_dim, M)
     scale = FIRM * max(1.0, float(np.abs(columns).max()))
     found = nnls(

@@ -3,7 +3,8 @@
 The labels as they are, and what of them is beyond expectation (dataloader/expectation.py). Of an item of split train
 only what stands in other folds is counted, ten seeded ones, never all but the item itself: from n videos' mean and the
 mean of the n - 1 others the item's own label could be told. Of a data set that is split by time only what was known
-when the item was published is counted, in train too, and folds are not needed.
+when the item was published is counted, in train too, and folds are not needed; what is expected, and what is usual, is
+learned of all of train but the item's fold there too, as any method learns of it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from tqdm import tqdm
 
 from common.console import PROGRESS_BAR
 from dataloader.expectation import FOLDS, drawn_folds
+from dataloader.items import creators as creators_of
 from dataloader.metadata import Metadata
 from dataloader.neighbours import Known, Neighbours
 from dataloader.store import FeatureStore
@@ -82,7 +84,7 @@ class Said:
         shape = (FOLDS + 1, *items.label.shape)
         parts = [np.broadcast_to(part, shape) for part in (items.label[None], beyond) if part is not None]
         names += [f"{name} {BEYOND}" for name in names] if len(parts) > 1 else []
-        values = np.nan_to_num(np.concatenate(parts, axis=2).astype(np.float32))
+        values = np.concatenate(parts, axis=2).astype(np.float32)
         known = [train[told[train] != place] if place else train for place in range(FOLDS + 1)]
         usual = np.stack([values[place, rows].mean(axis=0) for place, rows in enumerate(known)])
         drawn = [shrinkage(values[place, rows], items.user[rows]) for place, rows in enumerate(known)]
@@ -183,21 +185,23 @@ def of_neighbours(
 ) -> Statistics:
     """Weighted mean, mean and spread of what they say, a column each; nearest and mean similarity, how many near."""
     ids, similarity = neighbours.ids[rows, :k], neighbours.similarity[rows, :k]  # (n, K)
-    own, user = fold[rows][:, None], store.items.user
+    own, user = fold[rows][:, None], creators_of(store.items.user)
     there = (ids >= 0) & ((own < 0) | (fold[ids] != own))
     there &= ~(new[rows][:, None] & (user[ids] == user[rows][:, None]))
     score = np.where(there, similarity / temperature, -np.inf).astype(np.float64)
     top = score.max(axis=1, keepdims=True)
     weight = np.exp(score - np.where(np.isfinite(top), top, 0))  # (n, K)
-    count, total = there.sum(axis=1), weight.sum(axis=1)
     names, columns = [], []
     for place, name in enumerate(said.names):
-        value = np.where(there, said.values[said.told[rows][:, None], ids, place], 0)  # (n, K)
+        value = said.values[said.told[rows][:, None], ids, place]  # (n, K)
+        says = there & np.isfinite(value)  # of a bank beyond train nothing is expected
+        value, count = np.where(says, value, 0), says.sum(axis=1)
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = value.sum(axis=1) / count
-            spread = np.sqrt(np.where(there, (value - mean[:, None]) ** 2, 0).sum(axis=1) / count)
-            columns += [(weight * value).sum(axis=1) / total, mean, spread]
+            spread = np.sqrt(np.where(says, (value - mean[:, None]) ** 2, 0).sum(axis=1) / count)
+            columns += [(weight * value).sum(axis=1) / (weight * says).sum(axis=1), mean, spread]
         names += [f"{name} of {source} neighbours, {what}" for what in ("weighted", "mean", "spread")]
+    count = there.sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         close = np.where(there, similarity, 0).sum(axis=1) / count
         near = (there & (similarity >= NEAR)).sum(axis=1) / count

@@ -36,9 +36,11 @@ class Prediction:
     @classmethod
     def of(cls, method: Method, split: Split) -> Prediction:
         """By its members where it is an ensemble, all alike."""
-        found = method.predict_members(split) if hasattr(method, "predict_members") else None
-        if found is None:
+        if not hasattr(method, "predict_members"):
             return cls(method.predict(split))
+        found = method.predict_members(split)
+        if len(found) == 1:
+            return cls(found[0])
         return cls(found.mean(axis=0), found, np.full(len(found), 1 / len(found)))
 
     @property

@@ -87,22 +87,16 @@ class Network:
     # ---- prediction ----------------------------------------------------------------------------
 
     def predict(self, split: Split) -> np.ndarray:
-        output = self._outputs(split)
-        return self._labels(output.mean(dim=0) if output.dim() == 3 else output)
+        members = self.predict_members(split)
+        return members[0] if len(members) == 1 else members.mean(axis=0)
 
-    def predict_members(self, split: Split) -> np.ndarray | None:
-        """(members, n, label_dim); None where the network is one alone."""
-        output = self._outputs(split)
-        return self._labels(output) if output.dim() == 3 else None
-
-    def _outputs(self, split: Split) -> Tensor:
-        """([members,] n, label_dim)"""
+    def predict_members(self, split: Split) -> np.ndarray:
+        """(members, n, label_dim), of a network that is no ensemble one."""
         self.module.eval()
         with torch.inference_mode():
             outputs = [self._forward(b) for b in split.batches(self.training.batch_size, self.device)]
-        return torch.cat(outputs, dim=-2)
-
-    def _labels(self, output: Tensor) -> np.ndarray:
+        output = torch.cat(outputs, dim=-2)
+        output = output if output.dim() == 3 else output[None]
         output = self.scale.back(output) if self.scale else output
         return (output.sigmoid() if self.training.loss == "BCE" else output).cpu().numpy()
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # it takes seconds to import, and reading what a run was trai
 
 BEST, LAST = "best.safetensors", "last.pt"
 WEIGHTS = "weights.json"  # of a blend: its members' folders, and how much each weighs
+MEMBERS = "members"  # in the blend's folder: a folder for each, with its run in it
 VALID = "valid.json"  # the metrics of split valid, of a model that a library fitted
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "transformers", "safetensors", "scikit-learn")
 # of some baselines: absent where only others are run

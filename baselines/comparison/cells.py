@@ -25,7 +25,7 @@ from baselines.parser import parse_flags
 from common.console import InputError
 from common.files import read_json, write_json
 from dataloader.modalities import RETRIEVAL
-from engine.run import LAST, Run
+from engine.run import LAST, MEMBERS, Run
 
 OURS = ("model_id", "dataset_path", "dataset_id", "seed", "save", "device", "resume")  # flags that the cells are given
 
@@ -87,7 +87,7 @@ class Setting:
             return False
         learned_from = {RETRIEVAL: neighbours["digest"]} | sources if "digest" in neighbours else sources
         same = all(self.neighbours.get(source) == digest for source, digest in learned_from.items())
-        members = [path.parent for path in run.glob("members/*/*/config.json")]  # of a blend
+        members = [path.parent for path in run.glob(f"{MEMBERS}/*/*/config.json")]  # of a blend
         return data.get("fingerprint") == self.fingerprint and same and all(map(self.has_data_of, members))
 
 
@@ -274,7 +274,8 @@ def _trained(setting: Setting, row: Row, seed: int) -> Path | None:
 def _train(setting: Setting, row: Row, seed: int, children: Children) -> tuple[Path, float]:
     """Go on with the newest run that left something to go on with, else train anew; the run and its seconds."""
     folder = setting.folder(row, seed)
-    unfinished = next((run for run in _runs(setting, row, seed) if (run / LAST).is_file()), None)
+    begun = [run for run in _runs(setting, row, seed) if (run / LAST).is_file() or (run / MEMBERS).is_dir()]
+    unfinished = next(iter(begun), None)
     if unfinished is not None:
         before = sum(record["seconds"] for record in Run(unfinished, {}).history())
         words = ["train.py", "--resume", str(unfinished), "--dataset_path", setting.dataset_path]

@@ -90,18 +90,22 @@ def test_weights_are_the_best_of_sum_one():
     best = minimize(error, [1 / 3] * 3, bounds=[(0, 1)] * 3, constraints={"type": "eq", "fun": lambda w: sum(w) - 1})
     np.testing.assert_allclose(found, best.x, atol=2e-3)
     assert weigh([truth + 5, truth], truth) == pytest.approx([0, 1], abs=1e-6)
+    two = np.hstack([truth, np.ones_like(truth)])  # a target that is constant in valid decides nothing
+    off = np.array([3, 0]), np.array([0, 0.001])
+    assert weigh([two + off[0], two + off[1]], two) == pytest.approx([0, 1], abs=1e-3)
 
 
 def test_what_no_blend_is(tmp_path):
     store = store_of_creators(tmp_path, sizes=SIZES, creators=40)
     for members, said in {
+        ("SVR", "LARK --fooo 3"): "unrecognized|not a flag",
         ("Blend",): "a blend is no member of another",
         ("Nothing",): "unknown method",
         ("LARK --trees 3",): "unrecognized|not a flag",
     }.items():
         with refused(said):
             trained(store, tmp_path / "runs", "--model_id", "Blend", "--members", *members)
-        assert not list((tmp_path / "runs").glob("*/members/*"))
+        assert not list(tmp_path.glob("runs/*"))  # before anything is trained
 
 
 def test_in_the_comparison_neighbours_made_anew_are_noticed(tmp_path, compare):

@@ -108,3 +108,13 @@ def test_in_the_comparison_and_in_folds(tmp_path, compare):
     fold = tmp_path / "save" / "tiny" / "creator_2" / "fold1"
     assert {path.name for path in (fold / "neighbours").iterdir()} == {"textual.npz"}
     assert "RB" in (fold.parent / "table.md").read_text()
+
+
+def test_features_that_are_no_numbers_are_named(tmp_path):
+    store = store_of_creators(tmp_path, sizes={"train": 120, "valid": 20, "test": 20})
+    path = store.folder / "textual.npy"
+    values = np.load(path)
+    values[7] = np.nan
+    np.save(path, values)
+    with refused(r"textual\.npy: .*NaN"):
+        trained(store, tmp_path / "runs", *FAST)

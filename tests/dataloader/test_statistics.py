@@ -158,7 +158,9 @@ def test_a_creator_may_be_taken_for_a_new_one(tmp_path):
     mean, changed = found.names.index("target0 of retrieval neighbours, mean"), 0
     for i in np.flatnonzero(new):
         ids = neighbours.ids[i]
-        there = [j for j in ids if j >= 0 and (fold[i] < 0 or fold[j] != fold[i]) and user[j] != user[i]]
+        there = [
+            j for j in ids if j >= 0 and (fold[i] < 0 or fold[j] != fold[i]) and (user[j] != user[i] or not user[i])
+        ]
         changed += len(there) < (ids >= 0).sum()
         assert without.values[i, mean] == pytest.approx(store.items.label[there, 0].mean(), rel=1e-4)
     assert changed > 50

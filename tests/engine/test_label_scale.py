@@ -57,3 +57,16 @@ def test_what_it_cannot_be_is_refused(tmp_path):
     with pytest.raises(SystemExit):  # it is for networks
         trained(store, tmp_path / "a", *FLAGS[:2], "--model_id", "SVR")
     assert not (tmp_path / "a").exists()
+
+
+def test_an_ensemble_that_gives_logits_is_judged_as_it_predicts(tmp_path, load_script):
+    """By the mean of its members' probabilities, not by the probability of their mean logit."""
+    store = make_store(tmp_path / "data" / "tiny", label=lambda labels, split: (labels > 5) * 0.8 + 0.1)
+    flags = ("--label_scale", "none", "--loss", "BCE", "--lr", 0.05, "--feature_dim", 8, "--ensemble", 3)
+    run = trained(store, tmp_path / "runs", "--model_id", "TabM", "--epochs", 3, "--num_of_retrieved_items", 6, *flags)
+    script = load_script("test.py")
+    script.main(script.build_parser().parse_args(["--model_path", str(run), "--split", "valid"]))
+    records = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    best = records[records[-1]["best_epoch"] - 1]["valid"]["nMSE"]
+    tested = json.loads((run / "valid" / "metrics.json").read_text())["metrics"]["nMSE"]["value"]
+    assert tested == pytest.approx(best, rel=1e-4)
