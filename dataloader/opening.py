@@ -83,7 +83,7 @@ def open_data(
     counts = wants.neighbours == "statistics" or (wants.neighbours == "each" and wants.as_columns)
     if counts or wants.wording:
         fitted = wants.as_columns and not trained  # an encoding, on train
-        asking = ["train", *splits] if fitted and "train" not in splits else splits
+        asking = ["train", *splits] if "train" not in splits and (fitted or not splits) else splits
         if "train" in asking and "user" in store.items.origin:
             new = newcomers(store, wants.drop_history, wants.seed)
         rows = np.concatenate([store.items.rows(split) for split in asking])
