@@ -216,6 +216,7 @@ def undisturbed(store, tune, tmp_path_factory):
     return table(save)
 
 
+@pytest.mark.slow
 def test_interrupted_is_as_if_it_had_not_been(store, tune, tmp_path, undisturbed, capsys):
     """In the first trial, in one of the random ones, in the same again, and in one that follows from the others."""
     for stop in (1, 6, 1, 6):
@@ -225,6 +226,7 @@ def test_interrupted_is_as_if_it_had_not_been(store, tune, tmp_path, undisturbed
     assert table(tmp_path) == undisturbed and len({line["C"] for line in undisturbed}) == 12
 
 
+@pytest.mark.slow
 def test_killed_is_as_if_it_had_not_been(toy, store, tune, tmp_path, run):
     """kill -9 after an epoch of the third trial, which goes on with its second."""
     code = f"""if True:
