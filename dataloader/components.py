@@ -34,12 +34,19 @@ class Components:
         rows = np.arange(n)
         if n > MOST_FITTED:
             rows = np.sort(np.random.default_rng(seed).choice(n, MOST_FITTED, replace=False))
-        vectors = one_vector(read(rows))  # (n, D)
+        vectors = finite(one_vector(read(rows)))  # (n, D)
         found = PCA(min(count, *vectors.shape), svd_solver="randomized", random_state=0).fit(vectors)
         return cls(found.mean_, found.components_)
 
     def project(self, read: Read, n: int) -> np.ndarray:
         """(n, c) float32"""
         starts = range(0, n, ROWS_AT_ONCE)
-        blocks = [(one_vector(read(slice(s, min(n, s + ROWS_AT_ONCE)))) - self.mean) @ self.axes.T for s in starts]
+        blocks = [
+            (finite(one_vector(read(slice(s, min(n, s + ROWS_AT_ONCE))))) - self.mean) @ self.axes.T for s in starts
+        ]
         return np.concatenate([np.empty((0, len(self.axes))), *blocks]).astype(np.float32)
+
+
+def finite(vectors: np.ndarray) -> np.ndarray:
+    """What is no number counts as 0: it is refused, with the file's name, where features are checked, after this."""
+    return np.nan_to_num(vectors, posinf=0, neginf=0)

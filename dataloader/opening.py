@@ -78,8 +78,6 @@ def open_data(
     if METADATA in used:
         columns = store.metadata.only(trained.kinds, store.folder) if trained else store.metadata
         kinds = columns.kinds
-    for warning in store.check_features(*used):
-        print(f"warning: {warning}", file=sys.stderr)
     counts = wants.neighbours == "statistics" or (wants.neighbours == "each" and wants.as_columns)
     if counts or wants.wording:
         fitted = wants.as_columns and not trained  # an encoding, on train
@@ -124,6 +122,8 @@ def open_data(
             opened[name] = replace(split, neighbours=each)
         elif said is not None and not wants.as_columns:
             opened[name] = replace(split, statistics=said.take(split.rows))
+    for warning in store.check_features(*used):
+        print(f"warning: {warning}", file=sys.stderr)
     return Data(
         store, taken, used, shapes, neighbours, opened, kinds, encoding, sources, creators, wants.k, wants.temperature
     )
