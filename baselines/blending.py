@@ -53,7 +53,10 @@ def train_blend(
     found, members = [], []
     for place, (text, own) in enumerate(zip(settings["members"], owns, strict=True), start=1):
         run.log(f"member {place} of {len(owns)}: {text}")
-        member, history = train_member(own, text, run.folder / MEMBERS / str(place), store, device)
+        try:
+            member, history = train_member(own, text, run.folder / MEMBERS / str(place), store, device)
+        except KeyboardInterrupt:  # of what a library fits nothing is kept; a network ends by itself
+            return run, History(interrupted=True)
         if history.interrupted:
             return run, history
         members.append(member)

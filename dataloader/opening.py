@@ -13,6 +13,7 @@ from dataloader.batches import Split, choose_frames, open_split
 from dataloader.candidates import candidates
 from dataloader.encoding import Encoding, tree_columns
 from dataloader.expectation import beyond_expectation
+from dataloader.metadata import Metadata
 from dataloader.modalities import METADATA, RETRIEVAL, Wants, in_order, side_of_metadata
 from dataloader.neighbours import Neighbours, path_of, sources_of
 from dataloader.place import Lacks
@@ -72,30 +73,14 @@ def open_data(
     features = {name: store.features[name] for name in used if name != METADATA}
     sources, creators = sources_wanted(store, wants) if wants.neighbours in ("each", "statistics") else ({}, False)
     neighbours = Neighbours.read(store) if wants.neighbours == "aggregated" else sources.get(RETRIEVAL)
-    kinds = encoding = columns = said = of_candidates = None
+    kinds = encoding = columns = of_candidates = None
     theirs = features
-    new = np.zeros(len(store), bool)  # of train, as if their creators had made nothing else
     if METADATA in used:
         columns = store.metadata.only(trained.kinds, store.folder) if trained else store.metadata
         kinds = columns.kinds
-    counts = wants.neighbours == "statistics" or (wants.neighbours == "each" and wants.as_columns)
-    if counts or wants.wording:
-        fitted = wants.as_columns and not trained  # an encoding, on train
-        asking = ["train", *splits] if "train" not in splits and (fitted or not splits) else splits
-        if "train" in asking and "user" in store.items.origin:
-            new = newcomers(store, wants.drop_history, wants.seed)
-        rows = np.concatenate([store.items.rows(split) for split in asking])
-        dated, parts = with_time(columns, store.items.time), []
-        if counts:
-            beyond = None  # a method that takes each neighbour subtracts what it expects of them itself
-            if wants.neighbours == "statistics":
-                beyond = beyond_expectation(store, features, dated, wants.seed, "train" in asking)
-            counted = {"creators": creators, "k": wants.k, "temperature": wants.temperature, "seed": wants.seed}
-            parts.append(label_statistics(store, sources, rows, **counted, beyond=beyond, new=new))
-        if wants.wording:
-            apart = new[store.items.split == "train"].mean() > 0.5 if new.any() else False
-            parts += label_by_wording(store, rows, wants.seed, apart)
-        said = Statistics.joined(parts).of(rows, len(store)) if parts else None
+    asking = ["train", *splits] if wants.as_columns and not trained else splits  # an encoding is fitted on train
+    dated = with_time(columns, store.items.time)
+    said, new = learned_of_labels(store, wants, asking, features, dated, sources, creators)
     if said is not None and wants.as_columns:
         if wants.neighbours == "each":
             # Statistics of a candidate count the labels of all folds but its own, so that of the item itself too.
@@ -127,6 +112,38 @@ def open_data(
     return Data(
         store, taken, used, shapes, neighbours, opened, kinds, encoding, sources, creators, wants.k, wants.temperature
     )
+
+
+def learned_of_labels(
+    store: FeatureStore,
+    wants: Wants,
+    splits: Sequence[str],
+    features: dict[str, np.ndarray],
+    metadata: Metadata | None,
+    sources: dict[str, Neighbours],
+    creators: bool,
+) -> tuple[Statistics | None, np.ndarray]:
+    """What is said of the items of `splits` by the labels of others, of those it is known for, and by their wording.
+
+    And (N,) which of train are taken for videos of new creators. None where the method wants nothing of it.
+    """
+    rows = np.unique(np.concatenate([np.empty(0, int), *(store.items.rows(split) for split in splits)]))
+    new, parts = np.zeros(len(store), bool), []
+    if not len(rows):
+        return None, new
+    counts = wants.neighbours == "statistics" or (wants.neighbours == "each" and wants.as_columns)
+    if (counts or wants.wording) and "train" in splits and "user" in store.items.origin:
+        new = newcomers(store, wants.drop_history, wants.seed)
+    if counts:
+        beyond = None  # a method that takes each neighbour subtracts what it expects of them itself
+        if wants.neighbours == "statistics":
+            beyond = beyond_expectation(store, features, metadata, wants.seed, "train" in splits)
+        how = {"creators": creators, "k": wants.k, "temperature": wants.temperature, "seed": wants.seed}
+        parts.append(label_statistics(store, sources, rows, **how, beyond=beyond, new=new))
+    if wants.wording:
+        apart = bool(new.any()) and new[store.items.split == "train"].mean() > 0.5
+        parts += label_by_wording(store, rows, wants.seed, apart)
+    return Statistics.joined(parts).of(rows, len(store)) if parts else None, new
 
 
 def sources_wanted(store: FeatureStore, wants: Wants) -> tuple[dict[str, Neighbours], bool]:

@@ -89,7 +89,7 @@ class RetrievalBoost(Estimator):
             parts.append(self.projections[name].project(partial(split.read, name), len(split)))
             names += [f"{name} component {place}" for place in range(1, parts[-1].shape[1] + 1)]
         numbers = np.concatenate([np.empty((len(split), 0), np.float32), *parts], axis=1)  # (n, a)
-        if not names and not of_words:
+        if labelled and not of_words and np.isnan(numbers).all():  # times are always columns, known or not
             raise InputError("RetrievalBoost: no features, metadata or neighbours are left to learn from")
         names += of_words
         if self.names not in ([], names):

@@ -81,6 +81,22 @@ def test_it_goes_on_where_it_stopped(tmp_path, load_script, monkeypatch):
     np.testing.assert_array_equal(predictions(load_script, run), predictions(load_script, whole))
 
 
+def test_ctrl_c_while_a_library_fits_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    store = store_of_creators(tmp_path, sizes=SIZES, creators=40)
+
+    def interrupted(*given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("engine.estimator.Estimator.fit", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        trained(store, tmp_path / "runs", "--model_id", "Blend", "--members", *MEMBERS)
+    (run,) = (tmp_path / "runs").iterdir()
+    assert ended.value.code == 130 and f"go on with: python train.py --resume {run}\n" in capsys.readouterr().out
+    monkeypatch.undo()
+    train.main(train.build_parser().parse_args(["--resume", str(run)]))
+    assert (run / "weights.json").is_file()
+
+
 def test_weights_are_the_best_of_sum_one():
     rng = np.random.default_rng(0)
     truth = 18 + rng.normal(size=(300, 1))

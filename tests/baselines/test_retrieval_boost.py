@@ -110,6 +110,12 @@ def test_in_the_comparison_and_in_folds(tmp_path, compare):
     assert "RB" in (fold.parent / "table.md").read_text()
 
 
+def test_nothing_to_learn_from_is_said(tmp_path):
+    store = store_of_creators(tmp_path, sizes={"train": 120, "valid": 20, "test": 20})
+    with refused("no features, metadata or neighbours are left to learn from"):
+        trained(store, tmp_path / "runs", *FAST[:2], "--no_retrieval", "--components", 0, "--modalities", "visual")
+
+
 def test_features_that_are_no_numbers_are_named(tmp_path):
     store = store_of_creators(tmp_path, sizes={"train": 120, "valid": 20, "test": 20})
     path = store.folder / "textual.npy"
