@@ -12,6 +12,7 @@ from baselines import opened
 from common.console import InputError
 from common.settings import made
 from dataloader.encoding import Encoding
+from dataloader.modalities import METADATA, RETRIEVAL, Wants
 from dataloader.neighbours import KNOWN_BY, path_of
 from dataloader.opening import Data, Trained, open_data
 from dataloader.statistics import CREATOR
@@ -48,14 +49,7 @@ def predicted(
             parts.append(predicted(recipe, found, found.config["settings"], store, device, **how_to))
         return blended(parts, [weight for _, weight in run.members])
     model, trained = run.config["model"], run.config["data"]
-    wants = how.wants(settings)
-    used = wants.used(trained["modalities"])
-    frames = model["shapes"].get("visual", [None])[0] if "shapes" in model else model.get("frame_num")
-    # What an ablation leaves out is not asked of the data set; other data may have more frames than the model takes.
-    wants = replace(wants, typed=used, left_out=(), frame_num=frames if "visual" in used else None)
-    if wants.neighbours in ("each", "statistics"):  # of the sources that were there in training
-        creators = [CREATOR] if run.config.get("creators") else []
-        wants = replace(wants, sources=(*run.config.get("sources", {}), *creators))
+    wants, used = wanted(run, how, settings)
     kinds = trained.get("metadata")
     encoded = "metadata_features" in trained
     metadata = Trained(kinds, Encoding.load(run.folder) if encoded else None) if kinds or encoded else None
@@ -65,23 +59,8 @@ def predicted(
     for name in [f"{name}_dim" for name in used] + ["frame_num"] * ("visual" in used) + ["shapes", "label_dim"]:
         if name in model and model[name] != now[name]:
             raise InputError(f"{store.folder}: {name} {now[name]}, but the model was trained with {model[name]}")
-    known = run.config.get("neighbours") or {}
-    other = "--allow_other_data evaluates on it all the same"
-    if store.fingerprint != trained["fingerprint"] and not allow_other_data:
-        raise InputError(
-            f"{store.folder}: not the data trained on (fingerprint {store.fingerprint}, trained on "
-            f"{trained['fingerprint']}); {other}"
-        )
-    if data.neighbours and data.neighbours.digest() != known.get("digest") and not allow_other_data:
-        raise InputError(
-            f"{store.folder / 'neighbours.npz'}: not the neighbours trained with (bank "
-            f"{data.neighbours.bank_in_words}, {data.neighbours.k} an item; trained with bank {known.get('bank')}, "
-            f"{KNOWN_BY.get(known.get('known_by', ''), '')}, {known.get('k')} an item); {other}"
-        )
-    trained_with = run.config.get("sources", {})
-    changed = [name for name, found in data.sources.items() if found.digest() != trained_with.get(name)]
-    if changed and not allow_other_data:
-        raise InputError(f"{path_of(store.folder, changed[0])}: not the neighbours trained with; {other}")
+    if store.search is None and not allow_other_data:  # a view shows what the run may see, and nothing else
+        refuse_other_data(run, data)
     # A network takes batch_size items at a time here too.
     method = how.build(trained["family"], model, made(TrainingSettings, settings | {"batch_size": batch_size}), device)
     method.load(run.folder)
@@ -89,6 +68,49 @@ def predicted(
     if bad := int((~np.isfinite(prediction.mean)).sum()):
         raise InputError(f"{run.folder}: predicts NaN or infinity for {bad} labels")
     return data, prediction
+
+
+def wanted(run: Run, how: Recipe, settings: dict[str, Any]) -> tuple[Wants, tuple[str, ...]]:
+    """What a run's method wants of a data set to predict with, and the features that it is given."""
+    model, trained = run.config["model"], run.config["data"]
+    wants = how.wants(settings)
+    used = wants.used(trained["modalities"])
+    frames = model["shapes"].get("visual", [None])[0] if "shapes" in model else model.get("frame_num")
+    # What an ablation leaves out is not asked of the data set; other data may have more frames than the model takes.
+    wants = replace(wants, typed=used, left_out=(), frame_num=frames if "visual" in used else None)
+    if wants.neighbours in ("each", "statistics"):  # of the sources that were there in training
+        creators = [CREATOR] if run.config.get("creators") else []
+        wants = replace(wants, sources=(*run.config.get("sources", {}), *creators))
+    return wants, used
+
+
+def needed(run: Run, how: Recipe, settings: dict[str, Any]) -> tuple[set[str], int]:
+    """The features that an item needs, those that are compared too; how many neighbours are looked at, at most."""
+    if how.blends:
+        each = [needed(*opened(member, "--model_path")) for member, _ in run.members]
+        return set().union(*(names for names, _ in each)), max((k for _, k in each), default=1)
+    wants, used = wanted(run, how, settings)
+    compared = {"aggregated": [RETRIEVAL], None: []}.get(wants.neighbours, run.config.get("sources", {}))
+    return {*used, *compared} - {METADATA}, wants.k
+
+
+def refuse_other_data(run: Run, data: Data) -> None:
+    """InputError where data set or neighbours are not those trained on."""
+    store, known, trained_with = data.store, run.config.get("neighbours") or {}, run.config.get("sources", {})
+    other, trained = "--allow_other_data evaluates on it all the same", run.config["data"]["fingerprint"]
+    if store.fingerprint != trained:
+        raise InputError(
+            f"{store.folder}: not the data trained on (fingerprint {store.fingerprint}, trained on {trained}); {other}"
+        )
+    if data.neighbours and data.neighbours.digest() != known.get("digest"):
+        raise InputError(
+            f"{store.folder / 'neighbours.npz'}: not the neighbours trained with (bank "
+            f"{data.neighbours.bank_in_words}, {data.neighbours.k} an item; trained with bank {known.get('bank')}, "
+            f"{KNOWN_BY.get(known.get('known_by', ''), '')}, {known.get('k')} an item); {other}"
+        )
+    changed = [name for name, found in data.sources.items() if found.digest() != trained_with.get(name)]
+    if changed:
+        raise InputError(f"{path_of(store.folder, changed[0])}: not the neighbours trained with; {other}")
 
 
 def blended(parts: list[tuple[Data, Prediction]], weights: list[float]) -> tuple[Data, Prediction]:

@@ -27,6 +27,51 @@ class Rows:
         return self.array[self.rows[key]]
 
 
+class Joined:
+    """Rows of one array (N, ...), and behind them those of another (M, ...), without a copy of either."""
+
+    def __init__(self, first: np.ndarray, then: np.ndarray):
+        self.first, self.then = first, then
+        self.shape, self.dtype, self.ndim = (len(first) + len(then), *first.shape[1:]), first.dtype, first.ndim
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key) -> np.ndarray:
+        rows, *rest = key if isinstance(key, tuple) else (key,)
+        if isinstance(rows, slice):
+            rows = np.arange(*rows.indices(len(self)))
+        rows = np.asarray(rows)
+        rows = np.flatnonzero(rows) if rows.dtype == bool else rows
+        if rest and all(isinstance(one, np.ndarray) for one in rest):
+            rows, *rest = np.broadcast_arrays(rows, *rest)
+        late = rows >= len(self.first)
+        out = None
+        for array, chosen, start in ((self.first, ~late, 0), (self.then, late, len(self.first))):
+            others = [one[chosen] if isinstance(one, np.ndarray) else one for one in rest]
+            part = np.asarray(array[(rows[chosen] - start, *others)], self.dtype)
+            out = np.empty((*rows.shape, *part.shape[1:]), self.dtype) if out is None else out
+            out[chosen] = part
+        return out
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return np.concatenate([self.first, self.then]).astype(dtype or self.dtype)
+
+
+class OfRows:
+    """Values (n, ...) of `rows` (n,), ascending, of an array of `length` rows of which no others are asked for."""
+
+    def __init__(self, rows: np.ndarray, values: np.ndarray, length: int):
+        self.rows, self.values, self.shape = rows, values, (length, *values.shape[1:])
+
+    def __getitem__(self, key) -> np.ndarray:
+        rows, *rest = key if isinstance(key, tuple) else (key,)
+        place = np.searchsorted(self.rows, rows)
+        if not np.array_equal(self.rows[np.minimum(place, len(self.rows) - 1)], rows):
+            raise IndexError("rows that nobody has searched for")
+        return self.values[(place, *rest)]
+
+
 class Derived:
     """An array (N, D) that is made as it is read: `make` gives the rows of a slice or of an index array.
 

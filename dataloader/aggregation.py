@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
+from common.arrays import Joined
 from common.console import InputError
 from dataloader.neighbours import Neighbours
 from dataloader.place import Lacks
@@ -64,6 +65,7 @@ def weighted_sum(
     array: np.ndarray, ids: np.ndarray, weight: np.ndarray, frames: np.ndarray | None = None
 ) -> np.ndarray:
     """(N, [F,] D), ids (n, k), weight (n, k) -> (n, [F,] D) of the array's dtype, and as precise."""
+    array = array.first if isinstance(array, Joined) else array  # whoever is retrieved stands in it
     shape = array.shape[1:] if frames is None else (len(frames), *array.shape[2:])
     out = np.empty((len(ids), *shape), dtype=array.dtype)
     every_frame = frames is None or len(frames) == array.shape[1]

@@ -6,6 +6,7 @@ creator than how far it went. It is what LARK subtracts too, here by a plain mod
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 
 import numpy as np
@@ -39,29 +40,41 @@ def beyond_expectation(
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     train = store.rows("train")
-    parts = [] if metadata is None else [as_numbers(metadata.take(train))]
+    learned = np.isin(train, store.learned_rows)  # (n,)
+    parts = [] if metadata is None else [as_numbers(metadata.take(train), learned)]
     for name in features:
-        read = lambda chosen, array=features[name]: array[train[chosen]]  # noqa: E731
-        parts.append(Components.fit(read, len(train), COMPONENTS, seed).project(read, len(train)))
+        array = features[name]
+        known = train[learned]
+        fitted = Components.fit(lambda chosen, a=array, of=known: a[of[chosen]], len(known), COMPONENTS, seed)
+        parts.append(fitted.project(lambda chosen, a=array: a[train[chosen]], len(train)))
     if not parts or not sum(part.shape[1] for part in parts):
         return None
     x, label, fold = np.concatenate(parts, axis=1), store.items.label[train], drawn_folds(len(train), seed)
     models = FOLDS + 1 if of_train else 1
     values = np.full((models, *store.items.label.shape), np.nan, np.float32)
     for place in tqdm(range(models), "what is expected", leave=False, unit="fold", **PROGRESS_BAR):
-        known = fold != place - 1
+        known = learned & (fold != place - 1)
         for target in range(label.shape[1]):
             model = HistGradientBoostingRegressor(**MODEL).fit(x[known], label[known, target])
             values[place, train, target] = label[:, target] - model.predict(x)
     return values
 
 
-def as_numbers(metadata: Metadata) -> np.ndarray:
-    """(n, a) float32: numbers, NaN where unknown, and a column for each frequent value of a category."""
+def as_numbers(metadata: Metadata, learned: np.ndarray) -> np.ndarray:
+    """(n, a) float32: numbers, NaN where unknown, and a column for each value of a category that is frequent among the
+    items `learned` (n,)."""
     from sklearn.preprocessing import OneHotEncoder
 
     numbers, words, _, _ = for_trees(metadata)
     if not words.shape[1]:
         return numbers
-    encoder = OneHotEncoder(min_frequency=RARE, max_categories=MOST_CATEGORIES, sparse_output=False, dtype=np.float32)
-    return np.concatenate([numbers, encoder.fit_transform(words)], axis=1)
+    encoder = OneHotEncoder(
+        min_frequency=RARE,
+        max_categories=MOST_CATEGORIES,
+        handle_unknown="infrequent_if_exist",
+        sparse_output=False,
+        dtype=np.float32,
+    ).fit(words[learned])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Found unknown categories")  # of items that joined since
+        return np.concatenate([numbers, encoder.transform(words)], axis=1)

@@ -31,6 +31,20 @@ def sources_of(store: FeatureStore) -> list[str]:
     return list(dict.fromkeys(there))
 
 
+def head_of(folder: Path, source: str = RETRIEVAL) -> tuple[int, str] | None:
+    """How many neighbours an item has in the file of this source, and of which bank; the lists themselves are not read.
+
+    None where there is no such file.
+    """
+    try:
+        with zipfile.ZipFile(path_of(folder, source)) as archive, archive.open("meta.npy") as file:
+            meta = json.loads(str(np.lib.format.read_array(file, allow_pickle=False)))
+        k, bank = meta["k"], meta["bank"]
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, NotImplementedError):
+        return None
+    return (k, bank) if type(k) is int and k > 0 and isinstance(bank, str) and bank in BANKS else None
+
+
 # What an item can retrieve of the bank where the data set is split by time, also within train.
 KNOWN_BY = {
     "": "all of it",
@@ -99,6 +113,8 @@ class Neighbours:
     @classmethod
     def read(cls, store: FeatureStore, source: str = RETRIEVAL) -> Neighbours:
         """The neighbours of `store`; InputError where they belong to another store or bank, or make no sense."""
+        if store.search is not None:
+            return store.search(source)
         path, of = path_of(store.folder, source), "" if source == RETRIEVAL else f" --source {source}"
         lacks = Lacks("neighbours", store.folder, flags=of)
         try:

@@ -137,7 +137,13 @@ def learned_of_labels(
     if counts:
         beyond = None  # a method that takes each neighbour subtracts what it expects of them itself
         if wants.neighbours == "statistics":
-            beyond = beyond_expectation(store, features, metadata, wants.seed, "train" in splits)
+            beyond = store.remembered(
+                ("beyond", wants.seed, *features, metadata and tuple(metadata.columns)),
+                lambda: beyond_expectation(store, features, metadata, wants.seed, "train" in splits),
+            )
+            if beyond is not None:  # of those who came later nothing was expected
+                later = ((0, 0), (0, len(store) - beyond.shape[1]), (0, 0))
+                beyond = np.pad(beyond, later, constant_values=np.nan)
         how = {"creators": creators, "k": wants.k, "temperature": wants.temperature, "seed": wants.seed}
         parts.append(label_statistics(store, sources, rows, **how, beyond=beyond, new=new))
     if wants.wording:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from common.arrays import digest, reserve, scan
+from common.arrays import Joined, digest, reserve, scan
 from common.console import InputError, run_script
 from common.files import open_array, written_beside
 from dataloader.checks import check_content, not_finite
@@ -25,6 +26,9 @@ from dataloader.modalities import METADATA, MODALITIES, RETRIEVAL, axes, in_orde
 from dataloader.names import DTYPES, SPLITS
 from dataloader.place import Lacks
 from dataloader.replacing import NEXT, UNSCALED, finish_replacement, write_next
+
+if TYPE_CHECKING:
+    from dataloader.neighbours import Neighbours
 
 # Beside the arrays, of the same items.
 LEFT_BY_STEPS = ("skipped.csv", "captured.jsonl", "captions.jsonl", "video_files.json")
@@ -42,6 +46,11 @@ class FeatureStore:
         self.folder, self.items, self.description = Path(folder), items, description
         self.features: dict[str, np.ndarray] = {}
         self.metadata: Metadata | None = None
+        # Of what a run sees of a data set that has grown (dataloader/growing.py): which of train it was trained on,
+        # who searches the neighbours of the items that are asked about, and what has been fitted for earlier ones.
+        self.learned: np.ndarray | None = None  # (N,) bool
+        self.search: Callable[[str], Neighbours] | None = None
+        self.memory: dict[Any, Any] | None = None
 
     # ---- opening -------------------------------------------------------------------------------
 
@@ -142,12 +151,28 @@ class FeatureStore:
             raise InputError(f"{self.folder}: split {split} is empty ({counts})")
         return rows
 
+    @property
+    def learned_rows(self) -> np.ndarray:
+        """The rows of split train that what is fitted is fitted on: all, but of a data set that has grown since."""
+        rows = self.rows("train")
+        return rows if self.learned is None else rows[self.learned[rows]]
+
+    def remembered(self, what: Any, make: Callable[[], Any]) -> Any:
+        """What `make` makes, once for all views of a data set that share a memory."""
+        if self.memory is None:
+            return make()
+        if what not in self.memory:
+            self.memory[what] = make()
+        return self.memory[what]
+
     def check_features(self, *names: str) -> list[str]:
         """What dataloader/checks.py checks of these arrays: InputError, or warnings about their scale.
 
         Metadata were checked when the store was opened.
         """
-        arrays = {name: self.features[name] for name in names if name in self.features}
+        found = {name: self.features[name] for name in names if name in self.features}
+        # What stands behind the arrays of the store was checked when it was written.
+        arrays = {name: array.first if isinstance(array, Joined) else array for name, array in found.items()}
         sha256 = {name: self.description.features[name].sha256 for name in arrays}
         return check_content(self.folder, arrays, sha256, self.items.item_id)
 

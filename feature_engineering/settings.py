@@ -14,6 +14,7 @@ from typing import Any
 from common.console import number, whole_number
 from common.devices import PRECISIONS, add_device_flag
 from common.settings import add_flags, setting
+from dataloader.description import Feature
 from dataloader.importing.scaling import MODES
 from dataloader.names import DTYPES
 from dataloader.place import add_dataset_flags
@@ -76,6 +77,12 @@ class StorageSettings:
         str,
         MODES,
     )
+    # Features of another data set, whose scale these are to have; no flag.
+    like: Feature | None = None
+
+    @classmethod
+    def of(cls, like: Feature) -> StorageSettings:
+        return cls(like.dtype, like.made.get("normalise", "none"), like)
 
 
 @dataclass(frozen=True)

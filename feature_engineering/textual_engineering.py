@@ -12,7 +12,8 @@ from common.console import Parser, run_script
 from common.settings import add_flags, made
 from dataloader.place import folder_of
 from dataloader.store import FeatureStore
-from feature_engineering.jobs.storing import check_before_encoding, write_features
+from feature_engineering.jobs.making import make_textual
+from feature_engineering.jobs.storing import check_before_encoding
 from feature_engineering.settings import (
     TEXTUAL_ENCODER,
     EncoderSettings,
@@ -36,16 +37,13 @@ def build_parser() -> Parser:
 
 def main(args) -> None:
     # What imports torch takes seconds, so a mistyped flag is told of before.
-    from feature_engineering.encoding.texts import TextEncoder, encode_texts
+    from feature_engineering.encoding.texts import TextEncoder
 
     names, storage = OUTPUTS[args.output], made(StorageSettings, vars(args))
     store = FeatureStore.open(folder_of(args.dataset_path, args.dataset_id))
     check_before_encoding(store, names, storage, args.overwrite)
     encoder = TextEncoder(made(EncoderSettings, vars(args)), made(TextSettings, vars(args)))
-    folder = store.folder / "textual.progress"
-    array, progress = encode_texts(store.items.text, encoder, folder, overwrite=args.overwrite)
-    write_features(store, names, array, storage, encoder.provenance())
-    progress.remove()
+    make_textual(store, encoder, names, storage, overwrite=args.overwrite)
     print(commands.next_steps(FeatureStore.open(store.folder)))
 
 

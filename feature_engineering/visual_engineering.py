@@ -8,14 +8,13 @@ video_frame_capture.py writes them. A killed or stopped run goes on where it was
 from __future__ import annotations
 
 import commands
-from common.arrays import Rows
 from common.console import Parser, run_script
 from common.settings import add_flags, made
 from dataloader.place import folder_of
 from dataloader.store import FeatureStore
-from feature_engineering.decoding.captured import CAPTURED, read_captured, write_captured
-from feature_engineering.jobs.skipped import leave_out, warn_of_losses
-from feature_engineering.jobs.storing import check_before_encoding, write_features
+from feature_engineering.jobs.making import make_visual
+from feature_engineering.jobs.skipped import warn_of_losses
+from feature_engineering.jobs.storing import check_before_encoding
 from feature_engineering.settings import (
     VISUAL_ENCODER,
     DecodingSettings,
@@ -39,7 +38,7 @@ def build_parser() -> Parser:
 def main(args) -> None:
     # What imports torch takes seconds, so a mistyped flag is told of before.
     from feature_engineering.decoding.frames import make_plan
-    from feature_engineering.encoding.images import ImageEncoder, encode_frames
+    from feature_engineering.encoding.images import ImageEncoder
 
     storage, source = made(StorageSettings, vars(args)), made(FrameSettings, vars(args))
     decoding = made(DecodingSettings, vars(args))
@@ -47,20 +46,10 @@ def main(args) -> None:
     check_before_encoding(store, ["visual"], storage, args.overwrite)
     plan = make_plan(store, source, decoding.on_error)
     encoder = ImageEncoder(made(EncoderSettings, vars(args)))
-    folder = store.folder / "visual.progress"
-    progress = encode_frames(folder, plan, encoder, decoding, overwrite=args.overwrite)
-    store, rows = leave_out(store, progress, decoding.on_error, "visual", plan.place)
-    captured = progress.notes("captured")
-    if not source.videos:
-        # A picture that repeats the last frame of a short video looks like any other. Which ones do is in the list
-        # that the capture left beside the pictures.
-        known = read_captured(plan.place / CAPTURED)
-        captured = {item_id: facts | known.get(item_id, {}) for item_id, facts in captured.items()}
-    write_captured(store.folder / CAPTURED, captured)
-    write_features(store, ["visual"], Rows(progress.features, rows), storage, encoder.provenance())
-    progress.remove()
-    print(commands.next_steps(FeatureStore.open(store.folder)))
-    warn_of_losses(len(progress.failed), progress.total, store.folder / "skipped.csv")
+    how = {"from_videos": source.videos is not None, "overwrite": args.overwrite}
+    store, lost, tried = make_visual(store, encoder, plan, decoding, storage, **how)
+    print(commands.next_steps(store))
+    warn_of_losses(lost, tried, store.folder / "skipped.csv")
 
 
 if __name__ == "__main__":

@@ -126,11 +126,13 @@ def make_items(
     skip: bool = False,
     keep: str | None = None,
     same_video: Sequence[str] = (),
+    split_of_counted: str | None = None,
 ) -> tuple[Items, np.ndarray, Chosen]:
     """The items, the mask of the table's rows that they are, and the metadata; what is wrong joins `table.faults`.
 
     without_ids: the items may have ids made for them, as nobody has named a column of ids. skip: leave rows with a
     cell that cannot be read out. keep: which of several snapshots of a video is an item; same_video: see there.
+    split_of_counted: of all items with a label, where they are not split.
     """
     faults, columns, n = table.faults, table.columns, len(table)
     problems = faults.problems
@@ -188,7 +190,12 @@ def make_items(
                 f"median {np.nanmedian(column):,.0f}), of which few videos decide all; --count_column {name} makes the "
                 "label of them, log2(count + 1)"
             )
-    split = made_split(splitting, label, times["time"][kept], user[kept], faults) if split is None else split[kept]
+    if split_of_counted:
+        split = np.where(np.isfinite(label).all(axis=1), split_of_counted, "predict").astype(object)
+    elif split is None:
+        split = made_split(splitting, label, times["time"][kept], user[kept], faults)
+    else:
+        split = split[kept]
     origin = {"user": user[kept]} | {name: column[kept] for name, column in times.items()}
     items = Items(ids, text[kept], popularity, label, split, **origin)
     problems += items.problems()

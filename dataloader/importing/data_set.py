@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from dataloader.items import Items
 from dataloader.modalities import RETRIEVAL
 from dataloader.skipped import write_skipped_rows
 from dataloader.store import FeatureStore, refuse_to_overwrite
+
+TABLE = "table"  # in dataset.json: which columns of the table were what, so that further tables are read alike
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,7 @@ def write(given: Given, gathered: Gathered) -> tuple[FeatureStore, list[str]]:
     if other := [name for name, sha256 in there.items() if sha256 != gathered.digests[name]]:
         raise InputError(f"{folder}: other {other[0]} features are here already; --overwrite begins the data set anew")
     add_metadata(store, gathered.metadata, gathered.kept)
+    store.note(**{TABLE: {name: value for name, value in asdict(named).items() if value is not None}})
     table = gathered.table
     rows = [(item, f"{table.where(row)}: {why}") for row, (item, why) in sorted(table.faults.rows.items())]
     skipped = write_skipped_rows(folder, rows)

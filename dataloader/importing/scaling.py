@@ -12,6 +12,7 @@ from common.arrays import blocks, digest, digest_of, reserve
 from common.console import InputError
 from common.files import written_beside
 from dataloader.checks import not_finite
+from dataloader.description import Feature
 from dataloader.items import Items
 from dataloader.modalities import MODALITIES, RETRIEVAL, is_name
 from dataloader.store import UNSCALED, FeatureStore
@@ -72,17 +73,19 @@ def add_normalised(
     dtype: str = "float32",
     overwrite: bool = False,
     keep_unscaled: bool = True,
+    like: Feature | None = None,
     **source,
 ) -> None:
     """Write `array` (N, ..., D) into the store as `name`, normalised by `mode`, in blocks of rows.
 
     keep_unscaled: what split train's statistics scale is kept beside it, as another split of the same items
-    (as folds are) scales by another train.
+    (as folds are) scales by another train. like: other features, whose statistics scale these in place of train's.
     """
-    if "standard" in mode:
+    if "standard" in mode and like is None:
         store.rows("train")  # raises an InputError where it is empty
     unscaled = store.folder / f"{name}.{UNSCALED}.npy"
-    if statistics := _statistics(array, mode, store.items.rows("train")):
+    statistics = _statistics(array, mode, store.items.rows("train")) if like is None else scale_of(like)
+    if statistics:
         source["statistics"] = {"mean": statistics[0].tolist(), "std": statistics[1].tolist()}
     if statistics and keep_unscaled:
         with written_beside(unscaled) as partial:
@@ -97,6 +100,12 @@ def add_normalised(
             out[rows] = block
     if UNSCALED not in source:
         unscaled.unlink(missing_ok=True)  # of features that were there before
+
+
+def scale_of(feature: Feature) -> tuple[np.ndarray, np.ndarray] | None:
+    """Mean and standard deviation (D,) by which features were scaled; None where they were not."""
+    said = feature.made.get("statistics")
+    return said and (np.asarray(said["mean"], np.float32), np.asarray(said["std"], np.float32))
 
 
 def _normalised(array: np.ndarray, mode: str, statistics) -> Iterator[tuple[slice, np.ndarray]]:

@@ -21,10 +21,21 @@ def write_captions(path: Path, captions: dict[str, list[str]], encoder: dict) ->
 def captioner(path: Path) -> str | None:
     """The name of what made the captions; None where the file does not say."""
     try:
-        with path.open("rb") as file:
-            return json.loads(file.readline().decode("utf-8"))["encoder"]["name"]
-    except (ValueError, KeyError, TypeError):
+        return captioned_by(path)["name"]
+    except InputError:
         return None
+
+
+def captioned_by(path: Path) -> dict:
+    """What made the captions, and how; InputError where the file does not say."""
+    try:
+        with path.open("rb") as file:
+            said = json.loads(file.readline().decode("utf-8"))["encoder"]
+        if isinstance(said["name"], str):
+            return said
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        pass
+    raise InputError(f"{path}: does not say what made the captions")
 
 
 def read_captions(path: Path) -> dict[str, list[str]]:

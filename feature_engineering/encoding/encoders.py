@@ -83,7 +83,9 @@ def load_encoder(source: Source, device: torch.device, precision: str, loader) -
 def provenance(model: torch.nn.Module, source: Source, **settings) -> dict:
     """What dataset.json says of an encoder: its name, hub commit or hash of its weights, and how it was run."""
     dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
-    return {"encoder": {"name": source.label, "revision": revision_of(model, source), "dtype": dtype, **settings}}
+    said = {"name": source.label, "revision": revision_of(model, source), "dtype": dtype, **settings}
+    # Where it lay, for videos that arrive later; the name and the revision say what it is.
+    return {"encoder": said | ({"folder": str(source.folder.resolve())} if source.revision is None else {})}
 
 
 def revision_of(model: torch.nn.Module, source: Source) -> str:

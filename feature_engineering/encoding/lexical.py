@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import regex
@@ -36,26 +37,39 @@ def tokens(text: str) -> list[str]:
     return found
 
 
-def lexical_vectors(texts: Sequence[str], known: np.ndarray) -> np.ndarray:
+@dataclass(frozen=True)
+class Lexical:
     """TF-IDF of the words of two and more texts, by latent semantic analysis at most DIMENSIONS wide.
 
-    Args:
-        texts: N texts; one without a known word gets zeros.
-        known: (N,) bool, the items whose texts make vocabulary, weights and axes: split train.
-
-    Returns:
-        (N, R) float32, of length 1 before the analysis and at most 1 after it. The analysis keeps the words that many
-        texts have in common and weakens the rare ones. R is 0 where no word stands in two of the known texts.
+    The analysis keeps the words that many texts have in common and weakens the rare ones. words is None where no word
+    stands in two of the texts that it was fitted on, analysis where there are no more words than dimensions.
     """
-    words = TfidfVectorizer(tokenizer=tokens, token_pattern=None, sublinear_tf=True, min_df=2, dtype=np.float32)
-    train = [text for text, is_known in zip(texts, known, strict=True) if is_known]
-    try:
-        fitted = words.fit_transform(train)  # (n, V) sparse
-    except ValueError:  # scikit-learn raises it where no word stands in two of the texts.
-        return np.zeros((len(texts), 0), np.float32)
-    vectors = words.transform(texts)  # (N, V) sparse
-    if vectors.shape[1] <= DIMENSIONS:
-        return vectors.toarray()
-    with threadpool_limits(1):  # Several threads would sum in another order each time, which changes the last bits.
-        analysis = TruncatedSVD(DIMENSIONS, random_state=0).fit(fitted)
-        return analysis.transform(vectors).astype(np.float32)  # (N, DIMENSIONS)
+
+    words: TfidfVectorizer | None
+    analysis: TruncatedSVD | None
+
+    @classmethod
+    def fit(cls, texts: Sequence[str]) -> Lexical:
+        """Vocabulary, weights and axes of these texts: those of split train."""
+        words = TfidfVectorizer(tokenizer=tokens, token_pattern=None, sublinear_tf=True, min_df=2, dtype=np.float32)
+        try:
+            fitted = words.fit_transform(texts)  # (n, V) sparse
+        except ValueError:  # scikit-learn raises it where no word stands in two of the texts.
+            return cls(None, None)
+        if fitted.shape[1] <= DIMENSIONS:
+            return cls(words, None)
+        with threadpool_limits(1):  # Several threads would sum in another order each time, which changes the last bits.
+            return cls(words, TruncatedSVD(DIMENSIONS, random_state=0).fit(fitted))
+
+    def transform(self, texts: Sequence[str]) -> np.ndarray:
+        """N texts -> (N, R) float32, of length 1 before the analysis and at most 1 after it, 0 without a known word.
+
+        R is 0 where there are no words.
+        """
+        if self.words is None or not len(texts):
+            return np.zeros((len(texts), 0), np.float32)
+        vectors = self.words.transform(texts)  # (N, V) sparse
+        if self.analysis is None:
+            return vectors.toarray()
+        with threadpool_limits(1):
+            return self.analysis.transform(vectors).astype(np.float32)  # (N, DIMENSIONS)

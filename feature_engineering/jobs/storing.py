@@ -17,7 +17,8 @@ def write_features(
 ) -> None:
     """Write `array` (N, ..., D) as the features `names`; source: what dataset.json says of where it comes from."""
     for name in names:
-        add_normalised(store, name, array, storage.normalise, dtype=storage.dtype, overwrite=True, **source)
+        how = {"dtype": storage.dtype, "like": storage.like, "overwrite": True}
+        add_normalised(store, name, array, storage.normalise, **how, **source)
         shape = " x ".join(map(str, array.shape))
         print(f"{store.folder / name}.npy: {shape} {storage.dtype}, data set fingerprint {store.fingerprint}")
 

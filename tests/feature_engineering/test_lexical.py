@@ -10,7 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feature_engineering.encoding import lexical
-from feature_engineering.encoding.lexical import lexical_vectors, tokens
+from feature_engineering.encoding.lexical import Lexical, tokens
+
+
+def lexical_vectors(texts, known):
+    return Lexical.fit([text for text, is_known in zip(texts, known, strict=True) if is_known]).transform(texts)
 
 
 def test_what_is_written_without_spaces_is_found_by_its_characters():

@@ -20,7 +20,7 @@ from dataloader.store import FeatureStore
 from feature_engineering import captioning, retrieval_engineering, textual_engineering
 from feature_engineering.encoding import texts
 from feature_engineering.encoding.captions import read_captions
-from feature_engineering.encoding.lexical import lexical_vectors
+from feature_engineering.encoding.lexical import Lexical
 from feature_engineering.jobs import progress
 
 IDS = ("a", "b", "c", "d", "e", "f")
@@ -292,7 +292,9 @@ def test_retrieval_vectors_of_the_features_compare_both_modalities_and_words(tmp
     store = call(retrieval_engineering, tmp_path, *weights, 2, "--overwrite")
     assert store.description.features["retrieval"].made["lexical_weight"] == 2
     words = store.features["retrieval"][:, 7:]
-    np.testing.assert_allclose(words, 2 * lexical_vectors(titles, store.items.split == "train"), atol=1e-6)
+    np.testing.assert_allclose(
+        words, 2 * Lexical.fit(store.items.text[store.items.split == "train"]).transform(titles), atol=1e-6
+    )
     assert np.linalg.norm(words, axis=1).max() == pytest.approx(2)
 
 

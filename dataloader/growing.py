@@ -1,0 +1,129 @@
+"""A data set that grows: what a run sees of one that has grown since, and of videos that are in none.
+
+Each time items are added, `lineage` in dataset.json takes up what the data set was before: its fingerprint and how many
+items it had. Which time an item, or its label, came is kept with the items. So an older run opens the data set as it
+was, and retrieves from what it was trained with, or from all that is known now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from common.arrays import Joined, OfRows
+from dataloader.items import ORIGIN, Items
+from dataloader.metadata import LETTERS, Metadata
+from dataloader.names import BANKS
+from dataloader.neighbours import Known, Neighbours, head_of
+from dataloader.search.few import search_few
+from dataloader.store import FeatureStore
+
+TRAINED, GROWN = "trained", "grown"  # which bank: what a run was trained with, or all that is known now
+ADDED = "added"  # a column of the items: 0, or the number of the addition that an item or its label came with
+GREW = "grew"  # in dataset.json: of each addition the fingerprint and the number of items before it
+
+
+def states(store: FeatureStore) -> list[str]:
+    """The fingerprints that the data set had before each addition, and the one it has now."""
+    return [one["fingerprint"] for one in store.description.lineage.get(GREW, [])] + [store.fingerprint]
+
+
+def added(items: Items) -> np.ndarray:
+    """(N,) with which addition an item or its label came, 0 for those that were there from the start."""
+    return items.extra.get(ADDED, np.zeros(len(items))).astype(int)
+
+
+def as_of(store: FeatureStore, fingerprint: str, bank: str = TRAINED) -> FeatureStore:
+    """The data set as it was when it had this fingerprint, one of `states`; with the bank "grown" train has grown.
+
+    What is tested is what was not trained on: valid as it was then, and test with what has been added to it since.
+    """
+    then = states(store).index(fingerprint)
+    later = added(store.items) > then  # (N,)
+    split = store.items.split.copy()
+    hidden = later & np.isin(split, ("train", "valid") if bank == TRAINED else ("valid",))
+    split[hidden] = ""
+    view = view_of(store, replace(store.items, split=split), store.features, store.metadata)
+    view.learned = ~later
+    return view
+
+
+def with_new(store: FeatureStore, new: FeatureStore, names: list[str]) -> FeatureStore:
+    """A data set with the items of `new` behind its own, as split predict, with the features `names` of both.
+
+    Nothing is written, and no array of `store` is read. `new` has the same columns of metadata, if `store` has any.
+    """
+    items = joined_items(store.items, new.items)
+    n = len(store)
+    split = np.where(items.split == "predict", "", items.split)  # whoever else has no label is not asked about
+    split[n:] = "predict"
+    items = replace(items, split=split)
+    features = {name: Joined(store.features[name], new.features[name]) for name in names}
+    metadata = None if store.metadata is None else joined_metadata(store.metadata, new.metadata, len(new))
+    view = view_of(store, items, features, metadata)
+    view.learned = None if store.learned is None else np.append(store.learned, np.zeros(len(new), bool))
+    if view.memory is None:
+        view.memory = store.memory = {}
+    return view
+
+
+def view_of(
+    store: FeatureStore, items: Items, features: dict[str, np.ndarray], metadata: Metadata | None
+) -> FeatureStore:
+    view = FeatureStore(store.folder, items, store.description)
+    view.features, view.metadata = dict(features), metadata
+    view.memory = store.memory
+    return view
+
+
+def searching(store: FeatureStore, split: str, k: int) -> Callable[[str], Neighbours]:
+    """Who finds, by each source, the neighbours of the items of `split` of a view: as many, of which splits, as the
+    data set's own. k: how many where it has none of this source.
+    """
+    found: dict[str, Neighbours] = {}
+
+    def search(source: str) -> Neighbours:
+        if source not in found:
+            asking, known = store.rows(split), Known.of(store)
+            many, bank = head_of(store.folder, source) or (k, "train")
+            rows = np.flatnonzero(np.isin(store.items.split, BANKS[bank]))
+            times = {} if known is None else {"since": known.since, "asked": known.asked}
+            ids, similarity = search_few(store.features[source], asking, rows, many, **times)
+            values = (OfRows(asking, of, len(store)) for of in (ids, similarity))
+            found[source] = Neighbours(*values, many, bank, "exact cosine", store.fingerprint, Known.rule_of(store))
+        return found[source]
+
+    return search
+
+
+def joined_items(first: Items, then: Items) -> Items:
+    """The items of both, one after the other."""
+    columns = ("item_id", "text", "popularity", "label", "split", *ORIGIN)
+    values = {name: np.concatenate([getattr(first, name), getattr(then, name)]) for name in columns}
+    extra = {}
+    for name in first.extra:
+        nothing = np.full(len(then), 0.0 if name == ADDED else np.nan)
+        extra[name] = np.append(first.extra[name], then.extra.get(name, nothing))
+    return Items(**values, extra=extra)
+
+
+def joined_metadata(first: Metadata, then: Metadata | None, n: int) -> Metadata:
+    """The columns of `first`, of its items and of n others; unknown where these have no such column."""
+    columns = {}
+    for name, values in first.columns.items():
+        theirs = then.columns.get(name) if then is not None else None
+        theirs = unknown(first.kinds[name], n) if theirs is None else theirs
+        columns[name] = np.concatenate([values, theirs])
+    return Metadata(columns)
+
+
+def unknown(kind: str, n: int) -> np.ndarray:
+    """(n,) of a column of this kind of which nothing is known."""
+    return {
+        "f": np.full(n, np.nan),
+        "O": np.full(n, None, object),
+        "M": np.full(n, "NaT", "M8[us]"),
+        "i": np.full(n, -1, np.int8),
+    }[LETTERS[kind]]

@@ -1,0 +1,147 @@
+"""Items that come after a data set was made: their table is read as its was, and says of them what is known of the old.
+
+What is learned of the new is nothing: kinds of columns, scales and vocabularies are those of the data set.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+
+from common.console import InputError, listed
+from dataloader.importing.columns import ColumnSettings, make_items
+from dataloader.importing.data_set import TABLE, files_of_videos
+from dataloader.importing.settings import TableSettings
+from dataloader.importing.splits import SplitSettings
+from dataloader.importing.tables import Table, alike, read_table
+from dataloader.importing.video_files import write_named
+from dataloader.items import Items
+from dataloader.metadata import AGE, Metadata
+from dataloader.store import FeatureStore
+
+USUAL = {"user": "user_column", "time": "time_column", "label_time": "label_time_column"}  # of the items -> its flag
+
+
+@dataclass(frozen=True)
+class Newcomers:
+    """items, which of the table's rows they are, their metadata and videos' files. left_out: item -> why it is none."""
+
+    items: Items
+    metadata: Metadata | None
+    videos: dict[str, str] | None
+    left_out: list[tuple[str, str]]
+
+
+def columns_of(store: FeatureStore) -> ColumnSettings:
+    """Which columns of a table are what, as they were for the data set; InputError where its file says nonsense."""
+    said = store.description.lineage.get(TABLE)
+    if isinstance(said, dict):
+        names = {one.name for one in fields(ColumnSettings)}
+        return ColumnSettings(**{name: value for name, value in said.items() if name in names})
+    usual = {flag: name for name, flag in USUAL.items() if name in store.items.origin}
+    return ColumnSettings(text_column=["text"], **usual)
+
+
+def read_newcomers(
+    store: FeatureStore, path: Path, reading: TableSettings, split_of_counted: str, horizon: float | None
+) -> Newcomers:
+    """Of the table at `path`: columns that the data set has and the table lacks are unknown, and said.
+
+    split_of_counted: of items with a count or label. horizon: days for which an item's count is meant.
+    """
+    named = columns_of(store)
+    kinds = {} if store.metadata is None else {k: v for k, v in store.metadata.kinds.items() if k != AGE}
+    optional = {*named.wanted, *kinds}
+    how = {"encoding": reading.encoding, "sheet": reading.sheet, "policy": reading.policy}
+    table = read_table(path, [*named.wanted], optional, metadata=list(kinds), **how)
+    named, missing = present(named, table)
+    absent = [name for name in kinds if name not in table.columns]
+    if missing + absent:
+        print(f"warning: {path} has no column {listed(missing + absent, 20)}: unknown of all items", file=sys.stderr)
+    known = {alike(name) for name in (*table.columns, *kinds)}
+    if unused := [name for name in table.found if alike(name) not in known]:
+        print(f"columns that the data set does not have are not used: {listed(unused, 20)}")
+    asked = [f"{name}={kind}" for name, kind in kinds.items() if name in table.columns]
+    if store.metadata is not None and AGE in store.metadata.columns:
+        horizon = usual_age(store, horizon if horizon is not None else named.horizon, "label_time" in store.items.origin)
+    named = replace(named, metadata_columns=asked or None, horizon=horizon)
+    without_ids = named.id_column not in table.columns
+    items, kept, metadata = make_items(
+        table,
+        named,
+        SplitSettings(),
+        without_ids=without_ids,
+        skip=reading.policy == "skip",
+        keep=reading.keep,
+        same_video=reading.same_video or (),
+        split_of_counted=split_of_counted,
+    )
+    problems = table.faults.told(reading.policy)
+    videos = files_of_videos(table, named.video_column, items.item_id, kept, path, problems)
+    if problems:
+        raise InputError(f"--table {path}: {'; '.join(problems)}")
+    table.faults.say(path)
+    columns = {} if metadata is None else dict(metadata.columns)
+    typed = Metadata({k: v for k, v in columns.items() if k in kinds or k == AGE}) if columns else None
+    left_out = [(item, f"{table.where(row)}: {why}") for row, (item, why) in sorted(table.faults.rows.items())]
+    found = typed.take(kept) if typed else None
+    if found is None and store.metadata is not None and AGE in store.metadata.columns:
+        found = Metadata({AGE: np.full(len(items), horizon)})
+    return Newcomers(items, found, videos, left_out)
+
+
+def present(named: ColumnSettings, table: Table) -> tuple[ColumnSettings, list[str]]:
+    """The columns that are in the table, and those that are not, but for counts and ids, which need not be."""
+    there = table.columns
+    lists = {name: [c for c in getattr(named, name) or [] if c in there] for name in ("count_column", "label_column")}
+    # Counts of some targets alone are no label.
+    lists = {name: found if found == list(getattr(named, name) or []) else [] for name, found in lists.items()}
+    texts = [column for column in named.text_column if column in there]
+    single = {name: getattr(named, name) for name in ("user_column", "time_column", "label_time_column")}
+    if named.anonymise:  # who is creator7 was never written down
+        print("creators were anonymised, so that those of new items are unknown")
+        named, single["user_column"] = replace(named, anonymise=False), None
+    missing = [c for c in named.text_column if c not in there]
+    missing += [c for name, c in single.items() if c and c not in there and name != "label_time_column"]
+    optional = {name: c if c in there else None for name, c in single.items()}
+    optional |= {"video_column": named.video_column if named.video_column in there else None, "split_column": None}
+    kept = {name: found or None for name, found in lists.items()}
+    return replace(named, text_column=texts or named.text_column, **optional, **kept), missing
+
+
+def usual_age(store: FeatureStore, horizon: float | None, counted: bool) -> float:
+    """For how many days after publication an item's count is meant: what was said, or the median of the data set."""
+    if horizon is not None:
+        return horizon
+    age = store.metadata.columns[AGE]
+    usual = float(np.nanmedian(age)) if np.isfinite(age).any() else np.nan
+    print(f"{AGE}: {usual:.1f} days, the median of the data set; --horizon says for how many days a count is meant")
+    return usual
+
+
+def write_newcomers(folder: Path, found: Newcomers, like: FeatureStore) -> FeatureStore:
+    """A data set of them alone in `folder`, without features, to be made as those of `like` were."""
+    how = {"family": like.family, "label": like.label, "overwrite": False}
+    store = FeatureStore.create_or_continue(folder, found.items, **how)
+    if found.metadata is not None and store.metadata is None:
+        store.add_metadata(found.metadata)
+    write_named(folder, found.videos)
+    return store
+
+
+def one_video(text: str, item_id: str, file: str | None, label_dim: int) -> Newcomers:
+    """A single video of which its title and its file are known."""
+    nothing = np.full((1, label_dim), np.nan)
+    alone = (np.array([value], object) for value in (item_id, text))
+    items = Items(*alone, nothing, nothing, np.array(["predict"], object))
+    return Newcomers(items, None, {item_id: file} if file else None, [])
+
+
+def already_there(store: FeatureStore, items: Items) -> Mapping[str, int]:
+    """Item id -> its row in the data set, of those items that are in it."""
+    row_of = {item_id: row for row, item_id in enumerate(store.items.item_id)}
+    return {item_id: row_of[item_id] for item_id in items.item_id if item_id in row_of}

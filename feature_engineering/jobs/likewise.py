@@ -1,0 +1,229 @@
+"""Features of new items, made as those of a data set were: by the same encoders, with the same scale and vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from common.console import InputError
+from dataloader.growing import ADDED
+from dataloader.importing.feature_files import as_retrieval, load_features
+from dataloader.modalities import METADATA, RETRIEVAL, in_order
+from dataloader.store import FeatureStore
+from feature_engineering.encoding.captions import CAPTIONS, captioned_by
+from feature_engineering.encoding.lexical import Lexical
+from feature_engineering.jobs.comparing import (
+    OF_FRAMES,
+    WORDS,
+    WeightSettings,
+    from_features,
+    from_frames,
+    from_texts,
+    from_words,
+)
+from feature_engineering.jobs.making import make_captions, make_textual, make_visual
+from feature_engineering.jobs.storing import write_features
+from feature_engineering.settings import (
+    DecodingSettings,
+    EncoderSettings,
+    FrameSettings,
+    StorageSettings,
+    TextSettings,
+)
+
+if TYPE_CHECKING:
+    from feature_engineering.encoding.captioner import Captioner
+    from feature_engineering.encoding.images import ImageEncoder
+    from feature_engineering.encoding.texts import TextEncoder
+
+PRECISION = {"float32": "fp32", "bfloat16": "bf16"}  # as dataset.json calls it -> as its flag does
+FITTED = "fitted"  # in dataset.json, of vectors with words: how often items had been added when these were counted
+
+
+class Encoders:
+    """The encoders that dataset.json records of the features of `store`, loaded when they are asked for, each once.
+
+    folders: name of the features (or captions) -> where their encoder is now, in place of where it was.
+    """
+
+    def __init__(self, store: FeatureStore, folders: Mapping[str, str], device: str):
+        self.store, self.folders, self.device = store, folders, device
+        self._loaded: dict[str, Any] = {}
+
+    def images(self, name: str) -> ImageEncoder:
+        from feature_engineering.encoding.images import ImageEncoder
+
+        made = self._made(name)
+        return self._once(name, lambda: self._same(name, made, ImageEncoder(self._settings(name, made, 32))))
+
+    def texts(self, name: str) -> TextEncoder:
+        """Of a source "fused" of retrieval by the encoder of its frames."""
+        from feature_engineering.encoding.texts import TextEncoder
+
+        made = self._made(name)
+        said = {key: made[key] for key in ("prompt", "max_length") if key in made}
+        pooling = None if made.get("pooling") == "projected" else made.get("pooling")
+        both = self.store.description.features[name].made.get("source") == "fused"
+        model = {"model": self.images(name).model} if both else {}
+        settings = TextSettings(pooling=pooling, **said)
+
+        def load() -> TextEncoder:
+            return self._same(name, made, TextEncoder(self._settings(name, made, 64), settings, **model))
+
+        return self._once(f"texts of {name}", load)
+
+    def captioner(self) -> Captioner:
+        from feature_engineering.encoding.captioner import Captioner
+
+        made = captioned_by(self.store.folder / CAPTIONS)
+        return self._once(
+            CAPTIONS,
+            lambda: self._same(
+                "captions",
+                made,
+                Captioner(self._settings("captions", made, 32), made.get("max_new_tokens", 20)),
+            ),
+        )
+
+    def lexical(self, name: str) -> Lexical:
+        """Of the texts that the words of the features `name` were counted in."""
+        store = self.store
+        fitted = store.description.features[name].made.get(FITTED, 0)
+        added = store.items.extra.get(ADDED, np.zeros(len(store)))
+        known = (store.items.split == "train") & (added <= fitted)
+        return self._once(f"words {fitted}", lambda: Lexical.fit(store.items.text[known]))
+
+    def _made(self, name: str) -> dict:
+        return self.store.description.features[name].made["encoder"]
+
+    def _once(self, name: str, load) -> Any:
+        if name not in self._loaded:
+            self._loaded[name] = load()
+        return self._loaded[name]
+
+    def _settings(self, name: str, made: Mapping[str, Any], batch_size: int) -> EncoderSettings:
+        place, precision = made.get("folder"), PRECISION.get(made.get("dtype"), "auto")
+        if name in self.folders:
+            place = self.folders[name]
+        elif place is None:  # of the hub: the same commit
+            place = f"{made['name']}@{made['revision']}" if "/" in made["name"] else made["name"]
+        elif not Path(place).is_dir():
+            raise InputError(
+                f"{self.store.folder}: its {name} encoder {made['name']} is no longer in {place}; name its folder: "
+                f"--encoders {name}=<folder>"
+            )
+        return EncoderSettings(encoder=place, batch_size=batch_size, precision=precision, device=self.device)
+
+    def _same(self, name: str, made: Mapping[str, Any], encoder: Any) -> Any:
+        from feature_engineering.encoding.encoders import revision_of
+
+        now = revision_of(encoder.model, encoder.source)
+        weights = f"weights-sha256:{encoder.model.weights_hash}"
+        if made["revision"] not in (now, weights):
+            raise InputError(
+                f"--encoders {name}={encoder.source.folder}: not the encoder of the data set ({made['name']}, "
+                f"{made['revision']}; this is {now})"
+            )
+        return encoder
+
+
+def make_likewise(
+    new: FeatureStore,
+    encoders: Encoders,
+    names: list[str],
+    given: Mapping[str, str],
+    frames: FrameSettings,
+    decoding: DecodingSettings,
+) -> FeatureStore:
+    """The data set `new` with the features `names` of the encoders' store, made as these were, and scaled by theirs.
+
+    given: name -> a file of ready ones. Those that are there already are kept: a stopped command goes on. What cannot
+    be decoded is left out, and listed in skipped.csv of `new`. InputError where nobody knows how they were made.
+    """
+    like = encoders.store
+    for name in in_order(set(names) - {METADATA}):
+        if name in new.features:
+            continue
+        feature = like.description.features[name]
+        storage, made = StorageSettings.of(feature), feature.made
+        if name in given:
+            array = load_features(Path(given[name]), name, new.items.item_id)
+            if name == RETRIEVAL:
+                array = as_retrieval(array)
+            if array.shape[1:] != feature.shape[1:]:
+                raise InputError(
+                    f"{given[name]}: {name} features of shape {array.shape[1:]} an item, those of {like.folder} have "
+                    f"{feature.shape[1:]}"
+                )
+            write_features(new, [name], array, storage, {"source": Path(given[name]).name})
+        elif (twin := twin_of(like, name)) and feature.sha256 == like.description.features[twin].sha256:
+            new = make_likewise(new, encoders, [twin], given, frames, decoding)
+            write_features(new, [name], as_retrieval(np.asarray(new.features[twin])), plain(storage), {"source": twin})
+        elif twin and twin in given:  # the same file, scaled in another way
+            array = as_retrieval(load_features(Path(given[twin]), twin, new.items.item_id))
+            write_features(new, [name], array, storage, {"source": Path(given[twin]).name})
+        elif made.get("source") == "features":
+            weights = WeightSettings(made["visual_weight"], made["lexical_weight"])
+            lexical = encoders.lexical(name) if weights.lexical_weight else None
+            for side in made.get("made_of", {}):
+                new = make_likewise(new, encoders, [side], given, frames, decoding)
+            from_features(new, weights, storage, False, lexical)
+        elif made.get("source") == WORDS:
+            from_words(new, storage, encoders.lexical(name))
+        elif "encoder" not in made:
+            raise InputError(
+                f"{like.folder}: its {name} features came from {made.get('source', 'elsewhere')}; give those of the new "
+                f"items too: --features {name}=<file>"
+            )
+        elif made.get("source") in OF_FRAMES:
+            frames_of = with_frames(frames, made["frame_num"])
+            texts = encoders.texts(name) if made["source"] == "fused" else None
+            from_frames(new, encoders.images(name), texts, frames_of, decoding, storage, False)
+        elif made.get("source") == "captions":
+            new = with_captions_like(new, encoders, frames, decoding)
+            from_texts(new, "captions", encoders.texts(name), storage, False)
+        elif name == RETRIEVAL:
+            from_texts(new, "text", encoders.texts(name), storage, False)
+        elif len(feature.shape) == 3:
+            from feature_engineering.decoding.frames import make_plan
+
+            plan = make_plan(new, with_frames(frames, feature.shape[1]), decoding.on_error)
+            how = {"from_videos": frames.videos is not None, "overwrite": False}
+            new, _, _ = make_visual(new, encoders.images(name), plan, decoding, storage, **how)
+        else:
+            make_textual(new, encoders.texts(name), [name], storage, overwrite=False)
+        new = FeatureStore.open(new.folder)
+    return new
+
+
+def with_captions_like(
+    new: FeatureStore, encoders: Encoders, frames: FrameSettings, decoding: DecodingSettings
+) -> FeatureStore:
+    from feature_engineering.decoding.frames import make_plan
+
+    if (new.folder / CAPTIONS).exists():
+        return new
+    made = captioned_by(encoders.store.folder / CAPTIONS)
+    plan = make_plan(new, with_frames(frames, made["frame_num"]), decoding.on_error)
+    return make_captions(new, encoders.captioner(), plan, decoding, overwrite=False)[0]
+
+
+def with_frames(frames: FrameSettings, count: int) -> FrameSettings:
+    return FrameSettings(videos=frames.videos, frames=frames.frames, frame_num=count)
+
+
+def plain(storage: StorageSettings) -> StorageSettings:
+    """As they are: what they are a copy of is scaled."""
+    return StorageSettings(storage.dtype)
+
+
+def twin_of(store: FeatureStore, name: str) -> str | None:
+    """Other features of which these are a copy, or of frames the mean."""
+    features = store.description.features
+    alike = (other for other, feature in features.items() if other != name and feature.sha256 == features[name].sha256)
+    source = str(features[name].made.get("source", ""))
+    of_file = (other for other in features if f": the {other} features, as no" in source)
+    return next(alike, None) or next(of_file, None)

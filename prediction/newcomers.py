@@ -1,0 +1,199 @@
+"""test.py for videos of no data set: a table, a folder or a single video -> predictions.csv."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from common.console import InputError, listed
+from common.files import require_writable, write_json, written_beside
+from dataloader.importing.newcomers import Newcomers, already_there, one_video, read_newcomers
+from dataloader.importing.settings import TableSettings
+from dataloader.importing.video_files import VIDEO_SUFFIXES
+from dataloader.items import Items
+from dataloader.skipped import ROWS, read_skipped
+from dataloader.store import FeatureStore
+from engine.evaluation import doubts_of, evaluate, predictions
+from feature_engineering.settings import DecodingSettings, FrameSettings
+from prediction.predictor import BATCH_SIZE, Predicted, Predictor, contributions
+
+ITEMS = "items"  # in the folder of the output: the new videos and their features, as a data set of their own
+FILE, RECORD = "predictions.csv", "prediction.json"
+NOTHING_ELSE = "\0"  # no column
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is known of the new videos: a table, or a title, or files alone; and ready features by name."""
+
+    table: Path | None = None
+    text: str | None = None
+    videos: Path | None = None
+    frames: Path | None = None
+    features: Mapping[str, str] = field(default_factory=dict)
+    horizon: float | None = None
+    sheet: str | None = None
+    encoding: str | None = None
+
+
+def predict_newcomers(
+    predictor: Predictor, asked: Asked, output: Path, decoding: DecodingSettings, command: list[str], seed: int
+) -> Path:
+    """Write <output>/predictions.csv, a line for every video that was asked about; what is there already is gone on
+    with. command: what repeats it. seed: of the bootstrap, where counts are known."""
+    require_writable(output)
+    found, frames = gathered(predictor.store, asked)
+    found, there = without_known(predictor.store, found)
+    reasons = dict(found.left_out) | there
+    if len(found.items):
+        folder = output / ITEMS
+        refuse_others(folder, found)
+        new = predictor.encode(found, folder, frames, decoding, asked.features)
+        unread = {row["item_id"]: row["reason"] for row in read_skipped(folder) if row["stage"] != ROWS}
+        reasons |= unread
+        result = predictor.predict(new)
+        table = lines_of(result)
+        report(result, output, seed)
+    elif reasons:
+        raise InputError(f"nothing is left to predict: {listed(f'{item}: {why}' for item, why in reasons.items())}")
+    else:
+        raise InputError("no videos are named")
+    table["reason"] = ""
+    missing = pd.DataFrame({"item_id": list(reasons), "reason": list(reasons.values())})
+    table = pd.concat([table, missing.reindex(columns=table.columns)], ignore_index=True)
+    path = output / FILE
+    with written_beside(path) as partial:
+        table.to_csv(partial, index=False, float_format="%.12g")
+    store = predictor.store
+    write_json(
+        output / RECORD,
+        {
+            "command": command,
+            "run": str(predictor.run.folder.resolve()),
+            "data": {"folder": str(store.folder.resolve()), "fingerprint": store.fingerprint},
+            "predicted": len(new),
+            "not_predicted": len(reasons),
+        },
+    )
+    say(table, path, reasons)
+    return path
+
+
+def gathered(store: FeatureStore, asked: Asked) -> tuple[Newcomers, FrameSettings]:
+    """The new videos, and where their frames come from."""
+    label_dim, videos = store.items.label_dim, asked.videos
+    if asked.table:
+        reading = TableSettings(sheet=asked.sheet, encoding=asked.encoding, on_error="skip", keep="first")
+        found = read_newcomers(store, asked.table, reading, "predict", asked.horizon)
+        return found, FrameSettings(videos=videos, frames=asked.frames)
+    if videos and videos.is_dir():
+        if asked.text is not None:
+            raise InputError(f"--text is of one video, and --videos {videos} is a folder; --table has a title for each")
+        files = sorted(path for path in videos.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
+        if not files:
+            raise InputError(f"--videos {videos}: no video in it ({', '.join(VIDEO_SUFFIXES)})")
+        stems = {path.stem: path.name for path in files}
+        # Two files of one name are told apart by their suffixes.
+        names = stems if len(stems) == len(files) else {path.name: path.name for path in files}
+        single = [one_video("", item_id, None, label_dim).items for item_id in names]
+        columns = ("item_id", "text", "popularity", "label", "split")
+        items = Items(*(np.concatenate([getattr(one, name) for one in single]) for name in columns))
+        return Newcomers(items, None, dict(names), []), FrameSettings(videos=videos)
+    if videos:
+        if not videos.is_file():
+            raise InputError(f"--videos {videos}: no such file or folder")
+        return one_video(asked.text or "", videos.stem, videos.name, label_dim), FrameSettings(videos=videos.parent)
+    if asked.text is None:
+        raise InputError("--table, --videos or --text says which videos are to be predicted")
+    return one_video(asked.text, "1", None, label_dim), FrameSettings(frames=asked.frames)
+
+
+def without_known(store: FeatureStore, found: Newcomers) -> tuple[Newcomers, dict[str, str]]:
+    """Those that are not in the data set: the others might be their own nearest neighbours, label and all."""
+    there = already_there(store, found.items)
+    if not there:
+        return found, {}
+    new = np.array([item_id not in there for item_id in found.items.item_id])
+    metadata = found.metadata and found.metadata.take(new)
+    why = "is in the data set that the run was trained on already; test.py --split predict or test says what of it"
+    left = Newcomers(found.items.take(new), metadata, found.videos, found.left_out)
+    return left, dict.fromkeys(there, why)
+
+
+def refuse_others(folder: Path, found: Newcomers) -> None:
+    """InputError where the folder holds the features of other videos."""
+    if not (folder / "dataset.json").exists():
+        return
+    if FeatureStore.open(folder).description.imported != found.items.digest():
+        raise InputError(
+            f"--output {folder.parent}: predictions of other videos, or of another table, are there; name another folder"
+        )
+
+
+def lines_of(result: Predicted) -> pd.DataFrame:
+    """A row a video: what is predicted, what speaks for an error, and its neighbours with what they weigh."""
+    data, items = result.data, result.data.splits["predict"]
+    table = predictions(data, items, result.prediction.mean, doubts_of(data, items, result.prediction))
+    table.insert(1, "text", items.text)
+    for column in [name for name in table.columns if "count" in name]:
+        table[column] = table[column].round().astype("Int64")
+    table = table.dropna(axis=1, how="all")  # truths, where none is known
+    bank, (ids, similarity, weight) = data.store.items, contributions(data)
+    known = np.where(np.isnan(bank.popularity), bank.label, bank.popularity)  # (N, label_dim)
+    said = []
+    for near, alike, share in zip(ids, similarity, weight, strict=True):
+        said.append(
+            [
+                {
+                    "id": bank.item_id[row],
+                    "similarity": round(float(a), 4),
+                    "weight": round(float(w), 4),
+                    "count": plain(known[row]),
+                }
+                for row, a, w in zip(near, alike, share, strict=True)
+                if row >= 0
+            ]
+        )
+    table["neighbours"] = [json.dumps(one, ensure_ascii=False) for one in said]
+    return table
+
+
+def plain(values: np.ndarray) -> Any:
+    """(label_dim,) counts or labels, whole where they are: one, or a list of several."""
+    numbers = [int(value) if float(value).is_integer() else round(float(value), 4) for value in values]
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def report(result: Predicted, output: Path, seed: int) -> None:
+    """Where counts of the new videos are known, how far off the predictions are: metrics.json."""
+    items = result.data.splits["predict"]
+    known = np.flatnonzero(np.isfinite(items.label).all(axis=1))
+    if not len(known):
+        return
+    sample, mean = items.sample(known), result.prediction.mean[known]
+    metrics = evaluate(result.data.store, sample, mean, "predict", BATCH_SIZE, seed)
+    write_json(output / "metrics.json", metrics)
+    shown = "  ".join(f"{name} {one['value']:.4f}" for name, one in metrics["metrics"].items())
+    print(f"{len(known)} of the videos have a count: {shown}")
+
+
+def say(table: pd.DataFrame, path: Path, reasons: Mapping[str, str]) -> None:
+    predicted = table[table["reason"] == ""]
+    columns = [name for name in table.columns if name.startswith("prediction_count")] or [
+        name for name in table.columns if name.startswith("prediction")
+    ]
+    for _, row in predicted.head(10).iterrows():
+        numbers = ", ".join(f"{row[name]:,}" if "count" in name else f"{row[name]:.4g}" for name in columns)
+        print(f"  {row['item_id']}  {numbers}  {row['text'][:60]}")
+    print(f"{len(predicted)} predictions in {path}")
+    if reasons:
+        sys.stdout.flush()
+        shown = listed(f"{item}: {why}" for item, why in reasons.items())
+        print(f"warning: {len(reasons)} could not be predicted ({shown})", file=sys.stderr)

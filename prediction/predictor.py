@@ -1,0 +1,107 @@
+"""A run that predicts videos of no data set: it is loaded once, and knows what it was trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from baselines.predicting import needed, predicted
+from common.console import InputError
+from dataloader.growing import TRAINED, as_of, searching, states, with_new
+from dataloader.importing.newcomers import Newcomers, write_newcomers
+from dataloader.opening import Data
+from dataloader.store import FeatureStore
+from engine.method import Prediction
+from engine.recipe import Recipe
+from engine.run import Run
+from feature_engineering.jobs.likewise import Encoders, make_likewise
+from feature_engineering.settings import DecodingSettings, FrameSettings
+
+BATCH_SIZE = 256
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What a run predicts for the items of `new`, which are those of split predict of `data`, in the same order."""
+
+    new: FeatureStore
+    data: Data
+    prediction: Prediction
+
+
+class Predictor:
+    """A run, the data set that it was trained on, and the encoders of that, which are loaded when they are needed.
+
+    bank: "trained", what the run was trained with, or "grown", all that has been added to the data set since.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        how: Recipe,
+        settings: dict[str, Any],
+        store: FeatureStore,
+        device: torch.device,
+        *,
+        bank: str = TRAINED,
+        encoders: Mapping[str, str] | None = None,
+    ):
+        self.run, self.how, self.settings, self.device = run, how, settings, device
+        self.store = known_to(run, store, bank)
+        self.names, self.k = needed(run, how, settings)
+        self.encoders = Encoders(store, encoders or {}, device.type)
+
+    def encode(
+        self,
+        found: Newcomers,
+        folder: Path,
+        frames: FrameSettings,
+        decoding: DecodingSettings,
+        given: Mapping[str, str] | None = None,
+    ) -> FeatureStore:
+        """The features that the run needs of new items, in `folder`; what is there of an earlier call is gone on with.
+
+        given: name of features -> a file of ready ones.
+        """
+        self.store.require(self.names)
+        new = write_newcomers(folder, found, self.store)
+        if spare := [name for name in given or {} if name not in self.names]:
+            raise InputError(f"--features {spare[0]}: the run takes {', '.join(sorted(self.names)) or 'none'}")
+        return make_likewise(new, self.encoders, sorted(self.names), given or {}, frames, decoding)
+
+    def predict(self, new: FeatureStore) -> Predicted:
+        """Of encoded items."""
+        view = with_new(self.store, new, sorted(self.names))
+        view.search = searching(view, "predict", self.k)
+        how_to = {"split": "predict", "batch_size": BATCH_SIZE}
+        data, prediction = predicted(self.how, self.run, self.settings, view, self.device, **how_to)
+        return Predicted(new, data, prediction)
+
+
+def known_to(run: Run, store: FeatureStore, bank: str) -> FeatureStore:
+    """The data set as the run may see it; InputError where it was trained on another."""
+    trained = run.config["data"]["fingerprint"]
+    if store.fingerprint == trained:
+        return store
+    if trained in states(store):
+        return as_of(store, trained, bank)
+    raise InputError(
+        f"{store.folder}: not the data that {run.folder} was trained on, nor grown of them (fingerprint "
+        f"{store.fingerprint}, trained on {trained}); name the data set with --dataset_path and --dataset_id"
+    )
+
+
+def contributions(data: Data) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of the items of split predict: their neighbours' ids (n, K), -1 pads, similarities and weights (n, K) each."""
+    rows, near = data.splits["predict"].rows, data.nearest
+    if near is None:
+        nothing = np.empty((len(rows), 0))
+        return nothing.astype(int), nothing, nothing
+    ids, similarity = near.ids[rows, : data.k], near.similarity[rows, : data.k]
+    _, weight = near.weights(rows, data.k, data.temperature)
+    return ids, similarity, weight
