@@ -1,32 +1,41 @@
-"""Evaluate a run of train.py on a split, or write predictions for videos whose popularity nobody knows yet.
+"""Evaluate a run of train.py on a split, or predict videos that came after it: of a table, a folder, or one alone.
 
 Rebuilds everything from the run's folder; a flag that contradicts it is an error. Writes metrics.json, predictions.csv
 and pictures: for split test into the run's folder, for the others into a folder of that split's name in it; with --save
 into <save>/<name of the run> instead.
+
+With --table, --videos or --text the run meets videos that are in no data set: they are encoded as those that it was
+trained on were, retrieve from these, and are predicted: <output>/predictions.csv. Nothing else is written, and the same
+command goes on where it was stopped.
 """
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import commands
 from baselines import opened, recipe
 from baselines.parser import MethodParser, preparse
-from common.console import InputError, in_words, run_script, whole_number
+from common.console import InputError, in_words, number, run_script, whole_number
 from common.devices import add_device_flag, pick_device, pick_precision
 from common.seeding import seed_everything
-from common.settings import Flag
-from dataloader.modalities import in_order
-from dataloader.names import SPLITS
+from common.settings import Flag, add_flags, made
+from dataloader.modalities import in_order, named_files
+from dataloader.names import GROWN, SPLITS, TRAINED
 from dataloader.place import folder_of
 from engine.metrics import METRICS
 from engine.recipe import TRAINING
 from engine.run import BEST, LAST
+from feature_engineering.settings import DecodingSettings
 
 # Flags that say how to evaluate; the others say how the run was trained, and must agree with it.
 OWN = ("model_path", "split", "batch_size", "metric", "save", "seed", "device", "dataset_path", "dataset_id")
-OWN += ("allow_other_data",)
+OWN += ("allow_other_data", "bank")
+NEW = ("table", "videos", "frames", "text", "features", "output", "encoders", "horizon", "sheet", "encoding")
+NEW += ("workers", "timeout")  # flags for new videos
+OF_A_SPLIT = ("split", "metric", "save", "allow_other_data", "batch_size")  # and those that are not
 
 
 def build_parser(model_id: str = "MMRA", preset: None = None) -> MethodParser:
@@ -45,11 +54,61 @@ def build_parser(model_id: str = "MMRA", preset: None = None) -> MethodParser:
     what.add_argument(
         "--allow_other_data", action="store_true", help="evaluate on data that are not the ones trained on"
     )
+    what.add_argument(
+        "--bank",
+        default=TRAINED,
+        choices=(TRAINED, GROWN),
+        help="of a data set that has grown since: retrieve from what the run was trained with, or from all that has a "
+        "count by now",
+    )
+    add_flags_of_new(parser)
     published = parser.add_argument_group("flags of training", "given by the run; typed, they must agree with it")
     published.add_argument("--model_id", help="as trained")
     for name, flag in flags_of_the_run(model_id).items():
         flag.add(published, name)
     return parser
+
+
+def add_flags_of_new(parser: MethodParser) -> None:
+    new = parser.add_argument_group("new videos")
+    new.add_argument(
+        "--table",
+        type=Path,
+        help="one video a row, read as the data set's own table was: titles, what else is known, and counts, where "
+        "there are any, to be compared with",
+    )
+    new.add_argument(
+        "--videos",
+        type=Path,
+        help="folder of the videos, named by their ids; without a table, all in it; or the file of one",
+    )
+    new.add_argument("--frames", type=Path, help="folder of pictures, <item id>_<i>.jpg, in place of videos")
+    new.add_argument("--text", help="the title of a single video")
+    new.add_argument(
+        "--features",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=FILE",
+        help="ready vectors, one row a row of the table, where those of the data set came from a file too",
+    )
+    new.add_argument("--output", type=Path, help="folder for the predictions (required with these)")
+    new.add_argument(
+        "--encoders",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=FOLDER",
+        help="where the encoder of these features is now, if it was moved",
+    )
+    new.add_argument(
+        "--horizon",
+        type=number(0),
+        help="days after publication for which a count is meant; the data set's own, or their median, without it",
+    )
+    new.add_argument("--sheet", help="of an Excel file")
+    new.add_argument("--encoding", help="of a text file; UTF-8, UTF-16 or what its characters show, without it")
+    add_flags(new, DecodingSettings, without=["on_error"])
 
 
 def flags_of_the_run(model_id: str) -> dict[str, Flag]:
@@ -80,9 +139,17 @@ def main(args) -> None:
     for flag, value in args.typed.items():
         if flag == "modalities":
             value = in_order(value)
-        if flag not in OWN and value != trained[flag]:
+        if flag not in (*OWN, *NEW) and value != trained[flag]:
             here, there = in_words(value), in_words(trained[flag])
             raise InputError(f"--{flag} {here} contradicts the run, which was trained with {there}")
+    new = [name for name in ("table", "videos", "frames", "text") if name in args.typed]
+    idle = [name for name in (OF_A_SPLIT if new else NEW) if name in args.typed]
+    if idle and new:
+        raise InputError(f"--{idle[0]} is for a split of the data set, and does nothing with --{new[0]}")
+    if idle:
+        raise InputError(f"--{idle[0]} is for new videos: --table, --videos or --text names them")
+    if new and args.output is None:
+        raise InputError(f"--{new[0]}: --output <folder> says where the predictions go")
     # What takes long to import, torch most of all, is imported after all that can be refused without it.
     from dataloader.store import FeatureStore
 
@@ -95,6 +162,17 @@ def main(args) -> None:
     if how.network:
         pick_precision(settings["precision"], device)
     seed_everything(args.seed)
+    if new:
+        from prediction.newcomers import Asked, predict_newcomers
+        from prediction.predictor import Predictor
+
+        given = {name: getattr(args, name) for name in (*new, "horizon", "sheet", "encoding")}
+        asked = Asked(**given, features=named_files(args.features, "features"))
+        encoders = named_files(args.encoders, "encoders")
+        predictor = Predictor(run, how, settings, store, device, bank=args.bank, encoders=encoders)
+        command = ["python", "test.py", *sys.argv[1:]]
+        predict_newcomers(predictor, asked, args.output, made(DecodingSettings, vars(args)), command, args.seed)
+        return
     from baselines.testing import test
 
     test(
@@ -109,6 +187,7 @@ def main(args) -> None:
         save=args.save,
         seed=args.seed,
         allow_other_data=args.allow_other_data,
+        bank=args.bank,
     )
 
 

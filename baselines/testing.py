@@ -8,8 +8,11 @@ from typing import Any
 
 import torch
 
-from baselines.predicting import predicted
+from baselines.predicting import needed, predicted
+from common.console import InputError
 from common.files import require_writable
+from dataloader.growing import as_of, grown_in_words, searching, states
+from dataloader.names import GROWN, TRAINED
 from dataloader.store import FeatureStore
 from engine.evaluation import judge
 from engine.recipe import Recipe
@@ -29,17 +32,26 @@ def test(
     save: str | None,
     seed: int,
     allow_other_data: bool,
+    bank: str,
 ) -> None:
     """Predict `split` of the data set of `store` and write what test.py's description says.
 
     settings: those of the run. save: another place than the run's own folder. seed: of the bootstrap.
+    bank: of a data set that has grown since, what is retrieved from.
     """
     place = Path(save) / run.folder.resolve().name if save else run.folder
     require_writable(place)
     how_to = {"split": split, "batch_size": batch_size, "allow_other_data": allow_other_data}
+    trained = run.config["data"]["fingerprint"]
+    if trained != store.fingerprint and trained in states(store):
+        store = as_of(store, trained, bank)
+        store.search = searching(store, [split, "valid"], needed(run, how, settings)[1])  # valid: for yardsticks
+        print(grown_in_words(store, bank))
+    elif bank != TRAINED:
+        raise InputError(f"--bank {bank}: {store.folder} has not grown since the run was trained")
     data, prediction = predicted(how, run, settings, store, device, **how_to)
     # The run's own folder is for split test of the data trained on; all else goes into folders within it.
-    trained = run.config["data"]["fingerprint"]
-    out = place if store.fingerprint == trained else place / f"{store.dataset_id}_{store.fingerprint}"
+    other = f"{store.dataset_id}_{store.fingerprint}{'_grown' if bank == GROWN else ''}"
+    out = place if store.fingerprint == trained else place / other
     out = out if split == "test" else out / split
     judge(out, run, data, prediction, split, batch_size, seed, metrics)

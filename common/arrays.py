@@ -19,6 +19,7 @@ class Rows:
 
     def __init__(self, array: np.ndarray, rows: np.ndarray):
         self.array, self.rows, self.shape = array, rows, (len(rows), *array.shape[1:])
+        self.dtype = array.dtype
 
     def __len__(self) -> int:
         return len(self.rows)

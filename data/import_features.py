@@ -4,6 +4,10 @@ Items without a count or label go to split predict. A data set holds any kinds o
 text alone, thumbnails alone (visual features of one frame), ready vectors under a name of their own. With --videos
 <folder> all features are made as well: a table and a folder of videos is all that a new data set needs. Without it
 features may be added later, by feature_engineering/; the last lines that are printed say how.
+
+With --append a data set that is there grows: by items that it does not have, whose features are made as its own were,
+and by counts of its items of split predict. What it has keeps its row, split and bits, so that runs that were trained
+on it still open it (test.py --bank).
 """
 
 from __future__ import annotations
@@ -11,25 +15,39 @@ from __future__ import annotations
 from pathlib import Path
 
 import commands
-from common.console import Parser, run_script
-from common.settings import add_flags, made
+from common.console import InputError, Parser, run_script
+from common.settings import add_flags, flags_of, made
 from dataloader.importing.columns import ColumnSettings
 from dataloader.importing.data_set import Given, import_table
 from dataloader.importing.scaling import add_normalise_flag
 from dataloader.importing.settings import FileSettings, TableSettings
 from dataloader.importing.splits import SplitSettings
 from dataloader.importing.tables import SUFFIXES
-from dataloader.names import DTYPES, FAMILIES
+from dataloader.modalities import named_files
+from dataloader.names import DTYPES, FAMILIES, SPLITS
 from dataloader.place import add_dataset_flags, folder_of
+from dataloader.store import FeatureStore
 from feature_engineering.jobs.sequence import add_sequence_flags, check_sequence_flags, run_sequence
-from feature_engineering.settings import SequenceSettings
+from feature_engineering.settings import DecodingSettings, FrameSettings, SequenceSettings
+
+APPENDING = ("append", "append_split", "dataset_path", "dataset_id", "encoders", "horizon", "videos", "device")
+APPENDING += tuple(flags_of(TableSettings)) + tuple(flags_of(DecodingSettings))
+APPENDING += ("visual", "textual", "retrieval", "features")
 
 
 def build_parser() -> Parser:
     parser = Parser(description=__doc__)
     place = parser.add_argument_group("table and place")
+    tables = place.add_mutually_exclusive_group(required=True)
+    tables.add_argument("--table", type=Path, help=f"one item a row: {', '.join(SUFFIXES)}, or these and .gz")
+    tables.add_argument(
+        "--append",
+        type=Path,
+        metavar="TABLE",
+        help="a table of the same columns, of items that come now and of counts that are known now",
+    )
     place.add_argument(
-        "--table", type=Path, required=True, help=f"one item a row: {', '.join(SUFFIXES)}, or these and .gz"
+        "--append_split", default="train", choices=SPLITS[:3], help="of what --append brings with a count"
     )
     add_dataset_flags(place, default_id=None)
     place.add_argument("--family", default="MicroLens", choices=FAMILIES, help="whose MMRA model --model_id MMRA takes")
@@ -51,10 +69,23 @@ def build_parser() -> Parser:
     add_normalise_flag(features, default=["none"])
     features.add_argument("--dtype", default="float32", choices=DTYPES, help="precision of the stored features")
     add_sequence_flags(parser, without=["on_error"])
+    features.add_argument(
+        "--encoders",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=FOLDER",
+        help="with --append: where the encoder of these features is now, if it was moved",
+    )
     return parser
 
 
 def main(args) -> None:
+    if args.append:
+        grow(args)
+        return
+    if "append_split" in args.typed or "encoders" in args.typed:
+        raise InputError("--append_split and --encoders are for --append, which is not given")
     sequence = made(SequenceSettings, vars(args))
     # --on_error is for rows too, which need no videos.
     check_sequence_flags(sequence, {flag: value for flag, value in args.typed.items() if flag != "on_error"})
@@ -75,6 +106,23 @@ def main(args) -> None:
     )
     store, brought = import_table(given)
     print(commands.next_steps(run_sequence(store, sequence, args.typed, files.modes, given=brought)))
+
+
+def grow(args) -> None:
+    """--append"""
+    if idle := [flag for flag in args.typed if flag not in APPENDING]:
+        raise InputError(f"--{idle[0]} does nothing with --append: the data set keeps what it was imported with")
+    files, decoding = made(FileSettings, vars(args)), made(DecodingSettings, {**vars(args), "on_error": "skip"})
+    from feature_engineering.jobs.appending import append
+    from feature_engineering.jobs.likewise import Encoders
+
+    store = FeatureStore.open(folder_of(args.dataset_path, args.dataset_id))
+    frames = FrameSettings(videos=args.videos, frames=None if args.videos else store.folder / "frames")
+    encoders = Encoders(store, named_files(args.encoders, "encoders"), args.device)
+    reading = made(TableSettings, vars(args))
+    split, given = args.append_split, files.named
+    store = append(store, args.append, reading, split, given, frames, decoding, encoders, args.horizon)
+    print(commands.next_steps(store))
 
 
 if __name__ == "__main__":

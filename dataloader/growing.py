@@ -7,20 +7,21 @@ was, and retrieves from what it was trained with, or from all that is known now.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from common.arrays import Joined, OfRows
+from common.console import InputError
 from dataloader.items import ORIGIN, Items
 from dataloader.metadata import LETTERS, Metadata
-from dataloader.names import BANKS
+from dataloader.names import BANKS, GROWN, TRAINED
 from dataloader.neighbours import Known, Neighbours, head_of
+from dataloader.replacing import write_grown
 from dataloader.search.few import search_few
 from dataloader.store import FeatureStore
 
-TRAINED, GROWN = "trained", "grown"  # which bank: what a run was trained with, or all that is known now
 ADDED = "added"  # a column of the items: 0, or the number of the addition that an item or its label came with
 GREW = "grew"  # in dataset.json: of each addition the fingerprint and the number of items before it
 
@@ -48,6 +49,14 @@ def as_of(store: FeatureStore, fingerprint: str, bank: str = TRAINED) -> Feature
     view = view_of(store, replace(store.items, split=split), store.features, store.metadata)
     view.learned = ~later
     return view
+
+
+def grown_in_words(view: FeatureStore, bank: str) -> str:
+    """What a run is told of a data set that has grown since it was trained."""
+    later = ~view.learned
+    train = int((later & (view.items.split == "train")).sum())
+    told = f"retrieves from {train} of them too" if bank == GROWN else "retrieves from what it was trained with"
+    return f"{view.folder} has grown by {int(later.sum())} items or counts since the run was trained, which {told}"
 
 
 def with_new(store: FeatureStore, new: FeatureStore, names: list[str]) -> FeatureStore:
@@ -78,15 +87,15 @@ def view_of(
     return view
 
 
-def searching(store: FeatureStore, split: str, k: int) -> Callable[[str], Neighbours]:
-    """Who finds, by each source, the neighbours of the items of `split` of a view: as many, of which splits, as the
+def searching(store: FeatureStore, splits: Sequence[str], k: int) -> Callable[[str], Neighbours]:
+    """Who finds, by each source, the neighbours of the items of `splits` of a view: as many, of which splits, as the
     data set's own. k: how many where it has none of this source.
     """
     found: dict[str, Neighbours] = {}
 
     def search(source: str) -> Neighbours:
         if source not in found:
-            asking, known = store.rows(split), Known.of(store)
+            asking, known = np.flatnonzero(np.isin(store.items.split, splits)), Known.of(store)
             many, bank = head_of(store.folder, source) or (k, "train")
             rows = np.flatnonzero(np.isin(store.items.split, BANKS[bank]))
             times = {} if known is None else {"since": known.since, "asked": known.asked}
@@ -127,3 +136,36 @@ def unknown(kind: str, n: int) -> np.ndarray:
         "M": np.full(n, "NaT", "M8[us]"),
         "i": np.full(n, -1, np.int8),
     }[LETTERS[kind]]
+
+
+def grow(store: FeatureStore, new: FeatureStore | None, filled: Items, split: str) -> FeatureStore:
+    """The data set with the items of `new` behind its own, and with the counts of `filled`, which are items of it.
+
+    filled: items of split predict, by their ids, that have a count by now; they go to `split`. All others keep their
+    row, split and bits. Files are replaced together, as by FeatureStore.keep: a kill leaves the old data set or the
+    new one. Neighbours are gone, as their bank has grown.
+    """
+    number = len(store.description.lineage.get(GREW, [])) + 1
+    items = store.items
+    columns = {name: getattr(items, name).copy() for name in ("popularity", "label", "split", "label_time")}
+    when = added(items)
+    row_of = {item_id: row for row, item_id in enumerate(items.item_id)}
+    for place, item_id in enumerate(filled.item_id):
+        row = row_of[item_id]
+        columns["split"][row], when[row] = split, number
+        columns["popularity"][row], columns["label"][row] = filled.popularity[place], filled.label[place]
+        if not np.isnat(filled.label_time[place]):
+            columns["label_time"][row] = filled.label_time[place]
+    items = replace(items, **columns)
+    metadata = store.metadata
+    if new is not None:
+        items = joined_items(items, new.items)
+        when = np.append(when, np.full(len(new), number))
+        metadata = metadata and joined_metadata(metadata, new.metadata, len(new))
+    items = replace(items, extra=items.extra | {ADDED: when.astype(np.float64)})
+    if problems := items.problems():
+        raise InputError(f"{store.folder}: not written: {'; '.join(problems)}")
+    before = {"fingerprint": store.fingerprint, "items": len(store)}
+    lineage = store.description.lineage | {GREW: [*store.description.lineage.get(GREW, []), before]}
+    write_grown(store, new, items, metadata, lineage)
+    return FeatureStore.open(store.folder)

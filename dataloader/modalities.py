@@ -32,6 +32,17 @@ def modality(text: str) -> str:
     return text
 
 
+def named_files(texts: list[str], flag: str) -> dict[str, str]:
+    """NAME=FILE of each -> name of features -> file; InputError for what is none. flag: that they were typed for."""
+    found = {}
+    for text in texts:
+        name, mark, file = text.partition("=")
+        if not mark or not file or not is_name(name) or name in found:
+            raise InputError(f"--{flag} {text}: NAME=FILE is expected, as in textual=a.npy, each name once")
+        found[name] = file
+    return found
+
+
 def side_of_metadata(modalities: Sequence[str]) -> str:
     """Behind which of the features of a published network, which knows no metadata, they stand."""
     return "textual" if "textual" in modalities else modalities[-1]

@@ -12,3 +12,5 @@ BANKS = {"train": ("train",), "train+valid": ("train", "valid")}  # which splits
 FOLDS_BY = ("creator", "time", "random")
 # Summed once a run, each of the K by itself in every batch, or named columns of what their labels say.
 NeighboursAs = Literal["aggregated", "each", "statistics"]
+# Which bank, of a data set that has grown: what a run was trained with, or all that is known now.
+TRAINED, GROWN = "trained", "grown"

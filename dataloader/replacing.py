@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from common.arrays import blocks, digest, reserve
+from common.arrays import Joined, Rows, blocks, digest, reserve
 from common.files import written_beside
 from dataloader.description import FILE, Feature
+from dataloader.items import Items
 from dataloader.metadata import FILE as METADATA_FILE
+from dataloader.metadata import Metadata
 from dataloader.modalities import METADATA
 
 if TYPE_CHECKING:
     from dataloader.store import FeatureStore
 
+Array = np.ndarray | Rows | Joined
+LINES = ("captions.jsonl", "captured.jsonl")  # beside the arrays, a line an item
 UNSCALED = "unscaled"  # <name>.unscaled.npy: features before statistics of split train scaled them
 NEXT = ".next"  # behind the names of files that wait to replace those of a data set
 
@@ -26,22 +31,83 @@ def write_next(store: FeatureStore, kept: np.ndarray) -> None:
 
     A kill before the last line leaves the old data set, one after it the new one, which the next opening puts in place.
     """
-    for stale in store.folder.glob(f"*{NEXT}"):  # of a killed attempt
+    clear(store.folder)
+    rows = np.flatnonzero(kept)
+    unscaled = {name: Rows(store.unscaled(name), rows) for name in scaled(store)}
+    write_beside(
+        store,
+        store.items.take(kept),
+        {name: Rows(array, rows) for name, array in store.features.items()},
+        unscaled,
+        store.metadata and store.metadata.take(rows),
+        store.description.lineage,
+    )
+
+
+def write_grown(
+    store: FeatureStore,
+    new: FeatureStore | None,
+    items: Items,
+    metadata: Metadata | None,
+    lineage: dict,
+) -> None:
+    """The same of all its items and of those of `new` behind them, which are scaled as they are."""
+    from dataloader.importing.video_files import NAMED, read_named, write_named
+
+    clear(store.folder)
+    features, unscaled = dict(store.features), {name: store.unscaled(name) for name in scaled(store)}
+    if new is not None:
+        features = {name: Joined(array, new.features[name]) for name, array in features.items()}
+        unscaled = {name: Joined(array, new.unscaled(name)) for name, array in unscaled.items()}
+        for name in LINES:
+            append_lines(store.folder / name, new.folder / name)
+        if (named := read_named(store.folder)) is not None and (more := read_named(new.folder)):
+            write_named(store.folder, named | more, f"{NAMED}{NEXT}")
+    write_beside(store, items, features, unscaled, metadata, lineage)
+
+
+def scaled(store: FeatureStore) -> list[str]:
+    """The features that split train's statistics scaled, and that are kept as they were before."""
+    return [name for name in store.features if UNSCALED in store.description.features[name].made]
+
+
+def clear(folder: Path) -> None:
+    for stale in folder.glob(f"*{NEXT}"):  # of a killed attempt
         stale.unlink()
-    items, rows = store.items.take(kept), np.flatnonzero(kept)
-    description = replace(store.description, items=items.digest())
-    for name, array in store.features.items():
+
+
+def append_lines(path: Path, more: Path) -> None:
+    """Of JSON lines: those of `more` behind those of `path`, but for a first line that says what made them."""
+    if not (path.exists() and more.exists()):
+        return
+    lines = more.read_bytes().split(b"\n")
+    if lines[0].startswith(b'{"encoder"'):
+        del lines[0]
+    content = path.read_bytes()
+    with written_beside(path.with_name(path.name + NEXT)) as partial:
+        partial.write_bytes(content + b"\n" * (not content.endswith(b"\n")) + b"\n".join(lines))
+
+
+def write_beside(
+    store: FeatureStore,
+    items: Items,
+    features: Mapping[str, Array],
+    unscaled: Mapping[str, Array],
+    metadata: Metadata | None,
+    lineage: dict,
+) -> None:
+    description = replace(store.description, items=items.digest(), lineage=lineage)
+    for name, array in features.items():
         feature = store.description.features[name]
-        shape, sha256 = _write_rows(array, rows, store.folder / f"{name}.npy{NEXT}")
+        shape, sha256 = _write(array, store.folder / f"{name}.npy{NEXT}")
         made = dict(feature.made)
-        if UNSCALED in made:
-            unscaled = store.unscaled(name)
-            made[UNSCALED] = _write_rows(unscaled, rows, store.folder / f"{name}.{UNSCALED}.npy{NEXT}")[1]
+        if name in unscaled:
+            made[UNSCALED] = _write(unscaled[name], store.folder / f"{name}.{UNSCALED}.npy{NEXT}")[1]
         description = description.with_feature(name, Feature(shape, feature.dtype, sha256, made))
-    if store.metadata is not None:
-        metadata, feature = store.metadata.take(rows), store.description.features[METADATA]
+    if metadata is not None:
+        feature = store.description.features[METADATA]
         metadata.write(store.folder / f"{METADATA_FILE}{NEXT}")
-        shape = (len(rows), *feature.shape[1:])
+        shape = (len(metadata), *feature.shape[1:])
         description = description.with_feature(METADATA, replace(feature, shape=shape, sha256=metadata.digest()))
     items.write(store.folder / f"items.parquet{NEXT}")
     description.write(store.folder / f"{FILE}{NEXT}")
@@ -58,13 +124,12 @@ def finish_replacement(folder: Path) -> None:
         new.replace(new.with_name(new.name.removesuffix(NEXT)))
 
 
-def _write_rows(array: np.ndarray, rows: np.ndarray, path: Path) -> tuple[tuple[int, ...], str]:
-    """Write these rows of `array` to `path`; their shape and digest."""
+def _write(array: Array, path: Path) -> tuple[tuple[int, ...], str]:
+    """Write an array to `path`; its shape and digest."""
     with written_beside(path) as partial:
-        shape = (len(rows), *array.shape[1:])
-        out = np.lib.format.open_memmap(partial, mode="w+", dtype=array.dtype, shape=shape)
+        out = np.lib.format.open_memmap(partial, mode="w+", dtype=array.dtype, shape=array.shape)
         reserve(partial)
-        for block in blocks(array, len(rows)):
-            out[block] = array[rows[block]]
+        for block in blocks(array):
+            out[block] = array[block]
         out.flush()
-        return shape, digest(out)
+        return array.shape, digest(out)

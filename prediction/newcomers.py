@@ -26,7 +26,6 @@ from prediction.predictor import BATCH_SIZE, Predicted, Predictor, contributions
 
 ITEMS = "items"  # in the folder of the output: the new videos and their features, as a data set of their own
 FILE, RECORD = "predictions.csv", "prediction.json"
-NOTHING_ELSE = "\0"  # no column
 
 
 @dataclass(frozen=True)
@@ -65,9 +64,9 @@ def predict_newcomers(
         raise InputError(f"nothing is left to predict: {listed(f'{item}: {why}' for item, why in reasons.items())}")
     else:
         raise InputError("no videos are named")
-    table["reason"] = ""
-    missing = pd.DataFrame({"item_id": list(reasons), "reason": list(reasons.values())})
-    table = pd.concat([table, missing.reindex(columns=table.columns)], ignore_index=True)
+    table = table.assign(reason="").set_index("item_id")
+    table = table.reindex([*table.index, *reasons]).reset_index()
+    table.loc[len(new) :, "reason"] = list(reasons.values())
     path = output / FILE
     with written_beside(path) as partial:
         table.to_csv(partial, index=False, float_format="%.12g")
@@ -105,7 +104,7 @@ def gathered(store: FeatureStore, asked: Asked) -> tuple[Newcomers, FrameSetting
         single = [one_video("", item_id, None, label_dim).items for item_id in names]
         columns = ("item_id", "text", "popularity", "label", "split")
         items = Items(*(np.concatenate([getattr(one, name) for one in single]) for name in columns))
-        return Newcomers(items, None, dict(names), []), FrameSettings(videos=videos)
+        return Newcomers(items, None, dict(names), [], items.item_id), FrameSettings(videos=videos)
     if videos:
         if not videos.is_file():
             raise InputError(f"--videos {videos}: no such file or folder")
@@ -121,10 +120,8 @@ def without_known(store: FeatureStore, found: Newcomers) -> tuple[Newcomers, dic
     if not there:
         return found, {}
     new = np.array([item_id not in there for item_id in found.items.item_id])
-    metadata = found.metadata and found.metadata.take(new)
     why = "is in the data set that the run was trained on already; test.py --split predict or test says what of it"
-    left = Newcomers(found.items.take(new), metadata, found.videos, found.left_out)
-    return left, dict.fromkeys(there, why)
+    return found.take(new), dict.fromkeys(there, why)
 
 
 def refuse_others(folder: Path, found: Newcomers) -> None:
@@ -133,7 +130,7 @@ def refuse_others(folder: Path, found: Newcomers) -> None:
         return
     if FeatureStore.open(folder).description.imported != found.items.digest():
         raise InputError(
-            f"--output {folder.parent}: predictions of other videos, or of another table, are there; name another folder"
+            f"--output {folder.parent}: predictions of other videos, or of another table, are there; name another one"
         )
 
 

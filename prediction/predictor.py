@@ -12,8 +12,9 @@ import torch
 
 from baselines.predicting import needed, predicted
 from common.console import InputError
-from dataloader.growing import TRAINED, as_of, searching, states, with_new
+from dataloader.growing import as_of, searching, states, with_new
 from dataloader.importing.newcomers import Newcomers, write_newcomers
+from dataloader.names import TRAINED
 from dataloader.opening import Data
 from dataloader.store import FeatureStore
 from engine.method import Prediction
@@ -72,12 +73,12 @@ class Predictor:
         new = write_newcomers(folder, found, self.store)
         if spare := [name for name in given or {} if name not in self.names]:
             raise InputError(f"--features {spare[0]}: the run takes {', '.join(sorted(self.names)) or 'none'}")
-        return make_likewise(new, self.encoders, sorted(self.names), given or {}, frames, decoding)
+        return make_likewise(new, self.encoders, sorted(self.names), given or {}, frames, decoding, found.order)
 
     def predict(self, new: FeatureStore) -> Predicted:
         """Of encoded items."""
         view = with_new(self.store, new, sorted(self.names))
-        view.search = searching(view, "predict", self.k)
+        view.search = searching(view, ["predict"], self.k)
         how_to = {"split": "predict", "batch_size": BATCH_SIZE}
         data, prediction = predicted(self.how, self.run, self.settings, view, self.device, **how_to)
         return Predicted(new, data, prediction)

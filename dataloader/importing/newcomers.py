@@ -28,12 +28,20 @@ USUAL = {"user": "user_column", "time": "time_column", "label_time": "label_time
 
 @dataclass(frozen=True)
 class Newcomers:
-    """items, which of the table's rows they are, their metadata and videos' files. left_out: item -> why it is none."""
+    """items, their metadata, and their videos' files by id. left_out: rows of the table that are none, and why.
+
+    order: the items' ids in the order of the table's rows, in which a file of features without ids has them.
+    """
 
     items: Items
     metadata: Metadata | None
     videos: dict[str, str] | None
     left_out: list[tuple[str, str]]
+    order: np.ndarray
+
+    def take(self, chosen: np.ndarray) -> Newcomers:
+        """Of a mask of the items."""
+        return replace(self, items=self.items.take(chosen), metadata=self.metadata and self.metadata.take(chosen))
 
 
 def columns_of(store: FeatureStore) -> ColumnSettings:
@@ -64,10 +72,10 @@ def read_newcomers(
         print(f"warning: {path} has no column {listed(missing + absent, 20)}: unknown of all items", file=sys.stderr)
     known = {alike(name) for name in (*table.columns, *kinds)}
     if unused := [name for name in table.found if alike(name) not in known]:
-        print(f"columns that the data set does not have are not used: {listed(unused, 20)}")
+        print(f"columns that the data set does not have are not used: {listed(unused, 20)}", flush=True)
     asked = [f"{name}={kind}" for name, kind in kinds.items() if name in table.columns]
     if store.metadata is not None and AGE in store.metadata.columns:
-        horizon = usual_age(store, horizon if horizon is not None else named.horizon, "label_time" in store.items.origin)
+        horizon = usual_age(store, named.horizon if horizon is None else horizon)
     named = replace(named, metadata_columns=asked or None, horizon=horizon)
     without_ids = named.id_column not in table.columns
     items, kept, metadata = make_items(
@@ -91,7 +99,9 @@ def read_newcomers(
     found = typed.take(kept) if typed else None
     if found is None and store.metadata is not None and AGE in store.metadata.columns:
         found = Metadata({AGE: np.full(len(items), horizon)})
-    return Newcomers(items, found, videos, left_out)
+    order = np.array([f"\0{row}" for row in range(len(kept))], object)
+    order[kept] = items.item_id
+    return Newcomers(items, found, videos, left_out, order)
 
 
 def present(named: ColumnSettings, table: Table) -> tuple[ColumnSettings, list[str]]:
@@ -113,7 +123,7 @@ def present(named: ColumnSettings, table: Table) -> tuple[ColumnSettings, list[s
     return replace(named, text_column=texts or named.text_column, **optional, **kept), missing
 
 
-def usual_age(store: FeatureStore, horizon: float | None, counted: bool) -> float:
+def usual_age(store: FeatureStore, horizon: float | None) -> float:
     """For how many days after publication an item's count is meant: what was said, or the median of the data set."""
     if horizon is not None:
         return horizon
@@ -138,7 +148,7 @@ def one_video(text: str, item_id: str, file: str | None, label_dim: int) -> Newc
     nothing = np.full((1, label_dim), np.nan)
     alone = (np.array([value], object) for value in (item_id, text))
     items = Items(*alone, nothing, nothing, np.array(["predict"], object))
-    return Newcomers(items, None, {item_id: file} if file else None, [])
+    return Newcomers(items, None, {item_id: file} if file else None, [], items.item_id)
 
 
 def already_there(store: FeatureStore, items: Items) -> Mapping[str, int]:

@@ -23,12 +23,12 @@ LONGEST_NAME = 240  # bytes; file systems take names of 255 bytes, of which a su
 NAMED = "video_files.json"  # in a data set's folder: item id -> its file, relative to the folder of the videos
 
 
-def write_named(folder: Path, files: dict[str, str] | None) -> None:
+def write_named(folder: Path, files: dict[str, str] | None, name: str = NAMED) -> None:
     """Item id -> file, into the data set's folder; None: the names of the files are the ids."""
     if files is None:
         (folder / NAMED).unlink(missing_ok=True)
         return
-    with written_beside(folder / NAMED) as partial:
+    with written_beside(folder / name) as partial:
         partial.write_text(json.dumps(files, ensure_ascii=False, indent=0), encoding="utf-8")
 
 

@@ -137,11 +137,13 @@ def make_likewise(
     given: Mapping[str, str],
     frames: FrameSettings,
     decoding: DecodingSettings,
+    order: np.ndarray,
 ) -> FeatureStore:
     """The data set `new` with the features `names` of the encoders' store, made as these were, and scaled by theirs.
 
-    given: name -> a file of ready ones. Those that are there already are kept: a stopped command goes on. What cannot
-    be decoded is left out, and listed in skipped.csv of `new`. InputError where nobody knows how they were made.
+    given: name -> a file of ready ones, of these items or, without ids, of `order`, the ids of all rows. Those that are
+    there already are kept: a stopped command goes on. What cannot be decoded is left out, and listed in skipped.csv of
+    `new`. InputError where nobody knows how they were made.
     """
     like = encoders.store
     for name in in_order(set(names) - {METADATA}):
@@ -150,7 +152,7 @@ def make_likewise(
         feature = like.description.features[name]
         storage, made = StorageSettings.of(feature), feature.made
         if name in given:
-            array = load_features(Path(given[name]), name, new.items.item_id)
+            array = load_features(Path(given[name]), name, new.items.item_id, order)
             if name == RETRIEVAL:
                 array = as_retrieval(array)
             if array.shape[1:] != feature.shape[1:]:
@@ -160,23 +162,23 @@ def make_likewise(
                 )
             write_features(new, [name], array, storage, {"source": Path(given[name]).name})
         elif (twin := twin_of(like, name)) and feature.sha256 == like.description.features[twin].sha256:
-            new = make_likewise(new, encoders, [twin], given, frames, decoding)
+            new = make_likewise(new, encoders, [twin], given, frames, decoding, order)
             write_features(new, [name], as_retrieval(np.asarray(new.features[twin])), plain(storage), {"source": twin})
         elif twin and twin in given:  # the same file, scaled in another way
-            array = as_retrieval(load_features(Path(given[twin]), twin, new.items.item_id))
+            array = as_retrieval(load_features(Path(given[twin]), twin, new.items.item_id, order))
             write_features(new, [name], array, storage, {"source": Path(given[twin]).name})
         elif made.get("source") == "features":
             weights = WeightSettings(made["visual_weight"], made["lexical_weight"])
             lexical = encoders.lexical(name) if weights.lexical_weight else None
             for side in made.get("made_of", {}):
-                new = make_likewise(new, encoders, [side], given, frames, decoding)
+                new = make_likewise(new, encoders, [side], given, frames, decoding, order)
             from_features(new, weights, storage, False, lexical)
         elif made.get("source") == WORDS:
             from_words(new, storage, encoders.lexical(name))
         elif "encoder" not in made:
             raise InputError(
-                f"{like.folder}: its {name} features came from {made.get('source', 'elsewhere')}; give those of the new "
-                f"items too: --features {name}=<file>"
+                f"{like.folder}: its {name} features came from {made.get('source', 'elsewhere')}; give those of the "
+                f"new items too: --features {name}=<file>"
             )
         elif made.get("source") in OF_FRAMES:
             frames_of = with_frames(frames, made["frame_num"])
