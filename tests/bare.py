@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import av
 import numpy as np
 
 from dataloader.description import Label
@@ -29,3 +30,12 @@ def call(script, tmp_path: Path, *flags) -> FeatureStore:
     where = ["--dataset_path", tmp_path, "--dataset_id", "set"]
     script.main(script.build_parser().parse_args([str(flag) for flag in (*where, *flags)]))
     return FeatureStore.open(tmp_path / "set")
+
+
+def write_clip(path: Path, frames: np.ndarray) -> None:
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=5)
+        stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
+        for frame in frames:
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
+        out.mux(stream.encode())

@@ -196,9 +196,14 @@ def trained(store: FeatureStore, save: Path, *flags) -> Path:
     return run
 
 
+def run_test(load_script, *words) -> None:
+    """test.py, in this process."""
+    script = load_script("test.py")
+    script.main(script.build_parser().parse_args([str(word) for word in words]))
+
+
 def predictions(load_script, run: Path) -> np.ndarray:
     """(n, label_dim): what test.py, in this process, predicts for split test."""
-    script = load_script("test.py")
-    script.main(script.build_parser().parse_args(["--model_path", str(run)]))
+    run_test(load_script, "--model_path", run)
     table = pd.read_csv(run / "predictions.csv")
     return table[[name for name in table if name.startswith("prediction") and "count" not in name]].to_numpy()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,6 +96,15 @@ class Encoders:
         known = (store.items.split == "train") & (added <= fitted)
         return self._once(f"words {fitted}", lambda: Lexical.fit(store.items.text[known]))
 
+    def require(self, names: Sequence[str]) -> None:
+        """InputError where the folder of an encoder of these features is gone; none is loaded."""
+        of = self.store.description.features
+        for name in names:
+            if "encoder" in of[name].made:
+                self._settings(name, self._made(name), 1)
+            if of[name].made.get("source") == "captions":
+                self._settings("captions", captioned_by(self.store.folder / CAPTIONS), 1)
+
     def _made(self, name: str) -> dict:
         return self.store.description.features[name].made["encoder"]
 
@@ -146,9 +155,10 @@ def make_likewise(
     `new`. InputError where nobody knows how they were made.
     """
     like = encoders.store
-    for name in in_order(set(names) - {METADATA}):
-        if name in new.features:
-            continue
+    names = in_order(name for name in set(names) - {METADATA} if name not in new.features)
+    refuse_unknown_origins(like, names, given)
+    encoders.require([name for name in names if name not in given])
+    for name in names:
         feature = like.description.features[name]
         storage, made = StorageSettings.of(feature), feature.made
         if name in given:
@@ -175,11 +185,6 @@ def make_likewise(
             from_features(new, weights, storage, False, lexical)
         elif made.get("source") == WORDS:
             from_words(new, storage, encoders.lexical(name))
-        elif "encoder" not in made:
-            raise InputError(
-                f"{like.folder}: its {name} features came from {made.get('source', 'elsewhere')}; give those of the "
-                f"new items too: --features {name}=<file>"
-            )
         elif made.get("source") in OF_FRAMES:
             frames_of = with_frames(frames, made["frame_num"])
             texts = encoders.texts(name) if made["source"] == "fused" else None
@@ -199,6 +204,19 @@ def make_likewise(
             make_textual(new, encoders.texts(name), [name], storage, overwrite=False)
         new = FeatureStore.open(new.folder)
     return new
+
+
+def refuse_unknown_origins(like: FeatureStore, names: Sequence[str], given: Mapping[str, str]) -> None:
+    """InputError, naming all, where features were made by nothing that could make them again."""
+    of = like.description.features
+    made = {name for name in names if "encoder" in of[name].made or of[name].made.get("source") in ("features", WORDS)}
+    lacking = [name for name in names if name not in {*made, *given}]
+    if lacking := [name for name in lacking if (twin := twin_of(like, name)) is None or twin in lacking]:
+        said = ", ".join(f"{name} from {of[name].made.get('source', 'elsewhere')}" for name in lacking)
+        raise InputError(
+            f"{like.folder}: some of its features came from files ({said}); give those of the new items too: "
+            f"--features {' '.join(f'{name}=<file>' for name in lacking)}"
+        )
 
 
 def with_captions_like(
@@ -223,7 +241,9 @@ def plain(storage: StorageSettings) -> StorageSettings:
 
 
 def twin_of(store: FeatureStore, name: str) -> str | None:
-    """Other features of which these are a copy, or of frames the mean."""
+    """Of retrieval vectors: other features of which they are a copy, or of frames the mean."""
+    if name != RETRIEVAL:
+        return None
     features = store.description.features
     alike = (other for other, feature in features.items() if other != name and feature.sha256 == features[name].sha256)
     source = str(features[name].made.get("source", ""))

@@ -5,10 +5,9 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
-from bare import bare_store
+from bare import bare_store, write_clip
 from PIL import Image
 from tiny import make_store
 
@@ -41,15 +40,6 @@ def raw(tmp_path_factory) -> Path:
         elif item != "v3":
             write_clip(path, rng.integers(0, 256, (6, 32, 32, 3), dtype=np.uint8))
     return folder
-
-
-def write_clip(path: Path, frames: np.ndarray) -> None:
-    with av.open(str(path), "w") as out:
-        stream = out.add_stream("libx264", rate=5)
-        stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
-        for frame in frames:
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
-        out.mux(stream.encode())
 
 
 def command(raw, tmp_path, vit, bert, blip, *more):
