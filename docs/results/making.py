@@ -72,6 +72,10 @@ class Making:
     def neighbours(self, dataset_id: str, *weights, name: str = "data") -> None:
         where = self.place(dataset_id, name)
         python("feature_engineering/retrieval_engineering.py", *where, "--source", "features", "--overwrite", *weights)
+        self.search(dataset_id, name)
+
+    def search(self, dataset_id: str, name: str = "data") -> None:
+        where = self.place(dataset_id, name)
         python("retriever.py", *where, "--num_of_retrieved_items", 50, "--source", "retrieval", "textual")
 
     def is_encoded(self, dataset_id: str, name: str) -> bool:
