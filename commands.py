@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
+from common.console import STEP
 from dataloader.modalities import RETRIEVAL
 from dataloader.place import Lacks, place
 
@@ -36,6 +39,12 @@ def remedy(lacks: Lacks) -> str:
     if lacks.name not in ENCODERS and lacks.flags:
         return f"import the whole data set anew: {maker_command(lacks.folder)} --overwrite and the flags of then"
     return f"make them with: {encoding_command(lacks.name, lacks.folder)}{videos(lacks.name)}{lacks.flags}"
+
+
+def say_next(text: str, say: Callable[[str], None] = print) -> None:
+    """What to type next, but where this command is a step of a longer one."""
+    if STEP not in os.environ:
+        say(text)
 
 
 def maker_command(folder: Path) -> str:

@@ -90,7 +90,7 @@ def main(args) -> None:
         from feature_engineering.showcase import show_neighbours
 
         print(f"{show_neighbours(store, neighbours, args.show, args.videos, args.frames)}: queries and neighbours")
-    print(f"next: {commands.training_command(store)}")
+    commands.say_next(f"next: {commands.training_command(store)}")
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ def main(args) -> None:
         kept = f"of the member in training {kept}" if how.blends else kept
         run.log(f"interrupted: {kept}; go on with: python train.py --resume {run.folder}")
         sys.exit(130)
-    run.log(f"next: python test.py --model_path {run.folder}")
+    commands.say_next(f"next: python test.py --model_path {run.folder}", run.log)
 
 
 if __name__ == "__main__":

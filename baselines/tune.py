@@ -129,7 +129,7 @@ def main(args) -> None:
         print(f"tune.py: no trial came to a value; why says {place / 'study.md'}", file=sys.stderr)
         sys.exit(1)
     for one in data:
-        print(f"next: {commands.tuned_comparison(one.folder, plan.method, fixed, row_of(search, best))}")
+        commands.say_next(f"next: {commands.tuned_comparison(one.folder, plan.method, fixed, row_of(search, best))}")
 
 
 def named_folder(save: str, name: str) -> Path:

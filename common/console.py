@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 MAX_LISTED = 5
+STEP = "MMRA_STEP"  # environment variable: this command is a step of another, which says itself what comes next
 PROGRESS_BAR = {"disable": None, "dynamic_ncols": True}  # no bar where stderr is not a terminal
 
 

@@ -105,7 +105,7 @@ def main(args) -> None:
         overwrite=args.overwrite,
     )
     store, brought = import_table(given)
-    print(commands.next_steps(run_sequence(store, sequence, args.typed, files.modes, given=brought)))
+    commands.say_next(commands.next_steps(run_sequence(store, sequence, args.typed, files.modes, given=brought)))
 
 
 def grow(args) -> None:
@@ -122,7 +122,7 @@ def grow(args) -> None:
     reading = made(TableSettings, vars(args))
     split, given = args.append_split, files.named
     store = append(store, args.append, reading, split, given, frames, decoding, encoders, args.horizon)
-    print(commands.next_steps(store))
+    commands.say_next(commands.next_steps(store))
 
 
 if __name__ == "__main__":

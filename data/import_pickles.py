@@ -75,14 +75,14 @@ def main(args) -> None:
     where = f"--dataset_path {shlex.quote(str(args.dataset_path))} --dataset_id {shlex.quote(args.dataset_id)}"
     if neighbours is None:
         print(describe(store))
-        print(f"next: python retriever.py {where}")
+        commands.say_next(f"next: python retriever.py {where}")
         return
     ids, similarity, bank = neighbours
     k = ids.shape[1]
     Neighbours(ids, similarity, k=k, bank=bank, backend="published", fingerprint=store.fingerprint).write(store)
     print(describe(store))
     print(f"published neighbours: {k} an item, of the bank {bank}")
-    print(f"next: python train.py {where} --num_of_retrieved_items {min(k, 10)}")
+    commands.say_next(f"next: python train.py {where} --num_of_retrieved_items {min(k, 10)}")
 
 
 def write_array(store: FeatureStore, name: str, arrays: list[np.ndarray], dtype: str, column: str) -> None:

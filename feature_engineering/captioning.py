@@ -48,7 +48,7 @@ def main(args) -> None:
     plan = make_plan(store, made(FrameSettings, vars(args)), decoding.on_error)
     captioner = Captioner(made(EncoderSettings, vars(args)), args.max_new_tokens)
     store, lost, tried = make_captions(store, captioner, plan, decoding, overwrite=args.overwrite)
-    print(f"next: {commands.encoding_command('retrieval', store.folder)}")
+    commands.say_next(f"next: {commands.encoding_command('retrieval', store.folder)}")
     warn_of_losses(lost, tried, store.folder / "skipped.csv")
 
 

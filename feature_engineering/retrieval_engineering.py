@@ -94,7 +94,7 @@ def main(args) -> None:
         else:
             encoder = TextEncoder(encoding, text, RETRIEVAL_PROMPT_OF)
             from_texts(store, args.source, encoder, storage, args.overwrite)
-    print(commands.next_steps(FeatureStore.open(store.folder)))
+    commands.say_next(commands.next_steps(FeatureStore.open(store.folder)))
 
 
 def refuse_idle_flags(

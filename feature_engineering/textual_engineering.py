@@ -44,7 +44,7 @@ def main(args) -> None:
     check_before_encoding(store, names, storage, args.overwrite)
     encoder = TextEncoder(made(EncoderSettings, vars(args)), made(TextSettings, vars(args)))
     make_textual(store, encoder, names, storage, overwrite=args.overwrite)
-    print(commands.next_steps(FeatureStore.open(store.folder)))
+    commands.say_next(commands.next_steps(FeatureStore.open(store.folder)))
 
 
 if __name__ == "__main__":

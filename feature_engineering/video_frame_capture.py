@@ -153,7 +153,7 @@ def report(
         print(f"{len(noted)} videos are damaged, what could be decoded is used; see {frames / CAPTURED}")
     if reasons:
         print(f"{len(reasons)} of {total} videos gave no frames, listed in {path} ({shown})")
-    print(f"next: {next_step}")
+    commands.say_next(f"next: {next_step}")
     warn_of_losses(len(reasons), total, path)
 
 

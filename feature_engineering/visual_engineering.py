@@ -48,7 +48,7 @@ def main(args) -> None:
     encoder = ImageEncoder(made(EncoderSettings, vars(args)))
     how = {"from_videos": source.videos is not None, "overwrite": args.overwrite}
     store, lost, tried = make_visual(store, encoder, plan, decoding, storage, **how)
-    print(commands.next_steps(store))
+    commands.say_next(commands.next_steps(store))
     warn_of_losses(lost, tried, store.folder / "skipped.csv")
 
 

@@ -63,7 +63,7 @@ def main(args) -> None:
     videos = args.raw / VIDEOS
     if sequence.videos is None and videos.is_dir():
         print(f"the videos are there; with all that follows from them: {command_with(videos, args.typed)}")
-    print(commands.next_steps(run_sequence(store, sequence, args.typed)))
+    commands.say_next(commands.next_steps(run_sequence(store, sequence, args.typed)))
     if not sequence.videos:
         # With videos the sequence ends with this warning, for these items and those that were lost later.
         warn_of_losses(len(skipped), len(raw.item_id), path)

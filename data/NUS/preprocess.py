@@ -104,7 +104,7 @@ def main(args) -> None:
         print(note)
     for name, array in features.items():
         add_normalised(store, name, array, modes[name], source=FEATURE_FILES[name], order=reasons[name])
-    print(commands.next_steps(run_sequence(store, sequence, args.typed, modes)))
+    commands.say_next(commands.next_steps(run_sequence(store, sequence, args.typed, modes)))
     if set(features) == set(FEATURE_FILES):
         print(
             f"before it, for better text features than {FEATURE_FILES['textual']}: "

@@ -58,10 +58,21 @@ class Video:
 def plan(seed: int = 2024) -> list[Video]:
     """The videos of the demo, in random order of their splits."""
     rng = np.random.default_rng(seed)
-    topic_effect = _standardised(rng.normal(size=(len(ACTIVITIES), len(PLACES)))) * TOPIC_STD
-    style_effect = _standardised(rng.normal(size=len(STYLES))) * STYLE_STD
+    effects = _effects(rng)
     splits = rng.permutation(np.repeat(list(SPLITS), list(SPLITS.values())))
-    return [_video(rng, number, str(split), topic_effect, style_effect) for number, split in enumerate(splits)]
+    return [_video(rng, number, str(split), *effects) for number, split in enumerate(splits)]
+
+
+def arriving(count: int, seed: int = 2024) -> list[Video]:
+    """Videos of the same world that nobody has seen before."""
+    effects, rng, first = _effects(np.random.default_rng(seed)), np.random.default_rng([seed, 1]), sum(SPLITS.values())
+    return [_video(rng, first + number, "predict", *effects) for number in range(count)]
+
+
+def _effects(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Of each topic and of each style."""
+    topic = _standardised(rng.normal(size=(len(ACTIVITIES), len(PLACES)))) * TOPIC_STD
+    return topic, _standardised(rng.normal(size=len(STYLES))) * STYLE_STD
 
 
 def _standardised(values: np.ndarray) -> np.ndarray:

@@ -2,12 +2,14 @@
 
 The clips, their titles and their comment counts are made up (clips.py says how), so the best that any method could
 reach is known. The two encoders are random, nothing is downloaded: the figures say that the machinery works, not how
-good MMRA is on real videos.
+good MMRA is on real videos. It ends with two clips that are drawn after the training.
 """
 
 from __future__ import annotations
 
+import csv
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -19,7 +21,7 @@ import clips
 import numpy as np
 from tqdm import tqdm
 
-from common.console import Parser, run_script
+from common.console import STEP, Parser, run_script
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = "data/demo"
@@ -28,7 +30,7 @@ DATASET = "--dataset_path data --dataset_id demo"
 # These flags were chosen by MMRA's validation error; the run without retrieval differs in --no_retrieval alone.
 TRAIN = f"python train.py {DATASET} --feature_dim 64 --lr 1e-3 --epochs 100 --early_stop_turns 20 --seed {SEED}"
 RUNS = {"MMRA without retrieval": ("no_retrieval", " --no_retrieval"), "MMRA": ("mmra", "")}
-MADE = ("raw", "encoders", "frames", *(f"runs/{name}" for name, _ in RUNS.values()))
+MADE = ("raw", "later", "encoders", "frames", "predictions", *(f"runs/{name}" for name, _ in RUNS.values()))
 
 VIDEOS = f"{DEMO}/raw/videos"
 PREPARATION = (
@@ -53,6 +55,7 @@ def main() -> None:
         folders[method] = newest(f"{DEMO}/runs/{name}")
         run(f"python test.py --model_path {folders[method]}")
     print_table(videos, folders)
+    predict_later(folders["MMRA"])
     print(f"pictures: data/demo/neighbours.png (what was retrieved), {folders['MMRA']}/figures/*.png")
     print(f"{time.perf_counter() - start:.0f} s in all")
 
@@ -81,11 +84,27 @@ def draw_everything() -> list[clips.Video]:
     return videos
 
 
+def predict_later(run_folder: str) -> None:
+    """Two clips are drawn, as they might arrive tomorrow, and the run is asked about them."""
+    place, later = ROOT / DEMO / "later", clips.arriving(2, SEED)
+    (place / "videos").mkdir(parents=True)
+    for video in later:
+        clips.write_video(video, place / "videos")
+    with (place / "items.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["item_id", "title"], *([video.item_id, video.title] for video in later)])
+    print(f"\n{DEMO}/later: two more clips, of which nothing but the title is known")
+    output = f"--output {DEMO}/predictions"
+    run(
+        f"python test.py --model_path {run_folder} --table {DEMO}/later/items.csv --videos {DEMO}/later/videos {output}"
+    )
+    print("what they got: " + ", ".join(f"{video.item_id} {video.comments:,}" for video in later))
+
+
 def run(command: str) -> None:
     """Print a command and run it from the repository's root; its failure is the demo's."""
     print(f"\n$ {command}", flush=True)
     arguments = shlex.split(command)
-    code = subprocess.run([sys.executable, *arguments[1:]], cwd=ROOT).returncode
+    code = subprocess.run([sys.executable, *arguments[1:]], cwd=ROOT, env=os.environ | {STEP: "demo"}).returncode
     if code:
         sys.exit(code)
 

@@ -1,9 +1,12 @@
-"""Feature arrays from files: `.npy`, or `.npz` with one array, a named one (`file.npz:key`), or ids beside it."""
+"""Feature arrays from files: `.npy`; `.npz` with one array, a named one (`file.npz:key`), ids beside it, or an array of
+each item under its id; `.pt` and `.pth` of plain tensors, one for all items or one under each id."""
 
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +18,10 @@ from dataloader.importing.scaling import check_normalised
 from dataloader.items import Items
 from dataloader.modalities import RETRIEVAL, axes, shape_in_words
 
+if TYPE_CHECKING:
+    import torch
+
+TORCH = (".pt", ".pth")
 ID_KEYS = ("item_id", "item_ids", "ids")
 
 
@@ -23,12 +30,12 @@ def load_features(
 ) -> np.ndarray:
     """The array for `name`, row i belonging to `item_ids[i]`, with the axes that dataloader/modalities.py says.
 
-    (N, Dv) is taken for visual too, as one frame. An .npz may hold `item_id` beside its array; rows are then
-    matched by id (more rows than items are allowed), else they must stand in the order of the items, or of the ids
-    `order`. kept: mask of the rows of a file without ids whose items these are; without it all.
+    (N, Dv) is taken for visual too, as one frame. A file may hold `item_id` beside its array, or an array of each item
+    under its id; rows are then matched by id (more rows than items are allowed), else they must stand in the order of
+    the items, or of the ids `order`. kept: mask of the rows of a file without ids whose items these are; without it all.
     InputError on anything that is not finite numbers of that shape, all problems in one message.
     """
-    array, ids = _read(Path(path))
+    array, ids = _read(Path(path), item_ids)
     if ids is None and order is not None and array.ndim and len(array) == len(order):
         ids = order.tolist()
     problems = []
@@ -64,25 +71,32 @@ def load_features(
 
 def has_ids(path: Path) -> bool:
     """Whether the file says whose its rows are; for one that load_features has read."""
-    path, _ = _split_key(path)
+    path, key = _split_key(path)
+    if path.suffix in TORCH:
+        return isinstance(_tensors(path), dict)
     if path.suffix != ".npz":
         return False
     with np.load(path, allow_pickle=False) as archive:
-        return any(name in archive.files for name in ID_KEYS)
+        return any(name in archive.files for name in ID_KEYS) or (key is None and len(archive.files) > 1)
 
 
-def _read(path: Path) -> tuple[np.ndarray, list[str] | None]:
-    """The array of a file and, where an .npz holds them, the ids of its rows."""
+def _read(path: Path, item_ids: np.ndarray) -> tuple[np.ndarray, list[str] | None]:
+    """The array of a file and, where it says so, the ids of its rows."""
     path, key = _split_key(path)
     if path.suffix == ".npy":
         return open_array(path), None
+    if path.suffix in TORCH:
+        content = _tensors(path)
+        return _stacked(path, content, item_ids) if isinstance(content, dict) else (content, None)
     if path.suffix != ".npz":
-        raise InputError(f"{path}: features are read from .npy and .npz files")
+        raise InputError(f"{path}: features are read from .npy, .npz, .pt and .pth files")
     try:
         with np.load(path, allow_pickle=False) as archive:
             names = archive.files
             ids = next((archive[name] for name in ID_KEYS if name in names), None)
             arrays = [name for name in names if name not in ID_KEYS]
+            if key is None and ids is None and (there := set(arrays) & set(item_ids.tolist())):
+                return _stacked(path, {name: archive[name] for name in arrays if name in there}, item_ids)
             if key is None:
                 key = arrays[0] if len(arrays) == 1 else "arr_0"
             if key in names:
@@ -92,6 +106,42 @@ def _read(path: Path) -> tuple[np.ndarray, list[str] | None]:
     except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile, NotImplementedError) as error:
         raise InputError(f"{path}: truncated or not an .npz archive of plain arrays ({error})") from None
     raise InputError(f"{path}: which of its arrays ({', '.join(names)})? name it: {path.name}:<array>")
+
+
+def _stacked(path: Path, of: Mapping[str, np.ndarray], item_ids: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """The arrays under the ids of the items, as one, and these ids; InputError where their shapes differ."""
+    found = {item_id: of[item_id] for item_id in item_ids.tolist() if item_id in of}
+    shapes = {array.shape for array in found.values()}
+    if len(shapes) != 1:
+        shown = listed(f"{item_id}: {array.shape}" for item_id, array in found.items())
+        raise InputError(f"{path}: {f'arrays of several shapes ({shown})' if shapes else 'no item has an array in it'}")
+    return np.stack(list(found.values())), list(found)
+
+
+def _tensors(path: Path) -> np.ndarray | dict[str, np.ndarray]:
+    """A file that torch saved: one tensor, or a dictionary of them by their names. Nothing but tensors is read."""
+    import torch
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except Exception as error:  # zipfile, pickle, struct and torch each have their own
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(f"{path}: truncated, or not a file of plain tensors ({reason})") from None
+    if isinstance(content, torch.Tensor):
+        return _plain(path, content)
+    if isinstance(content, dict) and content and all(isinstance(one, torch.Tensor) for one in content.values()):
+        return {str(name): _plain(path, tensor) for name, tensor in content.items()}
+    raise InputError(f"{path}: a tensor was expected, or a dictionary of item ids and tensors")
+
+
+def _plain(path: Path, tensor: torch.Tensor) -> np.ndarray:
+    try:
+        tensor = tensor.detach()
+        return (tensor.float() if tensor.is_floating_point() else tensor).numpy()  # numpy knows no bfloat16
+    except (TypeError, RuntimeError) as error:
+        raise InputError(f"{path}: a tensor that is no plain array ({error})") from None
 
 
 def as_text(value: object) -> str:

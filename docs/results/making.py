@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from common.console import InputError, Parser, whole_number
+from common.console import STEP, InputError, Parser, whole_number
 from dataloader.description import FILE, Description
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,5 +109,5 @@ def show(lines: list[dict], path: Path) -> None:
 def python(script: str, *words) -> None:
     command = [sys.executable, os.path.relpath(ROOT / script), *map(str, words)]
     print(f"\n$ {shlex.join(['python', *command[1:]])}", flush=True)
-    if code := subprocess.run(command).returncode:
+    if code := subprocess.run(command, env=os.environ | {STEP: script}).returncode:
         raise InputError(f"{script} ended with exit code {code}; the same command goes on from here")

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from common.console import InputError
+from common.console import STEP, InputError
 from common.devices import add_device_flag
 from common.settings import add_flags, flags_of
 from dataloader.describing import describe
@@ -66,7 +66,7 @@ def run_sequence(
         return store
     for command in steps(store, sequence, typed, normalise or {}, given):
         print(f"\n$ {shlex.join(['python', *command])}", flush=True)
-        code = subprocess.run([sys.executable, *command]).returncode
+        code = subprocess.run([sys.executable, *command], env=os.environ | {STEP: store.dataset_id}).returncode
         if code:
             how = "the same command without --overwrite" if "overwrite" in typed else "the same command"
             print(f"{Path(sys.argv[0]).name}: stopped; {how} goes on from here", file=sys.stderr)
