@@ -12,7 +12,7 @@ from baselines import opened
 from common.console import InputError
 from common.settings import made
 from dataloader.encoding import Encoding
-from dataloader.modalities import METADATA, RETRIEVAL, Wants
+from dataloader.modalities import RETRIEVAL, Wants
 from dataloader.neighbours import KNOWN_BY, path_of
 from dataloader.opening import Data, Trained, open_data
 from dataloader.statistics import CREATOR
@@ -85,13 +85,13 @@ def wanted(run: Run, how: Recipe, settings: dict[str, Any]) -> tuple[Wants, tupl
 
 
 def needed(run: Run, how: Recipe, settings: dict[str, Any]) -> tuple[set[str], int]:
-    """The features that an item needs, those that are compared too; how many neighbours are looked at, at most."""
+    """What of an item is needed, the features that are compared too; how many neighbours are looked at, at most."""
     if how.blends:
         each = [needed(*opened(member, "--model_path")) for member, _ in run.members]
         return set().union(*(names for names, _ in each)), max((k for _, k in each), default=1)
     wants, used = wanted(run, how, settings)
     compared = {"aggregated": [RETRIEVAL], None: []}.get(wants.neighbours, run.config.get("sources", {}))
-    return {*used, *compared} - {METADATA}, wants.k
+    return {*used, *compared}, wants.k
 
 
 def refuse_other_data(run: Run, data: Data) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -59,11 +60,17 @@ class Joined:
         return np.concatenate([self.first, self.then]).astype(dtype or self.dtype)
 
 
+@dataclass(frozen=True)
 class OfRows:
     """Values (n, ...) of `rows` (n,), ascending, of an array of `length` rows of which no others are asked for."""
 
-    def __init__(self, rows: np.ndarray, values: np.ndarray, length: int):
-        self.rows, self.values, self.shape = rows, values, (length, *values.shape[1:])
+    rows: np.ndarray
+    values: np.ndarray
+    length: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.length, *self.values.shape[1:])
 
     def __getitem__(self, key) -> np.ndarray:
         rows, *rest = key if isinstance(key, tuple) else (key,)

@@ -141,6 +141,10 @@ def lines_of(result: Predicted) -> pd.DataFrame:
     table.insert(1, "text", items.text)
     for column in [name for name in table.columns if "count" in name]:
         table[column] = table[column].round().astype("Int64")
+    for part, values in result.changed_by.items():
+        for t, name in enumerate(items.target.names):
+            suffix = f"_{name}" if len(items.target.names) > 1 else ""
+            table.insert(table.columns.get_loc("neighbours"), f"changed_by_{part}{suffix}", values[:, t])
     table = table.dropna(axis=1, how="all")  # truths, where none is known
     bank, (ids, similarity, weight) = data.store.items, contributions(data)
     known = np.where(np.isnan(bank.popularity), bank.label, bank.popularity)  # (N, label_dim)
@@ -152,6 +156,7 @@ def lines_of(result: Predicted) -> pd.DataFrame:
                     "id": bank.item_id[row],
                     "similarity": round(float(a), 4),
                     "weight": round(float(w), 4),
+                    "contribution": plain(w * bank.label[row]),
                     "count": plain(known[row]),
                 }
                 for row, a, w in zip(near, alike, share, strict=True)

@@ -14,6 +14,7 @@ from baselines.predicting import needed, predicted
 from common.console import InputError
 from dataloader.growing import as_of, searching, states, with_new
 from dataloader.importing.newcomers import Newcomers, write_newcomers
+from dataloader.modalities import METADATA
 from dataloader.names import TRAINED
 from dataloader.opening import Data
 from dataloader.store import FeatureStore
@@ -22,17 +23,22 @@ from engine.recipe import Recipe
 from engine.run import Run
 from feature_engineering.jobs.likewise import Encoders, make_likewise
 from feature_engineering.settings import DecodingSettings, FrameSettings
+from prediction.why import without
 
 BATCH_SIZE = 256
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """What a run predicts for the items of `new`, which are those of split predict of `data`, in the same order."""
+    """What a run predicts for the items of `new`, which are those of split predict of `data`, in the same order.
+
+    changed_by: part of what is known of a video -> (n, label_dim), the prediction less that without it.
+    """
 
     new: FeatureStore
     data: Data
     prediction: Prediction
+    changed_by: dict[str, np.ndarray]
 
 
 class Predictor:
@@ -54,7 +60,8 @@ class Predictor:
     ):
         self.run, self.how, self.settings, self.device = run, how, settings, device
         self.store = known_to(run, store, bank)
-        self.names, self.k = needed(run, how, settings)
+        self.used, self.k = needed(run, how, settings)
+        self.names = self.used - {METADATA}
         self.encoders = Encoders(store, encoders or {}, device.type)
 
     def encode(
@@ -80,8 +87,12 @@ class Predictor:
         view = with_new(self.store, new, sorted(self.names))
         view.search = searching(view, ["predict"], self.k)
         how_to = {"split": "predict", "batch_size": BATCH_SIZE}
-        data, prediction = predicted(self.how, self.run, self.settings, view, self.device, **how_to)
-        return Predicted(new, data, prediction)
+        given = (self.how, self.run, self.settings)
+        data, prediction = predicted(*given, view, self.device, **how_to)
+        changed_by = {}
+        for part, other in without(view, self.store, self.used):
+            changed_by[part] = prediction.mean - predicted(*given, other, self.device, **how_to)[1].mean
+        return Predicted(new, data, prediction, changed_by)
 
 
 def known_to(run: Run, store: FeatureStore, bank: str) -> FeatureStore:

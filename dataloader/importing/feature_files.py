@@ -32,8 +32,8 @@ def load_features(
 
     (N, Dv) is taken for visual too, as one frame. A file may hold `item_id` beside its array, or an array of each item
     under its id; rows are then matched by id (more rows than items are allowed), else they must stand in the order of
-    the items, or of the ids `order`. kept: mask of the rows of a file without ids whose items these are; without it all.
-    InputError on anything that is not finite numbers of that shape, all problems in one message.
+    the items, or of the ids `order`. kept: mask of the rows of a file without ids whose items these are; without it
+    all. InputError on anything that is not finite numbers of that shape, all problems in one message.
     """
     array, ids = _read(Path(path), item_ids)
     if ids is None and order is not None and array.ndim and len(array) == len(order):

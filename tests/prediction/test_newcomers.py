@@ -54,7 +54,7 @@ def as_table(store: FeatureStore, rows: np.ndarray, folder: Path, **others) -> t
     folder.mkdir(exist_ok=True)
     pd.DataFrame(columns | others).to_csv(folder / "new.csv", index=False)
     flags = []
-    for name in store.arrays:
+    for name in store.features:
         np.save(folder / f"{name}.npy", store.features[name][rows])
         flags.append(f"{name}={folder / name}.npy")
     return folder / "new.csv", flags
@@ -68,7 +68,7 @@ def test_they_are_predicted_as_if_they_had_been_in_the_data_set(tmp_path, load_s
     expected = pd.read_csv(run / "predict" / "predictions.csv")
     before = content(store.folder)
     table, features = as_table(store, store.rows("predict"), tmp_path / "new")
-    flags = [text for text in features if method != "SVR" or not text.startswith("audio")]
+    flags = [text for text in features if method != "SVR" or not text.startswith("retrieval")]
     run_test(load_script, "--model_path", run, "--table", table, "--features", *flags, "--output", tmp_path / "out")
     found = pd.read_csv(tmp_path / "out" / "predictions.csv", keep_default_na=False)
     assert found["item_id"].tolist() == [f"new {i}" for i in expected["item_id"]]
@@ -170,3 +170,24 @@ def test_what_cannot_be_is_refused(run_of_svr, load_script, words, message, tmp_
 def run_of_svr(tmp_path_factory) -> Path:
     tmp_path = tmp_path_factory.mktemp("svr")
     return trained(store_of_creators(tmp_path, sizes=SIZES, creators=30), tmp_path / "runs", "--model_id", "SVR")
+
+
+def test_what_a_part_changes_is_the_prediction_less_that_without_it(tmp_path, load_script):
+    """Asked again with the mean of train in place of the titles' vectors, and where nobody is retrieved."""
+    store = known_store(tmp_path)
+    run = trained(store, tmp_path / "runs", "--model_id", "MMRA", *METHODS["MMRA"])
+    table, features = as_table(store, store.rows("predict"), tmp_path / "new")
+    run_test(load_script, "--model_path", run, "--table", table, "--features", *features, "--output", tmp_path / "all")
+    mean = store.features["textual"][store.rows("train")].mean(axis=0)
+    np.save(tmp_path / "mean.npy", np.tile(mean, (12, 1)))
+    changed = [f"textual={tmp_path / 'mean.npy'}" if text.startswith("textual") else text for text in features]
+    run_test(load_script, "--model_path", run, "--table", table, "--features", *changed, "--output", tmp_path / "less")
+    whole, less = (pd.read_csv(tmp_path / name / "predictions.csv") for name in ("all", "less"))
+    np.testing.assert_allclose(whole["changed_by_textual"], whole["prediction"] - less["prediction"], atol=2e-5)
+    np.save(tmp_path / "zeros.npy", np.zeros((12, store.features["retrieval"].shape[1])))
+    changed = [f"retrieval={tmp_path / 'zeros.npy'}" if text.startswith("retrieval") else text for text in features]
+    run_test(load_script, "--model_path", run, "--table", table, "--features", *changed, "--output", tmp_path / "alone")
+    alone = pd.read_csv(tmp_path / "alone" / "predictions.csv")
+    assert set(alone["neighbours"]) == {"[]"}
+    np.testing.assert_allclose(whole["changed_by_neighbours"], whole["prediction"] - alone["prediction"], atol=2e-5)
+    assert {"changed_by_visual", "changed_by_creator"} <= set(whole)
