@@ -36,32 +36,36 @@ def main(args) -> None:
     runs = {seed: {"once": trained(folder, where, "once", seed)} for seed in SEEDS}
     for week in range(1, WEEKS + 1):
         for seed in SEEDS:
-            anew = trained(folder, where, f"anew{week}", seed) if week > 1 else runs[seed]["once"]
-            runs[seed]["anew"] = anew
+            # Where nothing was counted in the week before, nothing is to be learned anew.
+            news = week > 1 and counted[week - 1] is not None
+            before = runs[seed].get("anew", runs[seed]["once"])
+            runs[seed]["anew"] = trained(folder, where, f"anew{week}", seed) if news else before
             for name, (run, bank) in HOW.items():
                 output = folder / "predictions" / f"week{week}_{seed}_{name.replace(' ', '_')}"
                 if not (output / "metrics.json").exists():
                     words = ("--model_path", runs[seed][run], "--table", asked[week], "--output", output)
-                    python("test.py", *words, *(("--bank", bank) if week > 1 and run == "once" else ()))
-        if week < WEEKS:
+                    python("test.py", *words, "--bank", bank)
+        if week < WEEKS and counted[week] is not None:
             python("data/import_features.py", "--append", counted[week], *where)
             making.search("growing")
     show(folder)
 
 
-def by_week(table: Path, folder: Path) -> tuple[dict[int, Path], dict[int, Path]]:
-    """Tables of the videos published in each week, and of those counted in it; what was counted before is start.csv."""
+def by_week(table: Path, folder: Path) -> tuple[dict[int, Path], dict[int, Path | None]]:
+    """Tables of the videos published in each week, and of those counted in it, None where none was; what was counted
+    before is start.csv."""
     rows = pd.read_csv(table, dtype=str)
     published, counted = (pd.to_datetime(rows[name], format="mixed") for name in ("uploaded", "measured"))
     folder.mkdir(parents=True, exist_ok=True)
     rows[counted <= START].to_csv(folder / "start.csv", index=False)
-    tables: tuple[dict[int, Path], dict[int, Path]] = ({}, {})
+    tables: tuple[dict, dict] = ({}, {})
     for week in range(1, WEEKS + 1):
         begin, end = START + pd.Timedelta(days=DAYS * (week - 1)), START + pd.Timedelta(days=DAYS * week)
         for found, times, name in zip(tables, (published, counted), ("published", "counted"), strict=True):
-            found[week] = folder / f"{name}{week}.csv"
             # What was published before the start and is counted now was never asked for; it is learned all the same.
-            rows[(times > begin) & (times <= end) & (counted > START)].to_csv(found[week], index=False)
+            chosen = rows[(times > begin) & (times <= end) & (counted > START)]
+            found[week] = folder / f"{name}{week}.csv" if len(chosen) else None
+            chosen.to_csv(folder / f"{name}{week}.csv", index=False)
     return tables
 
 
