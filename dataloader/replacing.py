@@ -13,6 +13,8 @@ from common.files import written_beside
 from dataloader.description import FILE, Feature
 from dataloader.metadata import FILE as METADATA_FILE
 from dataloader.modalities import METADATA
+from dataloader.thumbnails import FILE as THUMBNAILS
+from dataloader.thumbnails import keep_thumbnails
 
 if TYPE_CHECKING:
     from dataloader.store import FeatureStore
@@ -43,6 +45,7 @@ def write_next(store: FeatureStore, kept: np.ndarray) -> None:
         metadata.write(store.folder / f"{METADATA_FILE}{NEXT}")
         shape = (len(rows), *feature.shape[1:])
         description = description.with_feature(METADATA, replace(feature, shape=shape, sha256=metadata.digest()))
+    keep_thumbnails(store.folder / THUMBNAILS, store.folder / f"{THUMBNAILS}{NEXT}", items.item_id)
     items.write(store.folder / f"items.parquet{NEXT}")
     description.write(store.folder / f"{FILE}{NEXT}")
 

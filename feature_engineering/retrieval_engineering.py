@@ -31,6 +31,7 @@ from dataloader.components import one_vector
 from dataloader.modalities import RETRIEVAL, in_order
 from dataloader.place import Lacks, folder_of, place
 from dataloader.store import FeatureStore
+from feature_engineering.decoding.captured import write_pictures
 from feature_engineering.encoding.captions import CAPTIONS, read_captions
 from feature_engineering.encoding.lexical import lexical_vectors
 from feature_engineering.jobs.progress import other_work
@@ -233,6 +234,7 @@ def from_frames(
     texts = None if text is None else TextEncoder(encoding, text, model=images.model)
     encoded = encode_frames(store.folder / "retrieval.progress", plan, images, decoding, overwrite=overwrite)
     store, rows = leave_out(store, encoded, decoding.on_error, "retrieval", plan.place)
+    write_pictures(store, encoded.notes("captured"))
     parts: list[tuple[Rows, Callable]] = [(Rows(encoded.features, rows), lambda block: unit(unit(block).mean(axis=1)))]
     progresses = [encoded]
     if texts is not None:

@@ -13,7 +13,7 @@ from common.console import Parser, run_script
 from common.settings import add_flags, made
 from dataloader.place import folder_of
 from dataloader.store import FeatureStore
-from feature_engineering.decoding.captured import CAPTURED, read_captured, write_captured
+from feature_engineering.decoding.captured import CAPTURED, read_captured, write_captured, write_pictures
 from feature_engineering.jobs.skipped import leave_out, warn_of_losses
 from feature_engineering.jobs.storing import check_before_encoding, write_features
 from feature_engineering.settings import (
@@ -50,7 +50,7 @@ def main(args) -> None:
     folder = store.folder / "visual.progress"
     progress = encode_frames(folder, plan, encoder, decoding, overwrite=args.overwrite)
     store, rows = leave_out(store, progress, decoding.on_error, "visual", plan.place)
-    captured = progress.notes("captured")
+    captured = write_pictures(store, progress.notes("captured"))
     if not source.videos:
         # A picture that repeats the last frame of a short video looks like any other. Which ones do is in the list
         # that the capture left beside the pictures.

@@ -28,7 +28,15 @@ from feature_engineering.decoding.workers import _attempt
 from feature_engineering.encoding import images
 from feature_engineering.jobs.progress import Progress
 
-RESULT = ("visual.npy", "textual.npy", "items.parquet", "dataset.json", "skipped.csv", "captured.jsonl")
+RESULT = (
+    "visual.npy",
+    "textual.npy",
+    "items.parquet",
+    "dataset.json",
+    "skipped.csv",
+    "captured.jsonl",
+    "thumbnails.parquet",
+)
 IDS = tuple(f"v{k}" for k in range(11))
 BROKEN = {"v0": "no picture of it", "v4": "v4_1.jpg cannot be read", "v5": "3 pictures, not 2"}
 
