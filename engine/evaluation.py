@@ -17,6 +17,7 @@ from dataloader.opening import Data
 from dataloader.store import FeatureStore
 from dataloader.yardsticks import yardsticks
 from engine.bootstrap import CONFIDENCE, Interval, resample
+from engine.caveats import too_few, undefined
 from engine.figures import draw_doubts, draw_errors, draw_predictions, draw_training, plt, save
 from engine.method import Prediction
 from engine.metrics import METRICS, batch_means, measure
@@ -44,8 +45,9 @@ def judge(
     if split != "predict":
         said = heading(data.store, data.neighbours, metadata=data.kinds is not None)
         report = evaluate(data.store, items, prediction, split, batch_size, seed) | {"heading": said}
-        worse = shortfalls(yardsticks(data.store, split), split, prediction, items.label, data.store.label)
-        report |= {"warnings": worse} if worse else {}
+        said = undefined(report, prediction, items.label, data.store.label) + too_few(data.store.items, split)
+        said += shortfalls(yardsticks(data.store, split), split, prediction, items.label, data.store.label)
+        report |= {"warnings": said} if said else {}
         print_report(report, metrics, run, data.store)
         title = f"{run.config['settings']['model_id']} on {data.store.dataset_id}, {split}"
         pictures = draw(run, items, prediction, doubts, title)
