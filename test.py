@@ -1,8 +1,8 @@
 """Evaluate a run of train.py on a split, or write predictions for videos whose popularity nobody knows yet.
 
 Rebuilds everything from the run's folder; a flag that contradicts it is an error. Writes metrics.json, predictions.csv
-and pictures: for split test into the run's folder, for the others into a folder of that split's name in it; with --save
-into <save>/<name of the run> instead.
+and pictures, with --report a page of it all too: for split test into the run's folder, for the others into a folder of
+that split's name in it; with --save into <save>/<name of the run> instead.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from engine.run import BEST, LAST
 
 # Flags that say how to evaluate; the others say how the run was trained, and must agree with it.
 OWN = ("model_path", "split", "batch_size", "metric", "save", "seed", "device", "dataset_path", "dataset_id")
-OWN += ("allow_other_data",)
+OWN += ("allow_other_data", "report")
 
 
 def build_parser(model_id: str = "MMRA", preset: None = None) -> MethodParser:
@@ -44,6 +44,11 @@ def build_parser(model_id: str = "MMRA", preset: None = None) -> MethodParser:
     where.add_argument("--dataset_id", help="data set to evaluate on; the run's if not given")
     what.add_argument(
         "--allow_other_data", action="store_true", help="evaluate on data that are not the ones trained on"
+    )
+    what.add_argument(
+        "--report",
+        action="store_true",
+        help="also write report.html: one page of all of it, for any browser",
     )
     published = parser.add_argument_group("flags of training", "given by the run; typed, they must agree with it")
     published.add_argument("--model_id", help="as trained")
@@ -97,7 +102,7 @@ def main(args) -> None:
     seed_everything(args.seed)
     from baselines.testing import test
 
-    test(
+    judged = test(
         how,
         run,
         settings,
@@ -110,6 +115,10 @@ def main(args) -> None:
         seed=args.seed,
         allow_other_data=args.allow_other_data,
     )
+    if args.report:
+        from prediction.report import write_report
+
+        print(f"{write_report(judged)}: a page of it, which opens in any browser")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import torch
 from baselines.predicting import predicted
 from common.files import require_writable
 from dataloader.store import FeatureStore
-from engine.evaluation import judge
+from engine.evaluation import Judged, judge
 from engine.recipe import Recipe
 from engine.run import Run
 
@@ -29,7 +29,7 @@ def test(
     save: str | None,
     seed: int,
     allow_other_data: bool,
-) -> None:
+) -> Judged:
     """Predict `split` of the data set of `store` and write what test.py's description says.
 
     settings: those of the run. save: another place than the run's own folder. seed: of the bootstrap.
@@ -42,4 +42,4 @@ def test(
     trained = run.config["data"]["fingerprint"]
     out = place if store.fingerprint == trained else place / f"{store.dataset_id}_{store.fingerprint}"
     out = out if split == "test" else out / split
-    judge(out, run, data, prediction, split, batch_size, seed, metrics)
+    return judge(out, run, data, prediction, split, batch_size, seed, metrics)

@@ -88,8 +88,13 @@ def draw_training(history: list[dict], metric: str) -> plt.Figure:
     epochs = [record["epoch"] for record in history]
     best = history[-1]["best_epoch"]
     names = ["train_loss", *history[0]["valid"]]
-    figure, rows = plt.subplots(1, len(names), figsize=(3.2 * len(names), 3))
-    for axes, name in zip(rows, names, strict=True):
+    columns = min(4, len(names))
+    lines = -(-len(names) // columns)
+    figure, grid = plt.subplots(lines, columns, figsize=(3.2 * columns, 3 * lines), squeeze=False)
+    panels = grid.ravel()
+    for axes in panels[len(names) :]:
+        axes.set_axis_off()
+    for axes, name in zip(panels, names, strict=False):
         values = [record[name] if name == "train_loss" else record["valid"][name] for record in history]
         values = np.array([np.nan if value is None else value for value in values], float)
         axes.plot(epochs, values, marker=".", markersize=3)
@@ -97,7 +102,7 @@ def draw_training(history: list[dict], metric: str) -> plt.Figure:
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.axvline(best, color="C1", linestyle=":", linewidth=1, label=f"epoch {best} kept ({metric})")
         axes.set(title="train loss" if name == "train_loss" else f"valid {name}", xlabel="epoch")
-    rows[0].legend(fontsize=7)
+    panels[0].legend(fontsize=7)
     return figure
 
 
