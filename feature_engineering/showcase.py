@@ -78,7 +78,7 @@ def draw_item(axis, store: FeatureStore, row: int, strips: dict, rank: int, simi
     # A title that no installed font can draw would be a row of boxes; its id tells as well which video it is.
     text = one_line(items.text[row])
     families = fonts_for(text)
-    under = one_line(items.item_id[row]) if families is None else text
+    under = text if text and families else one_line(items.item_id[row])
     axis.set_title(
         f"{head}: {', '.join(known) or 'popularity unknown'}\n{under}",
         fontsize=9,

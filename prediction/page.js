@@ -68,7 +68,7 @@ const columns = [
 if (share) {
   columns.push({
     name: `${share} % interval`,
-    key: (v) => (first(v) ? first(v).high - first(v).low : null),
+    key: (v) => (first(v) && known(first(v).low) && known(first(v).high) ? first(v).high - first(v).low : null),
     show: (v) => (first(v) ? between(first(v)) : "–"),
   });
 }
@@ -183,7 +183,7 @@ if (data.metrics.length) {
   const head = [...(several ? ["target"] : []), "metric", "value", "95 % interval", "better"];
   const cells = (one) => [
     ...(several ? [one.target] : []), one.name, known(one.value) ? precise.format(one.value) : "nan",
-    known(one.low) ? `${precise.format(one.low)} – ${precise.format(one.high)}` : "–",
+    known(one.low) && known(one.high) ? `${precise.format(one.low)} – ${precise.format(one.high)}` : "–",
     one.larger_is_better ? "larger" : "smaller",
   ];
   byId("metrics").append(make("tr", {}, ...head.map((name) => make("th", { text: name }))));

@@ -36,7 +36,7 @@ def page_of(judged: Judged) -> Page:
     shown = {video.item_id for video in videos} | {one.item_id for video in videos for one in video.neighbours}
     said = report.get("heading") or heading(store, judged.data.neighbours, metadata=judged.data.kinds is not None)
     lines = [f"{len(split)} videos of {store.dataset_id}; run {judged.run}", said]
-    lines += [f"coverage of intervals: {told}" for told in [in_words(report.get("coverage"))] if told]
+    lines += coverage_of(report)
     return Page(
         title=judged.title,
         targets=split.target.names,
@@ -125,8 +125,10 @@ def known(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def in_words(found: object) -> str:
-    """A value, or names with values, in a line."""
-    if isinstance(found, dict):
-        return ", ".join(f"{name} {in_words(value)}" for name, value in found.items())
-    return f"{found:.3g}" if isinstance(found, float) else "" if found is None else str(found)
+def coverage_of(report: dict) -> Iterator[str]:
+    """How many of these videos the intervals hold, where there are any."""
+    targets = report.get("intervals", {}).get("targets", {})
+    for name, levels in targets.items():
+        of = f"{name}: " if len(targets) > 1 else ""
+        for level, found in levels.items():
+            yield f"{of}intervals of {level} % hold {100 * found['coverage']:.1f} % of these videos"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +11,14 @@ import numpy as np
 import pytest
 from matplotlib import get_data_path
 from PIL import Image
+from test_videos import write
 from tiny import make_store, remade, searched
 
 from common import fonts
 from common.fonts import FIRST, fonts_for
 from dataloader.neighbours import Neighbours
+from feature_engineering.decoding import pixels
+from feature_engineering.decoding.videos import capture
 from feature_engineering.showcase import HEIGHT, SHAPE, in_digits, one_line, show_neighbours, side_by_side
 
 
@@ -78,3 +82,27 @@ def test_a_picture_with_titles_in_all_scripts(tmp_path, only_one_font):
     with Image.open(path) as picture:
         white = (np.asarray(picture.convert("L")) > 250).mean()
     assert white < 0.8  # of single frames, which fill less than strips do
+
+
+@pytest.mark.parametrize(("number", "middle"), [(7, 3), (2, 1), (1, 0)])
+def test_a_thumbnail_is_the_middle_frame(tmp_path, monkeypatch, number, middle):
+    """Of a video and of its frames as pictures alike; of one that has fewer frames than are asked for too."""
+
+    def draw(k: int) -> np.ndarray:
+        image = np.zeros((480, 640, 3), np.uint8)
+        image[:, :, k % 3], image[:240, :, 1] = 255, 40 * k
+        return image
+
+    monkeypatch.setattr(pixels, "_processor", lambda images, return_tensors: {"pixel_values": [np.zeros((3, 2, 2))]})
+    video = write(tmp_path / "v.mp4", number, size=(640, 480), draw=draw)
+    frames, real, _, of_video = pixels.from_video(video, 3)
+    assert frames.shape == (3, 3, 2, 2) and real == min(number, 3)
+    paths = [tmp_path / f"v_{k}.png" for k in range(real)]
+    for path, image in zip(paths, capture(video, 3).images, strict=False):
+        Image.fromarray(image).save(path)
+    for jpeg in (of_video, pixels.from_images(paths, 3)[3]):
+        with Image.open(io.BytesIO(jpeg)) as picture:
+            found = np.asarray(picture.convert("RGB")).astype(int)
+        assert found.shape == (72, 96, 3)
+        expected = np.asarray(Image.fromarray(draw(middle)).resize((96, 72)))
+        assert np.abs(found - expected)[[10, 60]].mean() < 12

@@ -58,7 +58,11 @@ def counts(page) -> list[float]:
 def test_it_renders(opened):
     assert opened.title() == "A & B <b>test</b>" and opened.inner_text("h1") == "A & B <b>test</b>"
     assert opened.inner_text("#lines") == "label views <i>" and opened.inner_text("#warnings") == "warning: few"
-    assert "nan" in opened.inner_text("#metrics") and "0.500" in opened.inner_text("#metrics")
+    lines = opened.locator("#metrics tr").all_inner_texts()
+    assert [line.split("\t") for line in lines[1:]] == [
+        ["nMSE", "0.500", "–", "smaller"],
+        ["SRC", "nan", "0.100 – 0.200", "larger"],
+    ]
     assert opened.inner_text("#count") == "130 of 130 videos"
     assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert opened.evaluate("getComputedStyle(document.querySelector('.video')).display") == "flex"  # the style acts

@@ -16,8 +16,11 @@ import pytest
 from pages import HOSTILE, SVG, jpeg, page_of_videos
 from tiny import make_store, trained
 
+import engine.evaluation
 from dataloader.thumbnails import FILE, write_thumbnails
+from engine.figures import draw_training
 from prediction.page import HEAD, Video, write_page
+from prediction.report import coverage_of
 
 
 class Elements(HTMLParser):
@@ -108,7 +111,9 @@ def test_half_a_character_and_videos_of_which_nothing_is_known(tmp_path):
 # ---- test.py --report ------------------------------------------------------------------------------
 
 
-def test_report_of_a_run(tmp_path, load_script, capsys):
+def test_report_of_a_run(tmp_path, load_script, capsys, monkeypatch):
+    one = {"training.png": draw_training([{"epoch": 1, "best_epoch": 1, "train_loss": 1.0, "valid": {}}], "nMSE")}
+    monkeypatch.setattr(engine.evaluation, "draw", lambda *_: one)  # drawing all of them takes seconds
     store = make_store(tmp_path / "tiny", label_dim=2)
     write_thumbnails(store.folder / FILE, {one: jpeg(i) for i, one in enumerate(store.items.item_id)})
     run, script = (
@@ -136,10 +141,17 @@ def test_report_of_a_run(tmp_path, load_script, capsys):
         assert any("too few to tell" in line for line in data["warnings"]) == (split == "test")
 
 
+def test_what_intervals_hold_is_said():
+    levels = {"80": {"coverage": 0.8125}, "95": {"coverage": 1.0}}
+    assert list(coverage_of({})) == []
+    assert list(coverage_of({"intervals": {"targets": {"views": levels}}})) == [
+        "intervals of 80 % hold 81.2 % of these videos",
+        "intervals of 95 % hold 100.0 % of these videos",
+    ]
+
+
 def test_intervals_of_the_table_are_shown_as_counts(tmp_path, load_script, monkeypatch):
     """Where predictions.csv has them; and a method without neighbours, on data without thumbnails."""
-    import engine.evaluation
-
     plain = engine.evaluation.predictions
 
     def with_intervals(*args):
