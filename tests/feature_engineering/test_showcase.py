@@ -17,6 +17,7 @@ from tiny import make_store, remade, searched
 from common import fonts
 from common.fonts import FIRST, fonts_for
 from dataloader.neighbours import Neighbours
+from feature_engineering import showcase
 from feature_engineering.decoding import pixels
 from feature_engineering.decoding.videos import capture
 from feature_engineering.showcase import HEIGHT, SHAPE, in_digits, one_line, show_neighbours, side_by_side
@@ -68,7 +69,7 @@ def test_strips_are_about_as_wide_as_their_cells(size):
         assert 0.75 * SHAPE <= strip.width / strip.height <= 1.25 * SHAPE
 
 
-def test_a_picture_with_titles_in_all_scripts(tmp_path, only_one_font):
+def test_a_picture_with_titles_in_all_scripts(tmp_path, only_one_font, monkeypatch):
     """matplotlib warns of a character that no font has, which would be an empty box."""
     store = make_store(tmp_path / "set")
     texts = np.array(["今天", "مرحبا", "🔥", "$x_1$", "a\ttab", ""] * len(store), object)[: len(store)]
@@ -76,6 +77,8 @@ def test_a_picture_with_titles_in_all_scripts(tmp_path, only_one_font):
     (store.folder / "frames").mkdir()
     for item_id in store.items.item_id:
         Image.new("RGB", (40, 30), "teal").save(store.folder / f"frames/{item_id}_0.png")
+    in_this_process = lambda function, tasks, **_: [function(*task) for task in tasks]  # noqa: E731
+    monkeypatch.setattr(showcase, "in_workers", in_this_process)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         path = show_neighbours(store, Neighbours.read(store), 2, None, None)
