@@ -22,7 +22,8 @@ matplotlib.rcParams["text.parse_math"] = False  # a $ in a name is a $
 SHOWN_EFFECTS = 25  # features
 BINS = 10  # of the error's course over popularity, with equally many videos each
 MOST_DRAWN = 1500  # points of a scatter that are drawn one by one in a picture of lines (SVG); more become pixels
-FAR = 3  # times the spread of most epochs' values, beyond which a value would press the others flat
+FAR = 3  # times the spread of most epochs' values, beyond which a value is far from them
+FLAT = 4  # how many times as high a scale must be with those that are far off as without, to leave them out of it
 
 
 def draw_predictions(prediction: np.ndarray, truth: np.ndarray, name: str, title: str) -> plt.Figure:
@@ -97,7 +98,7 @@ def draw_training(history: list[dict], metric: str) -> plt.Figure:
     for axes, name in zip(panels, names, strict=False):
         values = [record[name] if name == "train_loss" else record["valid"][name] for record in history]
         values = np.array([np.nan if value is None else value for value in values], float)
-        axes.plot(epochs, values, marker=".", markersize=3)
+        axes.plot(epochs, values, marker="." if len(epochs) < 60 else None, markersize=3)
         show_most(axes, np.array(epochs), values)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.axvline(best, color="C1", linestyle=":", linewidth=1, label=f"epoch {best} kept ({metric})")
@@ -116,7 +117,7 @@ def show_most(axes: plt.Axes, epochs: np.ndarray, values: np.ndarray) -> None:
     reach = FAR * (high - low)
     near = known & (values >= low - reach) & (values <= high + reach)
     far = np.flatnonzero(known & ~near)
-    if not len(far) or not near.any() or np.ptp(values[near]) == 0:
+    if not len(far) or not 0 < np.ptp(values[near]) < np.ptp(values[known]) / FLAT:
         return
     margin = 0.08 * np.ptp(values[near])
     axes.set_ylim(values[near].min() - margin, values[near].max() + margin)
