@@ -1,8 +1,8 @@
 """Evaluate a run of train.py on a split, or predict videos that came after it: of a table, a folder, or one alone.
 
 Rebuilds everything from the run's folder; a flag that contradicts it is an error. Writes metrics.json, predictions.csv
-and pictures: for split test into the run's folder, for the others into a folder of that split's name in it; with --save
-into <save>/<name of the run> instead.
+and pictures, with --report a page of it all too: for split test into the run's folder, for the others into a folder of
+that split's name in it; with --save into <save>/<name of the run> instead.
 
 With --table, --videos or --text the run meets videos that are in no data set: they are encoded as those that it was
 trained on were, retrieve from these, and are predicted: <output>/predictions.csv. Nothing else is written, and the same
@@ -32,7 +32,7 @@ from feature_engineering.settings import DecodingSettings
 
 # Flags that say how to evaluate; the others say how the run was trained, and must agree with it.
 OWN = ("model_path", "split", "batch_size", "metric", "save", "seed", "device", "dataset_path", "dataset_id")
-OWN += ("allow_other_data", "bank")
+OWN += ("allow_other_data", "bank", "report")
 NEW = ("table", "videos", "frames", "text", "features", "output", "encoders", "horizon", "sheet", "encoding")
 NEW += ("workers", "timeout")  # flags for new videos
 OF_A_SPLIT = ("split", "metric", "save", "allow_other_data", "batch_size")  # and those that are not
@@ -60,6 +60,11 @@ def build_parser(model_id: str = "MMRA", preset: None = None) -> MethodParser:
         choices=(TRAINED, GROWN),
         help="of a data set that has grown since: retrieve from what the run was trained with, or from all that has a "
         "count by now",
+    )
+    what.add_argument(
+        "--report",
+        action="store_true",
+        help="also write report.html: one page of all of it, for any browser",
     )
     add_flags_of_new(parser)
     published = parser.add_argument_group("flags of training", "given by the run; typed, they must agree with it")
@@ -171,11 +176,12 @@ def main(args) -> None:
         encoders = named_files(args.encoders, "encoders")
         predictor = Predictor(run, how, settings, store, device, bank=args.bank, encoders=encoders)
         command = ["python", "test.py", *sys.argv[1:]]
-        predict_newcomers(predictor, asked, args.output, made(DecodingSettings, vars(args)), command, args.seed)
+        decoding, how_to = made(DecodingSettings, vars(args)), {"seed": args.seed, "with_page": args.report}
+        predict_newcomers(predictor, asked, args.output, decoding, command, **how_to)
         return
     from baselines.testing import test
 
-    test(
+    judged = test(
         how,
         run,
         settings,
@@ -189,6 +195,10 @@ def main(args) -> None:
         allow_other_data=args.allow_other_data,
         bank=args.bank,
     )
+    if args.report:
+        from prediction.report import write_report
+
+        print(f"{write_report(judged)}: a page of it, which opens in any browser")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from common.files import require_writable
 from dataloader.growing import as_of, grown_in_words, searching, states
 from dataloader.names import GROWN, TRAINED
 from dataloader.store import FeatureStore
-from engine.evaluation import judge
+from engine.evaluation import Judged, judge
 from engine.recipe import Recipe
 from engine.run import Run
 
@@ -33,7 +33,7 @@ def test(
     seed: int,
     allow_other_data: bool,
     bank: str,
-) -> None:
+) -> Judged:
     """Predict `split` of the data set of `store` and write what test.py's description says.
 
     settings: those of the run. save: another place than the run's own folder. seed: of the bootstrap.
@@ -54,4 +54,4 @@ def test(
     other = f"{store.dataset_id}_{store.fingerprint}{'_grown' if bank == GROWN else ''}"
     out = place if store.fingerprint == trained else place / other
     out = out if split == "test" else out / split
-    judge(out, run, data, prediction, split, batch_size, seed, metrics)
+    return judge(out, run, data, prediction, split, batch_size, seed, metrics)

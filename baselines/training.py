@@ -15,6 +15,7 @@ from dataloader.opening import open_data
 from dataloader.statistics import CREATOR
 from dataloader.store import FeatureStore
 from dataloader.yardsticks import yardsticks
+from engine.caveats import too_few
 from engine.method import History
 from engine.recipe import Recipe
 from engine.run import Run
@@ -103,7 +104,7 @@ def train(
         measured = "  ".join(f"{name} {value:.4f}" for name, value in best["valid"].items())
         run.log(f"best {history.unit} {history.best_epoch} of {len(history.epochs)}: valid {measured}")
     if not history.interrupted:
-        others = yardsticks(store, "valid")
-        for warning in shortfalls(others, "valid", method.predict(valid), valid.label, store.label):
+        worse = shortfalls(yardsticks(store, "valid"), "valid", method.predict(valid), valid.label, store.label)
+        for warning in [*too_few(store.items, "valid"), *worse]:
             run.log(warning)
     return run, history

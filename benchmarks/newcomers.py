@@ -84,7 +84,7 @@ def clips_part(shared: Path, place: Path, args) -> None:
     for number in range(REPEATS + 1):
         start = time.perf_counter()
         with contextlib.redirect_stdout(io.StringIO()):
-            predict_newcomers(predictor, asked, place / f"out{number}", decoding, [], 0)
+            predict_newcomers(predictor, asked, place / f"out{number}", decoding, [])
         whole.append(time.perf_counter() - start)
         new = FeatureStore.open(place / f"out{number}" / "items")
         start = time.perf_counter()

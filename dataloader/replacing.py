@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,8 @@ from dataloader.items import Items
 from dataloader.metadata import FILE as METADATA_FILE
 from dataloader.metadata import Metadata
 from dataloader.modalities import METADATA
+from dataloader.thumbnails import FILE as THUMBNAILS
+from dataloader.thumbnails import keep_thumbnails
 
 if TYPE_CHECKING:
     from dataloader.store import FeatureStore
@@ -41,6 +43,7 @@ def write_next(store: FeatureStore, kept: np.ndarray) -> None:
         unscaled,
         store.metadata and store.metadata.take(rows),
         store.description.lineage,
+        [store.folder],
     )
 
 
@@ -63,7 +66,8 @@ def write_grown(
             append_lines(store.folder / name, new.folder / name)
         if (named := read_named(store.folder)) is not None and (more := read_named(new.folder)):
             write_named(store.folder, named | more, f"{NAMED}{NEXT}")
-    write_beside(store, items, features, unscaled, metadata, lineage)
+    folders = [store.folder] if new is None else [store.folder, new.folder]
+    write_beside(store, items, features, unscaled, metadata, lineage, folders)
 
 
 def scaled(store: FeatureStore) -> list[str]:
@@ -95,7 +99,9 @@ def write_beside(
     unscaled: Mapping[str, Array],
     metadata: Metadata | None,
     lineage: dict,
+    folders: Sequence[Path],
 ) -> None:
+    """folders: of the data sets whose items they are."""
     description = replace(store.description, items=items.digest(), lineage=lineage)
     for name, array in features.items():
         feature = store.description.features[name]
@@ -109,6 +115,7 @@ def write_beside(
         metadata.write(store.folder / f"{METADATA_FILE}{NEXT}")
         shape = (len(metadata), *feature.shape[1:])
         description = description.with_feature(METADATA, replace(feature, shape=shape, sha256=metadata.digest()))
+    keep_thumbnails(folders, store.folder / f"{THUMBNAILS}{NEXT}", items.item_id)
     items.write(store.folder / f"items.parquet{NEXT}")
     description.write(store.folder / f"{FILE}{NEXT}")
 

@@ -26,12 +26,13 @@ from dataloader.modalities import METADATA, MODALITIES, RETRIEVAL, axes, in_orde
 from dataloader.names import DTYPES, SPLITS
 from dataloader.place import Lacks
 from dataloader.replacing import NEXT, UNSCALED, finish_replacement, write_next
+from dataloader.thumbnails import FILE as THUMBNAILS
 
 if TYPE_CHECKING:
     from dataloader.neighbours import Neighbours
 
 # Beside the arrays, of the same items.
-LEFT_BY_STEPS = ("skipped.csv", "captured.jsonl", "captions.jsonl", "video_files.json")
+LEFT_BY_STEPS = ("skipped.csv", "captured.jsonl", "captions.jsonl", "video_files.json", THUMBNAILS)
 
 
 class FeatureStore:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,30 @@ from dataloader.opening import Data
 from dataloader.store import FeatureStore
 from dataloader.yardsticks import yardsticks
 from engine.bootstrap import CONFIDENCE, Interval, resample
+from engine.caveats import too_few, undefined
 from engine.figures import draw_doubts, draw_errors, draw_predictions, draw_training, plt, save
 from engine.method import Prediction
 from engine.metrics import METRICS, batch_means, measure
 from engine.run import Run
 from engine.yardsticks import shortfalls
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What `judge` found and wrote into `folder`: the table of predictions.csv, metrics.json and the pictures.
+
+    report: None where no truth is known. run: the name of its folder.
+    """
+
+    folder: Path
+    run: str
+    title: str
+    data: Data
+    split: Split
+    table: pd.DataFrame
+    report: dict | None
+    pictures: Mapping[str, plt.Figure]
+
 
 DOUBTS = {"spread": "spread among the members", "neighbours_spread": "spread among the neighbours' labels"}
 
@@ -35,19 +55,20 @@ def judge(
     batch_size: int,
     seed: int,
     metrics: Sequence[str],
-) -> None:
+) -> Judged:
     """predictions.csv and, where the truth is known, metrics.json and pictures; print `metrics`."""
     items = data.splits[split]
     doubts = doubts_of(data, items, prediction)
     table, report, pictures = predictions(data, items, prediction.mean, doubts), None, {}
     prediction = prediction.mean  # (n, label_dim)
+    title = f"{run.config['settings']['model_id']} on {data.store.dataset_id}, {split}"
     if split != "predict":
         said = heading(data.store, data.neighbours, metadata=data.kinds is not None)
         report = evaluate(data.store, items, prediction, split, batch_size, seed) | {"heading": said}
-        worse = shortfalls(yardsticks(data.store, split), split, prediction, items.label, data.store.label)
-        report |= {"warnings": worse} if worse else {}
+        said = undefined(report, prediction, items.label, data.store.label) + too_few(data.store.items, split)
+        said += shortfalls(yardsticks(data.store, split), split, prediction, items.label, data.store.label)
+        report |= {"warnings": said} if said else {}
         print_report(report, metrics, run, data.store)
-        title = f"{run.config['settings']['model_id']} on {data.store.dataset_id}, {split}"
         pictures = draw(run, items, prediction, doubts, title)
     for name, picture in pictures.items():
         save(picture, out / "figures" / name)
@@ -56,6 +77,7 @@ def judge(
     with written_beside(out / "predictions.csv") as partial:
         table.to_csv(partial, index=False, float_format="%.12g")
     print(f"{len(items)} predictions in {out / 'predictions.csv'}")
+    return Judged(out, run.folder.resolve().name, title, data, items, table, report, pictures)
 
 
 def evaluate(store: FeatureStore, split: Split, prediction: np.ndarray, name: str, batch_size: int, seed: int) -> dict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,12 +14,16 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from common.files import written_beside
+from common.fonts import legible
 from engine.bootstrap import Interval
 from engine.metrics import METRICS
 
 matplotlib.rcParams["text.parse_math"] = False  # a $ in a name is a $
 SHOWN_EFFECTS = 25  # features
 BINS = 10  # of the error's course over popularity, with equally many videos each
+MOST_DRAWN = 1500  # points of a scatter that are drawn one by one in a picture of lines (SVG); more become pixels
+FAR = 3  # times the spread of most epochs' values, beyond which a value is far from them
+FLAT = 4  # how many times as high a scale must be with those that are far off as without, to leave them out of it
 
 
 def draw_predictions(prediction: np.ndarray, truth: np.ndarray, name: str, title: str) -> plt.Figure:
@@ -27,7 +32,8 @@ def draw_predictions(prediction: np.ndarray, truth: np.ndarray, name: str, title
     low, high = min(truth.min(), prediction.min()), max(truth.max(), prediction.max())
     margin = 0.03 * (high - low) or 1.0
     axes.plot([low, high], [low, high], color="0.6", linewidth=1, zorder=1, label="perfect prediction")
-    axes.scatter(truth, prediction, s=9, alpha=min(1.0, 250 / len(truth)), linewidths=0, zorder=2)
+    points = {"linewidths": 0, "rasterized": len(truth) > MOST_DRAWN}
+    axes.scatter(truth, prediction, s=9, alpha=min(1.0, 250 / len(truth)), zorder=2, **points)
     axes.axhline(truth.mean(), color="C1", linestyle=":", linewidth=1, label="mean of the truth")
     axes.set(xlim=(low - margin, high + margin), ylim=(low - margin, high + margin), aspect="equal")
     axes.set(xlabel=f"true {name}", ylabel=f"predicted {name}", title=title)
@@ -36,19 +42,24 @@ def draw_predictions(prediction: np.ndarray, truth: np.ndarray, name: str, title
 
 
 def draw_errors(prediction: np.ndarray, truth: np.ndarray, name: str, title: str) -> plt.Figure:
-    """Error over popularity: mean and spread of prediction - truth in bins of equally many videos."""
+    """Error over popularity: mean and spread of prediction - truth in bins of equally many videos.
+
+    name: of the label, with its unit, which is that of both axes.
+    """
     order = np.argsort(truth, kind="stable")
     bins = [part for part in np.array_split(order, min(BINS, len(order))) if len(part)]
     centre = [truth[part].mean() for part in bins]
     error = [prediction[part] - truth[part] for part in bins]
     figure, axes = plt.subplots(figsize=(6.5, 4))
-    axes.scatter(truth, prediction - truth, s=7, alpha=min(0.5, 150 / len(truth)), color="0.5", linewidths=0)
+    points = {"linewidths": 0, "rasterized": len(truth) > MOST_DRAWN}
+    axes.scatter(truth, prediction - truth, s=7, alpha=min(0.5, 150 / len(truth)), color="0.5", **points)
     mean, spread = [e.mean() for e in error], [e.std() for e in error]
     axes.errorbar(
         centre, mean, yerr=spread, marker="o", capsize=3, label=f"mean and standard deviation by {len(bins)}ths"
     )
     axes.axhline(0, color="0.6", linewidth=1)
-    axes.set(xlabel=f"true {name}", ylabel="predicted - true", title=title)
+    twice = "\n(1: twice as many, -1: half as many)" if name.startswith("log2(") else ""
+    axes.set(xlabel=f"true {name}", ylabel=f"predicted - true {name}{twice}", title=title)
     axes.legend(fontsize=8)
     return figure
 
@@ -60,31 +71,58 @@ def draw_doubts(doubts: Mapping[str, np.ndarray], error: np.ndarray, name: str, 
         known = np.flatnonzero(np.isfinite(values))
         order = known[np.argsort(values[known], kind="stable")]
         bins = [part for part in np.array_split(order, min(BINS, max(1, len(order)))) if len(part)]
-        axes.scatter(values, np.abs(error), s=7, alpha=min(0.5, 150 / len(error)), color="0.6", linewidths=0)
+        points = {"linewidths": 0, "rasterized": len(error) > MOST_DRAWN}
+        axes.scatter(values, np.abs(error), s=7, alpha=min(0.5, 150 / len(error)), color="0.6", **points)
         rmse = [np.sqrt(np.mean(error[part] ** 2)) for part in bins]
         axes.plot([values[part].mean() for part in bins], rmse, marker="o", label=f"RMSE by {len(bins)}ths")
         varies = len(known) > 2 and np.ptp(values[known]) > 0 and np.ptp(error[known]) > 0
         rank = spearmanr(values[known], np.abs(error[known])).statistic if varies else np.nan
-        axes.set(xlabel=f"{what}, in units of {name}", title=f"rank correlation with the error {rank:.2f}")
+        axes.set(xlabel=f"{what},\nin units of {name}", title=f"rank correlation with the error {rank:.2f}")
         axes.legend(fontsize=8)
-    panels[0][0].set(ylabel="|predicted - true|")
+    panels[0][0].set(ylabel=f"|predicted - true| {name}")
     figure.suptitle(title, fontsize=10)
     return figure
 
 
 def draw_training(history: list[dict], metric: str) -> plt.Figure:
-    """Training loss, the validation metrics, and the epoch that was kept."""
+    """Training loss, the validation metrics, and the epoch that was kept; a scale that shows most epochs."""
     epochs = [record["epoch"] for record in history]
     best = history[-1]["best_epoch"]
     names = ["train_loss", *history[0]["valid"]]
-    figure, rows = plt.subplots(1, len(names), figsize=(3.2 * len(names), 3))
-    for axes, name in zip(rows, names, strict=True):
+    columns = min(4, len(names))
+    lines = -(-len(names) // columns)
+    figure, grid = plt.subplots(lines, columns, figsize=(3.2 * columns, 3 * lines), squeeze=False)
+    panels = grid.ravel()
+    for axes in panels[len(names) :]:
+        axes.set_axis_off()
+    for axes, name in zip(panels, names, strict=False):
         values = [record[name] if name == "train_loss" else record["valid"][name] for record in history]
-        axes.plot(epochs, [np.nan if value is None else value for value in values], marker=".", markersize=3)
+        values = np.array([np.nan if value is None else value for value in values], float)
+        axes.plot(epochs, values, marker="." if len(epochs) < 60 else None, markersize=3)
+        show_most(axes, np.array(epochs), values)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.axvline(best, color="C1", linestyle=":", linewidth=1, label=f"epoch {best} kept ({metric})")
         axes.set(title="train loss" if name == "train_loss" else f"valid {name}", xlabel="epoch")
-    rows[0].legend(fontsize=7)
+    panels[0].legend(fontsize=7)
     return figure
+
+
+def show_most(axes: plt.Axes, epochs: np.ndarray, values: np.ndarray) -> None:
+    """Where a few values, as of the first epoch, lie so far off that the others would be a flat line: leave them out of
+    the scale, and say so."""
+    known = np.isfinite(values)
+    if known.sum() < 5:
+        return
+    low, high = np.quantile(values[known], [0.2, 0.8])
+    reach = FAR * (high - low)
+    near = known & (values >= low - reach) & (values <= high + reach)
+    far = np.flatnonzero(known & ~near)
+    if not len(far) or not 0 < np.ptp(values[near]) < np.ptp(values[known]) / FLAT:
+        return
+    margin = 0.08 * np.ptp(values[near])
+    axes.set_ylim(values[near].min() - margin, values[near].max() + margin)
+    said = ", ".join(f"{epochs[i]}: {values[i]:.3g}" for i in far[:2]) + (f" and {len(far) - 2} more" * (len(far) > 2))
+    axes.text(0.98, 0.98, f"off the scale: epoch {said}", transform=axes.transAxes, ha="right", va="top", fontsize=7)
 
 
 def draw_effects(effects: list[tuple[str, float]], title: str) -> plt.Figure:
@@ -157,7 +195,16 @@ def draw_sweeps(sweeps: dict[str, dict], title: str) -> plt.Figure:
 
 def save(figure: plt.Figure, path: Path, made: str = "") -> None:
     """Write a picture and close it; `made`, what made it, stands in the file's own description."""
+    legible(figure)
     figure.tight_layout()
     with written_beside(path) as partial:
         figure.savefig(partial, dpi=120, format="png", metadata={"Description": made} if made else None)
     plt.close(figure)
+
+
+def as_svg(figure: plt.Figure) -> str:
+    """The same picture, once it is saved, as lines that stay sharp where one zooms; texts are texts."""
+    file = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "mmra"}):  # a salt: the same bits every time
+        figure.savefig(file, format="svg", dpi=150, metadata={"Date": None})
+    return file.getvalue()

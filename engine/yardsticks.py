@@ -15,11 +15,12 @@ def shortfalls(
 ) -> list[str]:
     """Which of the `yardsticks` predict a split better than `prediction`, (n, label_dim) each, a sentence each.
 
-    By nMSE, of several targets by their mean.
+    By nMSE, of several targets by their mean; by RMSE where labels do not vary.
     """
-    own, found = measure(prediction, truth, target)["nMSE"], []
+    measured, found = measure(prediction, truth, target), []
+    by = "RMSE" if np.isnan(measured["nMSE"]) else "nMSE"
     for name, other in yardsticks.items():
-        theirs = measure(other, truth, target)["nMSE"]
+        own, theirs = measured[by], measure(other, truth, target)[by]
         if own > theirs:
-            found.append(f"warning: worse than {name} on split {split}: nMSE {own:.4f}, and that has {theirs:.4f}")
+            found.append(f"warning: worse than {name} on split {split}: {by} {own:.4f}, and that has {theirs:.4f}")
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import matplotlib
@@ -13,6 +14,7 @@ from PIL import Image
 
 from common.console import InputError
 from common.files import written_beside
+from common.fonts import fonts_for
 from dataloader.importing.video_files import Videos, read_named
 from dataloader.neighbours import Neighbours
 from dataloader.store import FeatureStore
@@ -22,8 +24,11 @@ from feature_engineering.decoding.videos import capture
 from feature_engineering.decoding.workers import Failure, in_workers
 
 SHOWN_NEIGHBOURS = 4
-FRAMES = 3  # of each video: its first, its middle and its last
+FRAMES = 5  # of each video at most, evenly from its first to its last; as many are shown as fit
 HEIGHT = 160  # pixels of a frame
+SHAPE = 3  # how much wider than high a strip of frames is
+WIDTH, TITLE = 3.5, 0.45  # inches: of a strip, and of the two lines over it
+CHARACTERS = 46  # of a title, at most
 TIMEOUT = 60  # seconds for a video
 
 
@@ -42,9 +47,11 @@ def show_neighbours(
     rows = list(dict.fromkeys(row for line in grid for row in line))
     strips = load_strips([store.items.item_id[row] for row in rows], store.folder, videos, frames)
     columns = max(len(line) for line in grid)
-    figure, axes = plt.subplots(
-        len(grid), columns, figsize=(4.2 * columns, 2.1 * len(grid)), squeeze=False, layout="constrained"
-    )
+    # Each strip is about SHAPE times as wide as it is high, so cells of that shape leave little of the picture white.
+    size = (WIDTH * columns, (WIDTH / SHAPE + TITLE) * len(grid))
+    figure, axes = plt.subplots(len(grid), columns, figsize=size, squeeze=False)
+    place = {"left": 0.01, "right": 0.99, "bottom": 0.01, "top": 1 - TITLE / size[1], "wspace": 0.03}
+    figure.subplots_adjust(**place, hspace=TITLE / (WIDTH / SHAPE))
     for line, line_axes in zip(grid, axes, strict=True):
         for axis in line_axes:
             axis.set_axis_off()
@@ -64,14 +71,36 @@ def draw_item(axis, store: FeatureStore, row: int, strips: dict, rank: int, simi
         axis.text(0.5, 0.5, "no frames", ha="center", va="center", transform=axis.transAxes)
     else:
         axis.imshow(strip)
-    known = [(name, items.popularity[row, t]) for t, name in enumerate(label) if np.isfinite(items.popularity[row, t])]
-    known = known or [(name, items.label[row, t]) for t, name in enumerate(label) if np.isfinite(items.label[row, t])]
-    popularity = ", ".join(f"{value:,.4g} {name}" for name, value in known) or "popularity unknown"
+    counts, values = items.popularity[row], items.label[row]
+    known = [f"{in_digits(count)} {name}" for name, count in zip(label, counts, strict=True) if np.isfinite(count)]
+    known = known or [f"{value:.4g} {name}" for name, value in zip(label, values, strict=True) if np.isfinite(value)]
     head = "query" if rank == 0 else f"neighbour {rank}, {similarity:.3f}"
-    text = items.text[row].encode("ascii", "replace").decode()  # The font of the figure has no emoji.
+    # A title that no installed font can draw would be a row of boxes; its id tells as well which video it is.
+    text = one_line(items.text[row])
+    families = fonts_for(text)
+    under = text if text and families else one_line(items.item_id[row])
     axis.set_title(
-        f"{head}: {popularity}\n{text[:48]}", fontsize=9, fontweight="bold" if rank == 0 else "normal", parse_math=False
+        f"{head}: {', '.join(known) or 'popularity unknown'}\n{under}",
+        fontsize=9,
+        fontweight="bold" if rank == 0 else "normal",
+        fontfamily=families,
+        parse_math=False,
     )
+
+
+def in_digits(count: float) -> str:
+    """12,690 and not 1.269e+04."""
+    return f"{count:,.0f}" if count == round(count) or count >= 100 else f"{count:,.3g}"
+
+
+def one_line(text: str) -> str:
+    """As much of a text as fits over a strip; Chinese and its kin are twice as wide."""
+    text, width = " ".join(text.replace("\ufe0f", "").split()), 0  # that character is none, but a wish for colour
+    for number, character in enumerate(text):
+        width += 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        if width > CHARACTERS:
+            return text[: number - 1].rstrip() + "…"
+    return text
 
 
 def load_strips(item_ids: list[str], folder: Path, videos: Path | None, frames: Path | None) -> dict[str, Image.Image]:
@@ -94,7 +123,8 @@ def load_strips(item_ids: list[str], folder: Path, videos: Path | None, frames: 
 
 
 def strip_of_video(path: Path) -> Image.Image:
-    return side_by_side([Image.fromarray(image) for image in capture(path, FRAMES, threads=1).images])
+    captured = capture(path, FRAMES, threads=1)
+    return side_by_side([Image.fromarray(image) for image in captured.images[: captured.real]])
 
 
 def strip_of_images(paths: list[Path]) -> Image.Image:
@@ -103,6 +133,9 @@ def strip_of_images(paths: list[Path]) -> Image.Image:
 
 
 def side_by_side(images: list[Image.Image]) -> Image.Image:
+    """As many of them, evenly, as make a strip SHAPE times as wide as it is high: more of upright ones."""
+    fitting = max(1, round(SHAPE * images[0].height / images[0].width))
+    images = [images[i] for i in np.unique(np.linspace(0, len(images) - 1, min(fitting, len(images))).astype(int))]
     scaled = [image.resize((max(1, round(image.width * HEIGHT / image.height)), HEIGHT)) for image in images]
     strip = Image.new("RGB", (sum(image.width for image in scaled), HEIGHT))
     left = 0

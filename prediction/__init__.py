@@ -1,4 +1,4 @@
-"""A trained run meets new videos: encode, retrieve, predict, explain; the page; the app.
+"""A trained run meets new videos: encode, retrieve, predict, explain; the page; the app. Below test.py alone.
 
-Stands on engine, baselines and feature_engineering, below test.py alone.
+Imports engine, baselines, feature_engineering, dataloader and common.
 """

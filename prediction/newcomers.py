@@ -20,9 +20,10 @@ from dataloader.importing.video_files import VIDEO_SUFFIXES
 from dataloader.items import Items
 from dataloader.skipped import ROWS, read_skipped
 from dataloader.store import FeatureStore
-from engine.evaluation import doubts_of, evaluate, predictions
+from engine.evaluation import Judged, doubts_of, evaluate, predictions
 from feature_engineering.settings import DecodingSettings, FrameSettings
 from prediction.predictor import BATCH_SIZE, Predicted, Predictor, contributions
+from prediction.report import write_report
 
 ITEMS = "items"  # in the folder of the output: the new videos and their features, as a data set of their own
 FILE, RECORD = "predictions.csv", "prediction.json"
@@ -43,45 +44,48 @@ class Asked:
 
 
 def predict_newcomers(
-    predictor: Predictor, asked: Asked, output: Path, decoding: DecodingSettings, command: list[str], seed: int
+    predictor: Predictor,
+    asked: Asked,
+    output: Path,
+    decoding: DecodingSettings,
+    command: list[str],
+    *,
+    seed: int = 0,
+    with_page: bool = False,
 ) -> Path:
     """Write <output>/predictions.csv, a line for every video that was asked about; what is there already is gone on
-    with. command: what repeats it. seed: of the bootstrap, where counts are known."""
+    with. command: what repeats it. seed: of the bootstrap, where counts are known. with_page: report.html too."""
     require_writable(output)
     found, frames = gathered(predictor.store, asked)
     found, there = without_known(predictor.store, found)
     reasons = dict(found.left_out) | there
-    if len(found.items):
-        folder = output / ITEMS
-        refuse_others(folder, found)
-        new = predictor.encode(found, folder, frames, decoding, asked.features)
-        unread = {row["item_id"]: row["reason"] for row in read_skipped(folder) if row["stage"] != ROWS}
-        reasons |= unread
-        result = predictor.predict(new)
-        table = lines_of(result)
-        report(result, output, seed)
-    elif reasons:
+    if not len(found.items):
         raise InputError(f"nothing is left to predict: {listed(f'{item}: {why}' for item, why in reasons.items())}")
-    else:
-        raise InputError("no videos are named")
-    table = table.assign(reason="").set_index("item_id")
-    table = table.reindex([*table.index, *reasons]).reset_index()
-    table.loc[len(new) :, "reason"] = list(reasons.values())
-    path = output / FILE
+    folder = output / ITEMS
+    refuse_others(folder, found)
+    new = predictor.encode(found, folder, frames, decoding, asked.features)
+    reasons |= {row["item_id"]: row["reason"] for row in read_skipped(folder) if row["stage"] != ROWS}
+    result = predictor.predict(new)
+    measured, table = metrics(result, seed), columns_of(result)
+    if measured:
+        write_json(output / "metrics.json", measured)
+    path, lines = output / FILE, for_reading(result, table)
+    lines = lines.assign(reason="").set_index("item_id")
+    lines = lines.reindex([*lines.index, *reasons]).reset_index()
+    lines.loc[len(new) :, "reason"] = list(reasons.values())
     with written_beside(path) as partial:
-        table.to_csv(partial, index=False, float_format="%.12g")
-    store = predictor.store
-    write_json(
-        output / RECORD,
-        {
-            "command": command,
-            "run": str(predictor.run.folder.resolve()),
-            "data": {"folder": str(store.folder.resolve()), "fingerprint": store.fingerprint},
-            "predicted": len(new),
-            "not_predicted": len(reasons),
-        },
-    )
-    say(table, path, reasons)
+        lines.to_csv(partial, index=False, float_format="%.12g")
+    store, run = predictor.store, predictor.run
+    said = {"command": command, "run": str(run.folder.resolve())}
+    said |= {"data": {"folder": str(store.folder.resolve()), "fingerprint": store.fingerprint}}
+    write_json(output / RECORD, said | {"predicted": len(new), "not_predicted": len(reasons)})
+    say(lines, path, reasons)
+    if with_page:
+        title = f"{predictor.settings['model_id']} on {len(new)} new videos"
+        split = result.data.splits["predict"]
+        judged = Judged(output, run.folder.name, title, result.data, split, table, measured, {})
+        left_out = [f"not predicted: {item}: {why}" for item, why in reasons.items()]
+        print(f"{write_report(judged, left_out, [new.folder])}: a page of it, which opens in any browser")
     return path
 
 
@@ -134,37 +138,35 @@ def refuse_others(folder: Path, found: Newcomers) -> None:
         )
 
 
-def lines_of(result: Predicted) -> pd.DataFrame:
-    """A row a video: what is predicted, what speaks for an error, and its neighbours with what they weigh."""
+def columns_of(result: Predicted) -> pd.DataFrame:
+    """A row a video: what is predicted, what speaks for an error, and what each part of the video changed."""
     data, items = result.data, result.data.splits["predict"]
     table = predictions(data, items, result.prediction.mean, doubts_of(data, items, result.prediction))
     table.insert(1, "text", items.text)
-    for column in [name for name in table.columns if "count" in name]:
-        table[column] = table[column].round().astype("Int64")
     for part, values in result.changed_by.items():
         for t, name in enumerate(items.target.names):
             suffix = f"_{name}" if len(items.target.names) > 1 else ""
             table.insert(table.columns.get_loc("neighbours"), f"changed_by_{part}{suffix}", values[:, t])
-    table = table.dropna(axis=1, how="all")  # truths, where none is known
-    bank, (ids, similarity, weight) = data.store.items, contributions(data)
+    return table
+
+
+def for_reading(result: Predicted, table: pd.DataFrame) -> pd.DataFrame:
+    """The same with whole counts, without what is unknown of all, and with what each neighbour weighs and has."""
+    lines = table.copy()
+    for column in [name for name in lines.columns if "count" in name]:
+        lines[column] = lines[column].round().astype("Int64")
+    lines = lines.dropna(axis=1, how="all")  # truths, where none is known
+    bank, (ids, similarity, weight) = result.data.store.items, contributions(result.data)
     known = np.where(np.isnan(bank.popularity), bank.label, bank.popularity)  # (N, label_dim)
     said = []
     for near, alike, share in zip(ids, similarity, weight, strict=True):
-        said.append(
-            [
-                {
-                    "id": bank.item_id[row],
-                    "similarity": round(float(a), 4),
-                    "weight": round(float(w), 4),
-                    "contribution": plain(w * bank.label[row]),
-                    "count": plain(known[row]),
-                }
-                for row, a, w in zip(near, alike, share, strict=True)
-                if row >= 0
-            ]
-        )
-    table["neighbours"] = [json.dumps(one, ensure_ascii=False) for one in said]
-    return table
+        of_one = []
+        for row, a, w in zip(near, alike, share, strict=True):
+            if row >= 0:
+                one = {"id": bank.item_id[row], "similarity": round(float(a), 4), "weight": round(float(w), 4)}
+                of_one.append(one | {"contribution": plain(w * bank.label[row]), "count": plain(known[row])})
+        said.append(json.dumps(of_one, ensure_ascii=False))
+    return lines.assign(neighbours=said)
 
 
 def plain(values: np.ndarray) -> Any:
@@ -173,17 +175,17 @@ def plain(values: np.ndarray) -> Any:
     return numbers[0] if len(numbers) == 1 else numbers
 
 
-def report(result: Predicted, output: Path, seed: int) -> None:
-    """Where counts of the new videos are known, how far off the predictions are: metrics.json."""
+def metrics(result: Predicted, seed: int) -> dict | None:
+    """How far off the predictions are, where counts of the new videos are known."""
     items = result.data.splits["predict"]
     known = np.flatnonzero(np.isfinite(items.label).all(axis=1))
     if not len(known):
-        return
+        return None
     sample, mean = items.sample(known), result.prediction.mean[known]
-    metrics = evaluate(result.data.store, sample, mean, "predict", BATCH_SIZE, seed)
-    write_json(output / "metrics.json", metrics)
-    shown = "  ".join(f"{name} {one['value']:.4f}" for name, one in metrics["metrics"].items())
+    measured = evaluate(result.data.store, sample, mean, "predict", BATCH_SIZE, seed)
+    shown = "  ".join(f"{name} {one['value']:.4f}" for name, one in measured["metrics"].items())
     print(f"{len(known)} of the videos have a count: {shown}")
+    return measured
 
 
 def say(table: pd.DataFrame, path: Path, reasons: Mapping[str, str]) -> None:

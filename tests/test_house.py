@@ -20,6 +20,7 @@ ROOMS = {  # room -> the rooms that it may import
     "engine": {"common", "dataloader", "model"},
     "baselines": {"common", "dataloader", "engine", "model"},
     "feature_engineering": {"common", "dataloader"},
+    "prediction": {"common", "dataloader", "engine", "baselines", "feature_engineering"},
     "benchmarks": {"common", "dataloader", "engine", "model", "baselines", "feature_engineering"},
 }
 ALL = {*ROOMS, "commands", "train", "retriever", "test", "data"}

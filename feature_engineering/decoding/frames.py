@@ -15,6 +15,7 @@ from dataloader.importing.video_files import Videos, read_named
 from dataloader.place import place
 from dataloader.store import FeatureStore
 from feature_engineering.decoding import pixels
+from feature_engineering.decoding.captured import JPEG, in_text
 from feature_engineering.decoding.naming import IMAGE_SUFFIXES, find_images, refuse_hostile_ids
 from feature_engineering.decoding.videos import family_frames
 from feature_engineering.decoding.workers import Failure, in_workers
@@ -94,8 +95,9 @@ def batches_by_shard(
     """The shards that are not done: number, items, their frames in batches (B, 3, H, W), failures, captured.
 
     encoder: an encoder or captioner of frames, whose processor makes a picture its input and whose batch_size is B.
-    The two dictionaries fill while the batches are taken: item id -> why it failed, item id -> {real, note}. An item
-    that fails keeps its place, as black frames: what surrounds an item in its batch is always the same.
+    The two dictionaries fill while the batches are taken: item id -> why it failed, item id -> {real, note, jpeg}, the
+    last one a thumbnail as decoding/captured.py reads it. An item that fails keeps its place, as black frames: what
+    surrounds an item in its batch is always the same.
     """
     pixels.begin(encoder.processor)
     blank = np.repeat(pixels.process(Image.new("RGB", (32, 32)))[None] * 0, plan.frame_num, axis=0)  # (F, 3, H, W)
@@ -117,13 +119,13 @@ def batches_by_shard(
                 failed[item_id] = result.reason
                 fail_on({item_id: result.reason}, decoding.on_error, plan.place)
             else:
-                images, real, note = result
+                images, real, note, jpeg = result
                 if images.shape != blank.shape:
                     raise InputError(
                         f"--encoder: its processor gives pictures of {images.shape[2:]} and of {blank.shape[2:]}; "
                         "one that resizes or crops to one size is needed"
                     )
-                captured[item_id] = {"real": real} | ({"note": note} if note else {})
+                captured[item_id] = {"real": real} | ({"note": note} if note else {}) | {JPEG: in_text(jpeg)}
             bar.update()
             yield images
 

@@ -1,4 +1,5 @@
-"""What the workers of the encoding scripts do: a video, or its frames as pictures -> an image encoder's input."""
+"""What the workers of the encoding scripts do: a video, or its frames as pictures -> an image encoder's input, and a
+thumbnail."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import numpy as np
 from PIL import Image
 from transformers.image_processing_utils import BaseImageProcessor
 
-from feature_engineering.decoding.pictures import read_image
+from feature_engineering.decoding.pictures import read_image, rough, thumbnail
 from feature_engineering.decoding.videos import capture
 
 _processor: BaseImageProcessor | None = None
@@ -20,17 +21,23 @@ def begin(processor: BaseImageProcessor) -> None:
     _processor = processor
 
 
-def from_video(path: Path, frame_num: int) -> tuple[np.ndarray, int, str]:
-    """(F, 3, H, W) float32, how many of the frames are real, and what is wrong with the file."""
-    captured = capture(path, frame_num, lambda image: process(Image.fromarray(image)), threads=1)
-    return np.stack(captured.images), captured.real, captured.note
+def from_video(path: Path, frame_num: int) -> tuple[np.ndarray, int, str, bytes]:
+    """(F, 3, H, W) float32, how many of the frames are real, what is wrong with the file, and a thumbnail."""
+    captured = capture(path, frame_num, lambda image: (process(Image.fromarray(image)), rough(image)), threads=1)
+    images, looks = zip(*captured.images, strict=True)
+    return np.stack(images), captured.real, captured.note, thumbnail(Image.fromarray(looks[len(looks) // 2]))
 
 
-def from_images(paths: list[Path], frame_num: int) -> tuple[np.ndarray, int, str]:
+def from_images(paths: list[Path], frame_num: int) -> tuple[np.ndarray, int, str, bytes]:
     """The same of pictures in order; where there are fewer than F, the last one repeats."""
-    images = [process(read_image(path)) for path in paths]
+    middle, images, look = min(frame_num // 2, len(paths) - 1), [], b""
+    for number, path in enumerate(paths):
+        image = read_image(path)
+        images.append(process(image))
+        if number == middle:
+            look = thumbnail(image)
     note = f"{len(images)} of {frame_num} frames" if len(images) < frame_num else ""
-    return np.stack(images + images[-1:] * (frame_num - len(images))), len(images), note
+    return np.stack(images + images[-1:] * (frame_num - len(images))), len(images), note, look
 
 
 def process(image: Image.Image) -> np.ndarray:

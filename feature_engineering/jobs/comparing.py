@@ -16,6 +16,7 @@ from dataloader.components import one_vector
 from dataloader.modalities import RETRIEVAL, in_order
 from dataloader.place import Lacks, place
 from dataloader.store import FeatureStore
+from feature_engineering.decoding.captured import write_pictures
 from feature_engineering.encoding.captions import CAPTIONS, read_captions
 from feature_engineering.encoding.lexical import Lexical
 from feature_engineering.jobs.progress import other_work
@@ -149,6 +150,7 @@ def from_frames(
     plan = make_plan(store, frames, decoding.on_error)
     encoded = encode_frames(store.folder / "retrieval.progress", plan, images, decoding, overwrite=overwrite)
     store, rows = leave_out(store, encoded, decoding.on_error, "retrieval", plan.place)
+    write_pictures(store, encoded.notes("captured"))
     parts: list[tuple[Rows, Callable]] = [(Rows(encoded.features, rows), lambda block: unit(unit(block).mean(axis=1)))]
     progresses = [encoded]
     if texts is not None:

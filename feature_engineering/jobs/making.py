@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from common.arrays import Rows
 from dataloader.store import FeatureStore
-from feature_engineering.decoding.captured import CAPTURED, read_captured, write_captured
+from feature_engineering.decoding.captured import CAPTURED, read_captured, write_captured, write_pictures
 from feature_engineering.encoding.captions import CAPTIONS, write_captions
 from feature_engineering.jobs.skipped import leave_out
 from feature_engineering.jobs.storing import write_features
@@ -46,7 +46,7 @@ def make_visual(
 
     progress = encode_frames(store.folder / "visual.progress", plan, encoder, decoding, overwrite=overwrite)
     store, rows = leave_out(store, progress, decoding.on_error, "visual", plan.place)
-    captured = progress.notes("captured")
+    captured = write_pictures(store, progress.notes("captured"))
     if not from_videos:
         # A picture that repeats the last frame of a short video looks like any other. Which ones do is in the list
         # that the capture left beside the pictures.

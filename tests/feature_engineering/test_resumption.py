@@ -21,6 +21,8 @@ from tiny import make_store
 
 from common.console import InputError
 from dataloader.store import FeatureStore
+from dataloader.thumbnails import FILE as THUMBNAILS
+from dataloader.thumbnails import write_thumbnails
 from feature_engineering import visual_engineering
 from feature_engineering.decoding import frames
 from feature_engineering.decoding.naming import find_images
@@ -28,7 +30,15 @@ from feature_engineering.decoding.workers import _attempt
 from feature_engineering.encoding import images
 from feature_engineering.jobs.progress import Progress
 
-RESULT = ("visual.npy", "textual.npy", "items.parquet", "dataset.json", "skipped.csv", "captured.jsonl")
+RESULT = (
+    "visual.npy",
+    "textual.npy",
+    "items.parquet",
+    "dataset.json",
+    "skipped.csv",
+    "captured.jsonl",
+    "thumbnails.parquet",
+)
 IDS = tuple(f"v{k}" for k in range(11))
 BROKEN = {"v0": "no picture of it", "v4": "v4_1.jpg cannot be read", "v5": "3 pictures, not 2"}
 
@@ -255,6 +265,7 @@ def test_another_policy_may_go_on_but_fails_on_what_failed(begun):
 def test_keep_killed_at_any_moment_leaves_the_old_or_the_new_data_set(tmp_path, kill_at):
     original = make_store(tmp_path / "original")
     kept = np.arange(len(original)) % 3 != 0
+    write_thumbnails(original.folder / THUMBNAILS, dict.fromkeys(original.items.item_id, b"\xff\xd8\xff"))
     shutil.copytree(tmp_path / "original", tmp_path / "new")
     expected = FeatureStore.open(tmp_path / "new").keep(kept)
     assert expected.items.item_id.tolist() == original.items.item_id[kept].tolist()
@@ -282,9 +293,8 @@ def test_keep_killed_at_any_moment_leaves_the_old_or_the_new_data_set(tmp_path, 
         outcomes.append(found.fingerprint)
         if found.fingerprint == original.fingerprint:
             assert found.keep(kept).fingerprint == expected.fingerprint
-        assert content(folder, ("items.parquet", "visual.npy")) == content(
-            tmp_path / "new", ("items.parquet", "visual.npy")
-        )
+        names = ("items.parquet", "visual.npy", THUMBNAILS)
+        assert content(folder, names) == content(tmp_path / "new", names)
         assert not (folder / "neighbours.npz").exists() and not list(folder.glob("*.next"))
     new = outcomes.index(expected.fingerprint)
     assert outcomes == [original.fingerprint] * new + [expected.fingerprint] * (len(outcomes) - new)
