@@ -26,7 +26,7 @@ from engine.run import BEST, LAST
 
 # Flags that say how to evaluate; the others say how the run was trained, and must agree with it.
 OWN = ("model_path", "split", "batch_size", "metric", "save", "seed", "device", "dataset_path", "dataset_id")
-OWN += ("allow_other_data",)
+OWN += ("allow_other_data", "adaptive")
 
 
 def build_parser(model_id: str = "MMRA", preset: None = None) -> MethodParser:
@@ -44,6 +44,11 @@ def build_parser(model_id: str = "MMRA", preset: None = None) -> MethodParser:
     where.add_argument("--dataset_id", help="data set to evaluate on; the run's if not given")
     what.add_argument(
         "--allow_other_data", action="store_true", help="evaluate on data that are not the ones trained on"
+    )
+    what.add_argument(
+        "--adaptive",
+        action="store_true",
+        help="intervals of videos in the order of time, wider after misses, of those whose labels were counted before",
     )
     published = parser.add_argument_group("flags of training", "given by the run; typed, they must agree with it")
     published.add_argument("--model_id", help="as trained")
@@ -109,6 +114,7 @@ def main(args) -> None:
         save=args.save,
         seed=args.seed,
         allow_other_data=args.allow_other_data,
+        adaptive=args.adaptive,
     )
 
 

@@ -53,6 +53,9 @@ def predicted(
     frames = model["shapes"].get("visual", [None])[0] if "shapes" in model else model.get("frame_num")
     # What an ablation leaves out is not asked of the data set; other data may have more frames than the model takes.
     wants = replace(wants, typed=used, left_out=(), frame_num=frames if "visual" in used else None)
+    # Of other data nothing was held back, and all of split valid is unseen.
+    held = run.config.get("calibrates", False) and store.fingerprint == trained["fingerprint"]
+    wants = replace(wants, calibrates=bool(held))
     if wants.neighbours in ("each", "statistics"):  # of the sources that were there in training
         creators = [CREATOR] if run.config.get("creators") else []
         wants = replace(wants, sources=(*run.config.get("sources", {}), *creators))

@@ -29,10 +29,12 @@ def test(
     save: str | None,
     seed: int,
     allow_other_data: bool,
+    adaptive: bool = False,
 ) -> None:
     """Predict `split` of the data set of `store` and write what test.py's description says.
 
-    settings: those of the run. save: another place than the run's own folder. seed: of the bootstrap.
+    settings: those of the run. save: another place than the run's own folder. seed: of the bootstrap. adaptive:
+    intervals learn of what was counted before.
     """
     place = Path(save) / run.folder.resolve().name if save else run.folder
     require_writable(place)
@@ -42,4 +44,4 @@ def test(
     trained = run.config["data"]["fingerprint"]
     out = place if store.fingerprint == trained else place / f"{store.dataset_id}_{store.fingerprint}"
     out = out if split == "test" else out / split
-    judge(out, run, data, prediction, split, batch_size, seed, metrics)
+    judge(out, run, data, prediction, split, batch_size, seed, metrics, adaptive)
