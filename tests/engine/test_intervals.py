@@ -39,13 +39,15 @@ def test_the_quantile_is_that_of_its_definition(scores, level):
     one, expected = flat(scores), half_width(scores, level)
     assert (level in one.levels) == (expected is not None)
     if expected is not None:
-        (found,) = [r.predict_int(np.zeros(1), sigmas=np.ones(1), confidence=level / 100 - 1e-9) for r in one.regressors]
+        (found,) = [
+            r.predict_int(np.zeros(1), sigmas=np.ones(1), confidence=level / 100 - 1e-9) for r in one.regressors
+        ]
         np.testing.assert_allclose(found, [[-expected, expected]])
         assert np.sort(scores)[::-1][rank(len(scores), level) - 1] == expected
 
 
 def test_coverage_of_exchangeable_items_is_that_which_is_allowed():
-    """Over many draws its distribution is the beta-binomial one: 95 % of them are in the range, and the mean is level."""
+    """Over many draws: 95 % of them are in the beta-binomial range, and their mean is what is promised."""
     rng, held, draws = np.random.default_rng(0), {80: [], 95: []}, 400
     for _ in range(draws):
         difficulty = np.exp(rng.normal(size=400))
@@ -76,14 +78,20 @@ def test_creators_widen_the_range_and_creators_of_one_video_do_not():
 
 
 def test_which_items_calibrate_is_a_matter_of_their_names():
-    item, user = np.array([f"v{i}" for i in range(2000)], object), np.array([f"u{i % 300}" for i in range(2000)], object)
+    item, user = (
+        np.array([f"v{i}" for i in range(2000)], object),
+        np.array([f"u{i % 300}" for i in range(2000)], object),
+    )
     held = calibrates(item, user)
     assert all(len(set(held[user == name])) == 1 for name in set(user)) and 0.4 < held.mean() < 0.6
     order = np.random.default_rng(0).permutation(2000)[:700]
     np.testing.assert_array_equal(calibrates(item[order], user[order]), held[order])
     unknown = calibrates(item, np.full(2000, "", object))
     assert 0.45 < unknown.mean() < 0.55 and (unknown != held).any()
-    assert calibrates(["v1", "\ud800"], ["", ""]).tolist() == [calibrates(["v1"], [""])[0], calibrates(["\ud800"], [""])[0]]
+    assert calibrates(["v1", "\ud800"], ["", ""]).tolist() == [
+        calibrates(["v1"], [""])[0],
+        calibrates(["\ud800"], [""])[0],
+    ]
 
 
 def test_an_odd_video_is_expected_to_be_farther_off():
@@ -128,7 +136,9 @@ def test_what_is_adapted_to_was_counted_before():
 def test_what_is_saved_is_read_again_and_what_is_damaged_is_refused(tmp_path):
     rng = np.random.default_rng(4)
     doubts = {"spread": np.exp(rng.normal(size=50))}
-    one = Intervals(("a", "b"), (Difficulty.fit(doubts, rng.uniform(size=50)), FLAT), rng.uniform(size=(30, 2)), None, True)
+    one = Intervals(
+        ("a", "b"), (Difficulty.fit(doubts, rng.uniform(size=50)), FLAT), rng.uniform(size=(30, 2)), None, True
+    )
     assert Intervals.load(tmp_path) is None
     one.save(tmp_path)
     again = Intervals.load(tmp_path)
