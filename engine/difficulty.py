@@ -11,9 +11,12 @@ from dataloader.batches import Split
 from dataloader.opening import Data
 from engine.method import Prediction
 
-SPREADS = ("spread", "neighbours_spread")  # in the label's unit; how many times larger is what counts of them
+SPREAD, DISAGREEMENT, DISTANCE = "spread", "neighbours_spread", "distance of the nearest"
+SPREADS = (SPREAD, DISAGREEMENT)  # in the label's unit; how many times larger is what counts of them
 WIDEST = 4.0  # no error is expected to be more times larger or smaller than the usual one
 RIDGE = 5.0  # items' worth of evidence that a doubt does not matter
+# What is weighed in any case: a video unlike all others is rare among those that weights are learned of.
+LEAST = {DISAGREEMENT: 0.05, DISTANCE: 0.05}
 
 
 def doubts_of(data: Data, split: Split, prediction: Prediction) -> dict[str, np.ndarray]:
@@ -21,10 +24,10 @@ def doubts_of(data: Data, split: Split, prediction: Prediction) -> dict[str, np.
     an ensemble lie apart, and the labels of the neighbours."""
     found, near = {}, data.nearest
     if prediction.spread is not None:
-        found["spread"] = prediction.spread
+        found[SPREAD] = prediction.spread
     if near is not None:
         label = data.store.items.label
-        found["neighbours_spread"] = near.disagreement(label, split.rows, data.k, data.temperature)
+        found[DISAGREEMENT] = near.disagreement(label, split.rows, data.k, data.temperature)
     return found
 
 
@@ -39,7 +42,7 @@ def all_doubts(data: Data, split: Split, prediction: Prediction) -> dict[str, np
         similarity = np.where(near.ids[split.rows] >= 0, near.similarity[split.rows], -np.inf).max(
             axis=1, initial=-np.inf
         )
-        alike["distance of the nearest"] = np.where(np.isfinite(similarity), -similarity, np.nan)
+        alike[DISTANCE] = np.where(np.isfinite(similarity), -similarity, np.nan)
     names, count = np.unique(items.user[items.rows("train")].astype(str), return_counts=True)
     if (names != "").any():
         known = dict(zip(names, count, strict=True)) | {"": 0}
@@ -52,8 +55,9 @@ def all_doubts(data: Data, split: Split, prediction: Prediction) -> dict[str, np
 class Difficulty:
     """Of one target: scale * exp(sum over the doubts of weight * standardised doubt), bounded by WIDEST.
 
-    No weight is negative: what speaks for an error never makes an interval narrower. Spreads count by their logarithm.
-    usual: of a spread, its mean; mean, deviation: of the doubts; most: the largest, for items where it is unknown.
+    No weight is negative: what speaks for an error never makes an interval narrower; some are LEAST, at least. Spreads
+    count by their logarithm. usual: of a spread, its mean; mean, deviation: of the doubts; most: the largest, for items
+    where it is unknown.
     """
 
     names: tuple[str, ...]
@@ -80,7 +84,7 @@ class Difficulty:
         if not scale > 0:  # it makes no errors: all intervals are alike
             return cls(names, (0.0,) * len(names), usual, mean, deviation, most, 1.0)
         plain = cls(names, (0.0,) * len(names), usual, mean, deviation, most, scale)
-        x = np.hstack([np.ones((n, 1)), plain.standardised(doubts)])  # (n, 1 + D)
+        x = np.hstack([np.ones((n, 1)), plain.standardised(doubts, n)])  # (n, 1 + D)
 
         def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
             log = np.clip(x @ w, -20, 20)
@@ -89,24 +93,25 @@ class Difficulty:
             slope[1:] += RIDGE * w[1:]
             return float((log + relative).sum() + RIDGE / 2 * (w[1:] ** 2).sum()), slope
 
-        bounds = [(None, None), *[(0, None)] * len(names)]
-        w = minimize(loss, np.zeros(x.shape[1]), jac=True, bounds=bounds, method="L-BFGS-B").x
+        least = [LEAST.get(name, 0.0) for name in names]
+        bounds = [(None, None), *((low, None) for low in least)]
+        w = minimize(loss, [0.0, *least], jac=True, bounds=bounds, method="L-BFGS-B").x
         factor = scale * float(np.exp(np.clip(w[0], -20, 20)))
         return cls(names, tuple(map(float, w[1:])), usual, mean, deviation, most, factor)
 
     def of(self, doubts: Mapping[str, np.ndarray], n: int) -> np.ndarray:
         """(n,) the expected absolute error, above 0, of doubts (n,) by name."""
-        log = self.standardised(doubts) @ np.array(self.weight) if self.names else np.zeros(n)
+        log = self.standardised(doubts, n) @ np.array(self.weight)
         return self.scale * np.exp(np.clip(log, -np.log(WIDEST), np.log(WIDEST)))
 
-    def standardised(self, doubts: Mapping[str, np.ndarray]) -> np.ndarray:
+    def standardised(self, doubts: Mapping[str, np.ndarray], n: int) -> np.ndarray:
         """(n, D); what varied in nothing is 0."""
-        columns = []
+        columns = [np.empty((0, n))]
         for place, name in enumerate(self.names):
             values = transformed(name, doubts[name], self.usual[place])
             values = np.where(np.isfinite(values), values, self.most[place]) - self.mean[place]
-            columns.append(values / self.deviation[place] if self.deviation[place] else 0 * values)
-        return np.stack(columns, axis=1) if columns else np.zeros((0, 0))
+            columns.append([values / self.deviation[place] if self.deviation[place] else 0 * values])
+        return np.concatenate(columns).T
 
 
 def transformed(name: str, values: np.ndarray, usual: float) -> np.ndarray:

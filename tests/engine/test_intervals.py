@@ -111,6 +111,7 @@ def test_an_odd_video_is_expected_to_be_farther_off():
     assert found.of(absurd, 1)[0] == pytest.approx(WIDEST * found.scale)
     assert found.of(usual | {"neighbours_spread": np.zeros(1)}, 1)[0] >= found.scale / WIDEST > 0
     assert Difficulty.fit({}, np.zeros(5)).of({}, 3).tolist() == [1.0] * 3  # nothing to tell, no error at all
+    assert Difficulty.fit({}, np.full(5, 2.0)).of({}, 3) == pytest.approx([2] * 3, abs=1e-3)
     assert Difficulty.fit({"spread": np.full(9, np.nan)}, np.ones(9)).of({"spread": np.full(2, np.nan)}, 2) == (
         pytest.approx([1, 1], abs=1e-3)
     )
