@@ -9,7 +9,7 @@ draws of calibration and new items, where these could as well be exchanged. Save
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -35,6 +35,7 @@ class Intervals:
 
     scores (n, label_dim): |label - prediction| / difficulty of the calibration items. creator (n,): whole numbers,
     equal for items of one creator; None where no creators are known. by_time: these are older than what is tested.
+    folds: they are those of train, predicted by so many copies that left them out; 0: of split valid, held back.
     """
 
     targets: tuple[str, ...]
@@ -42,10 +43,17 @@ class Intervals:
     scores: np.ndarray
     creator: np.ndarray | None = None
     by_time: bool = False
+    folds: int = 0
 
     @classmethod
     def fit(
-        cls, data: Data, valid: Split, on_valid: Prediction, calibration: Split, on_calibration: Prediction
+        cls,
+        data: Data,
+        valid: Split,
+        on_valid: Prediction,
+        calibration: Split,
+        on_calibration: Prediction,
+        folds: int = 0,
     ) -> Intervals:
         """Difficulty of the errors on `valid`, and scores of `calibration`."""
         doubts = all_doubts(data, valid, on_valid)
@@ -53,13 +61,9 @@ class Intervals:
         names = valid.target.names
         found = tuple(Difficulty.fit(of_target(doubts, t), error[:, t]) for t in range(len(names)))
         creator = creators(calibration.user) if (calibration.user != "").any() else None
-        plain = cls(names, found, np.zeros((0, len(names))), creator, data.store.label.by_time)
-        return plain.calibrated(data, calibration, on_calibration)
-
-    def calibrated(self, data: Data, calibration: Split, prediction: Prediction) -> Intervals:
-        error = np.abs(calibration.label - prediction.mean)
-        scores = error / self.expected_error(prediction, data, calibration)
-        return Intervals(self.targets, self.difficulty, scores, self.creator, self.by_time)
+        plain = cls(names, found, np.zeros((0, len(names))), creator, data.store.label.by_time, folds)
+        error = np.abs(calibration.label - on_calibration.mean)
+        return replace(plain, scores=error / plain.expected_error(on_calibration, data, calibration))
 
     # ---- what is asked of them -----------------------------------------------------------------
 
@@ -99,7 +103,9 @@ class Intervals:
 
     def described(self) -> list[str]:
         """What a log says of them, in lines."""
-        said = [f"intervals: calibrated on {len(self.scores)} items of split valid that nothing else has seen"]
+        of_valid = f"{len(self.scores)} items of split valid that nothing else has seen"
+        of_train = f"{len(self.scores)} items of split train, by {self.folds} copies that were not fitted on them"
+        said = [f"intervals: calibrated on {of_train if self.folds else of_valid}"]
         for name, one in zip(self.targets, self.difficulty, strict=True):
             of = f" of {name}" if len(self.targets) > 1 else ""
             weighed = [f"{doubt} {weight:.2f}" for doubt, weight in zip(one.names, one.weight, strict=True)]
@@ -109,7 +115,7 @@ class Intervals:
     # ---- files ---------------------------------------------------------------------------------
 
     def save(self, folder: Path) -> None:
-        content = {"format": FORMAT, "targets": list(self.targets), "by_time": self.by_time}
+        content = {"format": FORMAT, "targets": list(self.targets), "by_time": self.by_time, "folds": self.folds}
         content |= {"difficulty": [asdict(one) for one in self.difficulty], "scores": self.scores.tolist()}
         write_json(folder / FILE, content | {"creator": None if self.creator is None else self.creator.tolist()})
 
@@ -130,11 +136,12 @@ class Intervals:
             sound = scores.shape == (len(scores), len(targets)) and len(difficulty) == len(targets) > 0
             sound &= bool(np.isfinite(scores).all()) and (scores >= 0).all() and type(content["by_time"]) is bool
             sound &= creator is None or creator.shape == (len(scores),)
+            sound &= type(content["folds"]) is int
             if not sound:
                 raise ValueError("parts that do not fit each other")
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"{path}: truncated or not the intervals of a run ({error})") from None
-        return cls(targets, difficulty, scores, creator, content["by_time"])
+        return cls(targets, difficulty, scores, creator, content["by_time"], content["folds"])
 
 
 def read_difficulty(saved: Mapping) -> Difficulty:

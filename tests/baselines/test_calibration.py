@@ -175,3 +175,27 @@ def test_the_split_by_time_says_what_is_lost_and_adapts(tmp_path, load_script, c
     (undated / "intervals.json").unlink()
     with refused("--adaptive: .* has no intervals"):
         evaluate(load_script, undated, "--adaptive")
+
+
+def test_a_baseline_has_intervals_on_request_and_is_the_same_as_without(tmp_path, load_script):
+    sizes = {"train": 120, "valid": 40, "test": 100}
+    store = store_of_creators(tmp_path, sizes=sizes, creators=60)
+    network = ("--num_of_retrieved_items", 6, "--epochs", 2, "--feature_dim", 8, "--lr", 1e-2)
+    for flags in (("--model_id", "SVR"), network):
+        plain = trained(store, tmp_path / "plain", *flags)
+        run = trained(store, tmp_path / "crossed", *flags, "--cross_conformal", 3)
+        assert same(kept(plain), kept(run)) and not (run / "crossing").exists()
+        evaluate(load_script, plain)
+        evaluate(load_script, run)
+        before, after = (pd.read_csv(one / "predictions.csv") for one in (plain, run))
+        pd.testing.assert_frame_equal(before, after[before.columns])
+        found = json.loads((run / "metrics.json").read_text())["intervals"]
+        assert (
+            found["calibration"] == 120 and "by 3 copies that were not fitted on them" in (run / "log.txt").read_text()
+        )
+        for level in found["targets"]["target0"].values():
+            assert level["allowed_low"] - 0.03 <= level["coverage"]  # copies know less: rather more is held than less
+    with refused("--cross_conformal: RetrievalBoost holds items of split valid back"):
+        trained(store, tmp_path / "more", *FAST, "--cross_conformal", 3)
+    with refused("--cross_conformal: TabR keeps predictions of split test alone"):
+        trained(store, tmp_path / "more", "--model_id", "TabR", "--cross_conformal", 3)
