@@ -105,10 +105,10 @@ class Difficulty:
         return self.scale * np.exp(np.clip(log, -np.log(WIDEST), np.log(WIDEST)))
 
     def standardised(self, doubts: Mapping[str, np.ndarray], n: int) -> np.ndarray:
-        """(n, D); what varied in nothing is 0."""
+        """(n, D); what varied in nothing is 0, what other data do not know is as large as it was."""
         columns = [np.empty((0, n))]
         for place, name in enumerate(self.names):
-            values = transformed(name, doubts[name], self.usual[place])
+            values = transformed(name, doubts.get(name, np.full(n, np.nan)), self.usual[place])
             values = np.where(np.isfinite(values), values, self.most[place]) - self.mean[place]
             columns.append([values / self.deviation[place] if self.deviation[place] else 0 * values])
         return np.concatenate(columns).T

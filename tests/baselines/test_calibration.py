@@ -14,14 +14,22 @@ from catboost import CatBoostRegressor
 from safetensors.torch import load_file
 from tiny import make_store, refused, remade, searched, store_of_creators, store_with_times, trained
 
-from baselines import METHODS, recipe
-from dataloader.calibration import calibrates
+from baselines import METHODS, opened, recipe
+from baselines.predicting import predicted
+from dataloader.calibration import CALIBRATION, calibrates
 from dataloader.store import FeatureStore
+from engine.intervals import Intervals
 from engine.run import Run
 
 SIZES = {"train": 200, "valid": 120, "test": 120, "predict": 3}
 FAST = ("--model_id", "RetrievalBoost", "--num_of_retrieved_items", 6, "--trees", 30, "--depth", 3, "--components", 4)
 BANDS = [f"{side}_{level}" for level in (80, 95) for side in ("lower", "upper")]
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch):
+    """They are tested elsewhere, and take most of the time here."""
+    monkeypatch.setattr("engine.evaluation.draw", lambda *given: {})
 
 
 def evaluate(load_script, run: Path, *flags) -> None:
@@ -114,6 +122,13 @@ def test_labels_that_calibrate_change_nothing_else(tmp_path, flags):
     before = trained(store, tmp_path / "before", *flags)
     after = trained(with_other_calibration(store), tmp_path / "after", *flags)
     assert same(kept(before), kept(after)) and Run(before, {}).valid()
+    # The scores are those of what the run predicts once it is opened again, with the weights that were kept.
+    run, how, _ = opened(after, "")
+    store, where = FeatureStore.open(store.folder), {"split": CALIBRATION, "batch_size": 7}
+    data, prediction = predicted(how, run, run.config["settings"], store, torch.device("cpu"), **where)
+    split, one = data.splits[CALIBRATION], Intervals.load(after)
+    error = np.abs(split.label - prediction.mean)
+    np.testing.assert_allclose(one.scores, error / one.expected_error(prediction, data, split), atol=1e-3)
     first, second = (json.loads((run / "intervals.json").read_text()) for run in (before, after))
     assert first["difficulty"] == second["difficulty"] and first["scores"] != second["scores"]
 

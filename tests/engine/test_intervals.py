@@ -105,6 +105,7 @@ def test_an_odd_video_is_expected_to_be_farther_off():
     usual = {name: np.array([np.median(values)]) for name, values in doubts.items()}
     odd = usual | {"neighbours_spread": np.array([spread.max()]), "distance of the nearest": np.array([0.0])}
     alone = usual | {"neighbours_spread": np.array([np.nan]), "distance of the nearest": np.array([np.nan])}
+    assert found.of({}, 1)[0] >= found.of(alone, 1)[0]  # of data that know nothing of it
     absurd = usual | {"neighbours_spread": np.array([1e30])}
     one = found.of(usual, 1)[0]
     assert found.of(odd, 1)[0] > 2 * one and found.of(alone, 1)[0] > 2 * one
