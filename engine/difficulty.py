@@ -34,7 +34,7 @@ def doubts_of(data: Data, split: Split, prediction: Prediction) -> dict[str, np.
 def all_doubts(data: Data, split: Split, prediction: Prediction) -> dict[str, np.ndarray]:
     """Name -> (n, label_dim), larger where an error is likelier; NaN where nothing is known.
 
-    Beside `doubts_of`: how far the nearest neighbour is, and how few videos of train are by the creator.
+    Beside `doubts_of`: how far the nearest neighbour is, and how few other videos of train are by the creator.
     """
     found, near, items = dict(doubts_of(data, split, prediction)), data.nearest, data.store.items
     alike = {}
@@ -46,7 +46,9 @@ def all_doubts(data: Data, split: Split, prediction: Prediction) -> dict[str, np
     names, count = np.unique(items.user[items.rows("train")].astype(str), return_counts=True)
     if (names != "").any():
         known = dict(zip(names, count, strict=True)) | {"": 0}
-        alike["videos of the creator"] = -np.log2(1 + np.array([known.get(name, 0) for name in split.user], float))
+        others = np.array([known.get(name, 0) for name in split.user], float)
+        others -= (items.split[split.rows] == "train") & (split.user != "")  # not the video itself
+        alike["videos of the creator"] = -np.log2(1 + others)
     label_dim = prediction.mean.shape[1]
     return found | {name: np.repeat(values[:, None], label_dim, axis=1) for name, values in alike.items()}
 
