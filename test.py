@@ -32,10 +32,10 @@ from feature_engineering.settings import DecodingSettings
 
 # Flags that say how to evaluate; the others say how the run was trained, and must agree with it.
 OWN = ("model_path", "split", "batch_size", "metric", "save", "seed", "device", "dataset_path", "dataset_id")
-OWN += ("allow_other_data", "bank", "report")
+OWN += ("allow_other_data", "bank", "report", "adaptive")
 NEW = ("table", "videos", "frames", "text", "features", "output", "encoders", "horizon", "sheet", "encoding")
 NEW += ("workers", "timeout")  # flags for new videos
-OF_A_SPLIT = ("split", "metric", "save", "allow_other_data", "batch_size")  # and those that are not
+OF_A_SPLIT = ("split", "metric", "save", "allow_other_data", "batch_size", "adaptive")  # and those that are not
 
 
 def build_parser(model_id: str = "MMRA", preset: None = None) -> MethodParser:
@@ -60,6 +60,11 @@ def build_parser(model_id: str = "MMRA", preset: None = None) -> MethodParser:
         choices=(TRAINED, GROWN),
         help="of a data set that has grown since: retrieve from what the run was trained with, or from all that has a "
         "count by now",
+    )
+    what.add_argument(
+        "--adaptive",
+        action="store_true",
+        help="intervals of videos in the order of time, wider after misses, of those whose labels were counted before",
     )
     what.add_argument(
         "--report",
@@ -194,6 +199,7 @@ def main(args) -> None:
         seed=args.seed,
         allow_other_data=args.allow_other_data,
         bank=args.bank,
+        adaptive=args.adaptive,
     )
     if args.report:
         from prediction.report import write_report

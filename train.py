@@ -13,7 +13,7 @@ from pathlib import Path
 import commands
 from baselines import METHODS, opened, recipe
 from baselines.parser import MethodParser, preparse
-from common.console import InputError, in_words, run_script
+from common.console import InputError, in_words, run_script, whole_number
 from common.devices import add_device_flag, pick_device, pick_precision
 from common.files import require_writable
 from common.seeding import seed_everything
@@ -22,6 +22,7 @@ from dataloader.place import add_dataset_flags, folder_of
 
 EPILOG = "Another method's flags and published defaults: python train.py --model_id NAME --help"
 RESUMABLE = ("resume", "epochs", "device", "dataset_path")  # what may be typed beside --resume
+OWN = ("typed", "resume", "opened", "cross_conformal")  # no settings of a run
 
 
 def build_parser(model_id: str = "MMRA", preset: str | None = None) -> MethodParser:
@@ -34,6 +35,13 @@ def build_parser(model_id: str = "MMRA", preset: str | None = None) -> MethodPar
     where.add_argument("--save", default="train_results", help="folder in which the run's folder is made")
     where.add_argument(
         "--resume", metavar="RUN", help="go on with the run in this folder, from its last finished epoch"
+    )
+    where.add_argument(
+        "--cross_conformal",
+        type=whole_number(2),
+        metavar="K",
+        help="afterwards train K copies, each without a part of train, whose errors there give predictions intervals; "
+        "for methods that hold no part of valid back for it",
     )
     add_device_flag(where)
     where.add_argument("--model_id", default="MMRA", help=f"method: {', '.join(METHODS)}")
@@ -56,7 +64,7 @@ def named_method(words: list[str]) -> tuple[tuple[str, str | None], tuple | None
 
 def main(args) -> None:
     run, how, typed = None, recipe(args.model_id), args.typed
-    settings = {flag: value for flag, value in vars(args).items() if flag not in ("typed", "resume", "opened")}
+    settings = {flag: value for flag, value in vars(args).items() if flag not in OWN}
     if args.resume:
         run, how, trained = args.opened
         if not how.network and not how.blends:
@@ -73,7 +81,7 @@ def main(args) -> None:
         for flag, value in typed.items():
             if flag == "modalities":
                 value = in_order(value)
-            if flag not in RESUMABLE and value != trained[flag]:
+            if flag not in (*RESUMABLE, *OWN) and value != trained[flag]:
                 raise InputError(
                     f"--{flag} {in_words(value)} contradicts the run {run.folder}, which has "
                     f"{in_words(trained[flag])}; leave it out"
@@ -81,6 +89,10 @@ def main(args) -> None:
         settings = settings | {flag: typed[flag] for flag in RESUMABLE[1:] if flag in typed}
         typed = {}
     how.check(settings, typed)
+    if args.cross_conformal:
+        from baselines.crossing import cross_calibrate, require_crossing
+
+        require_crossing(how, settings["model_id"])
     # What takes long to import, torch most of all, is imported after all that can be refused without it.
     from dataloader.store import FeatureStore
 
@@ -102,6 +114,10 @@ def main(args) -> None:
         kept = f"epoch {history.best_epoch} is kept" if history.best_epoch else "no epoch was finished"
         kept = f"of the member in training {kept}" if how.blends else kept
         run.log(f"interrupted: {kept}; go on with: python train.py --resume {run.folder}")
+        sys.exit(130)
+    if args.cross_conformal and not cross_calibrate(how, run, settings, store, device, args.cross_conformal):
+        again = f"; python train.py --resume {run.folder} --cross_conformal {args.cross_conformal}" * how.network
+        run.log(f"interrupted: the run is whole, its intervals are not there yet{again}")
         sys.exit(130)
     commands.say_next(f"next: python test.py --model_path {run.folder}", run.log)
 

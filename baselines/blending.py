@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,15 @@ import torch
 from baselines import opened, recipe
 from baselines.parser import parse_flags
 from baselines.predicting import blended, predicted
-from baselines.training import train
+from baselines.training import calibrate, holds_back, train
 from common.console import InputError
 from common.files import write_json
 from common.seeding import seed_everything
+from dataloader.calibration import CALIBRATION
 from dataloader.opening import open_data
 from dataloader.store import FeatureStore
 from engine.estimator import VALID
+from engine.intervals import Intervals
 from engine.method import History
 from engine.metrics import measure
 from engine.recipe import Recipe
@@ -40,28 +43,35 @@ def train_blend(
 ) -> tuple[Run, History]:
     """As `train`, of a method that blends others; a member that has been trained is not trained again."""
     owns = [settings_of(text, settings) for text in settings["members"]]  # what is wrong in any is told first
-    data = open_data(store, how.wants(settings, typed), ("train", "valid"))
+    held, none = holds_back(how, store, run, None)
+    data = open_data(store, replace(how.wants(settings, typed), calibrates=held), ("train", "valid"))
     valid = data.splits["valid"]
     arguments = how.arguments(settings, data.shapes, data.used, store.items.label_dim)
     described = {"family": store.family, "fingerprint": store.fingerprint, "label": store.label.as_json()}
     described |= {"modalities": list(data.taken)} | ({"metadata": data.kinds} if data.kinds else {})
     config = {"command": command, "settings": settings, "model": arguments, "data": described, "neighbours": None}
+    config |= {"calibrates": True} if held else {}
     if run is None:
         run = Run.create(settings["save"], f"{settings['model_id']}_{settings['dataset_id']}", config)
     else:
         run.go_on(config)
-    found, members = [], []
+    if none:
+        run.log(f"note: no intervals: {none}")
+    found, unseen, members = [], [], []
     for place, (text, own) in enumerate(zip(settings["members"], owns, strict=True), start=1):
         run.log(f"member {place} of {len(owns)}: {text}")
         try:
-            member, history = train_member(own, text, run.folder / MEMBERS / str(place), store, device)
+            member, history = train_member(own, text, run.folder / MEMBERS / str(place), store, device, held)
         except KeyboardInterrupt:  # of what a library fits nothing is kept; a network ends by itself
             return run, History(interrupted=True)
         if history.interrupted:
             return run, history
         members.append(member)
         batch = own.get("batch_size", 256)
-        found.append(predicted(recipe(own["model_id"]), member, own, store, device, split="valid", batch_size=batch))
+        given = (recipe(own["model_id"]), member, own, store, device)
+        found.append(predicted(*given, split="valid", batch_size=batch))
+        if held:
+            unseen.append(predicted(*given, split=CALIBRATION, batch_size=batch))
     weights = weigh([prediction.mean for _, prediction in found], valid.label)
     places = [member.folder.relative_to(run.folder).as_posix() for member in members]
     said = [{"run": path, "weight": weight} for path, weight in zip(places, weights, strict=True)]
@@ -72,6 +82,10 @@ def train_blend(
     for text, weight, nmse in zip(settings["members"], weights, each, strict=True):
         run.log(f"weight {weight:.2f}  valid nMSE {nmse:.4f}  {text}")
     run.log(f"together: valid {'  '.join(f'{name} {value:.4f}' for name, value in measured.items())}")
+    if held:
+        seen, on_valid = blended(found, weights)
+        _, on_unseen = blended(unseen, weights)
+        calibrate(run, Intervals.fit(seen, seen.splits["valid"], on_valid, seen.splits[CALIBRATION], on_unseen))
     return run, History()
 
 
@@ -92,9 +106,12 @@ def settings_of(text: str, blend: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def train_member(
-    settings: dict[str, Any], text: str, place: Path, store: FeatureStore, device: torch.device
+    settings: dict[str, Any], text: str, place: Path, store: FeatureStore, device: torch.device, calibrates: bool
 ) -> tuple[Run, History]:
-    """The run in `place`, gone on with if there is one that can be, else a new one."""
+    """The run in `place`, gone on with if there is one that can be, else a new one.
+
+    calibrates: whatever the method does by itself, it must not see what the blend holds back.
+    """
     how, known = recipe(settings["model_id"]), None
     for path in sorted(place.glob("*/config.json")):
         if not how.network and (path.parent / VALID).is_file():
@@ -107,7 +124,7 @@ def train_member(
     method, *flags = shlex.split(text)
     command = ["python", "train.py", "--model_id", method, *map(str, where), "--seed", str(settings["seed"]), *flags]
     seed_everything(settings["seed"])
-    return train(how, settings | {"save": str(place)}, {}, store, device, known, command)
+    return train(how, settings | {"save": str(place)}, {}, store, device, known, command, calibrates)
 
 
 def weigh(predictions: list[np.ndarray], truth: np.ndarray) -> list[float]:

@@ -50,6 +50,9 @@ def predicted(
         return blended(parts, [weight for _, weight in run.members])
     model, trained = run.config["model"], run.config["data"]
     wants, used = wanted(run, how, settings)
+    # Of other data nothing was held back, and all of split valid is unseen.
+    trained_on = store.fingerprint == trained["fingerprint"] or store.learned is not None
+    wants = replace(wants, calibrates=bool(run.config.get("calibrates", False) and trained_on))
     kinds = trained.get("metadata")
     encoded = "metadata_features" in trained
     metadata = Trained(kinds, Encoding.load(run.folder) if encoded else None) if kinds or encoded else None

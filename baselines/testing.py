@@ -32,12 +32,14 @@ def test(
     save: str | None,
     seed: int,
     allow_other_data: bool,
-    bank: str,
+    bank: str = TRAINED,
+    adaptive: bool = False,
 ) -> Judged:
     """Predict `split` of the data set of `store` and write what test.py's description says.
 
     settings: those of the run. save: another place than the run's own folder. seed: of the bootstrap.
-    bank: of a data set that has grown since, what is retrieved from.
+    bank: of a data set that has grown since, what is retrieved from. adaptive: intervals learn of what was counted
+    before.
     """
     place = Path(save) / run.folder.resolve().name if save else run.folder
     require_writable(place)
@@ -54,4 +56,4 @@ def test(
     other = f"{store.dataset_id}_{store.fingerprint}{'_grown' if bank == GROWN else ''}"
     out = place if store.fingerprint == trained else place / other
     out = out if split == "test" else out / split
-    return judge(out, run, data, prediction, split, batch_size, seed, metrics)
+    return judge(out, run, data, prediction, split, batch_size, seed, metrics, adaptive)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from common.console import InputError, listed
 from common.settings import made
+from dataloader.calibration import CALIBRATION, why_none
 from dataloader.describing import heading
 from dataloader.opening import open_data
 from dataloader.statistics import CREATOR
 from dataloader.store import FeatureStore
 from dataloader.yardsticks import yardsticks
 from engine.caveats import too_few
-from engine.method import History
+from engine.intervals import Intervals
+from engine.method import History, Prediction
 from engine.recipe import Recipe
 from engine.run import Run
 from engine.settings import TrainingSettings
@@ -31,18 +34,21 @@ def train(
     device: torch.device,
     run: Run | None,
     command: list[str],
+    calibrates: bool | None = None,
 ) -> tuple[Run, History]:
     """Train as `settings` say on the data set of `store`: in a new run's folder, or on in `run`.
 
     typed: the flags that the user gave, so that what contradicts a choice is told from a default. command: what
     repeats it. Weights are drawn as torch is seeded, which is left to the caller: before the data are opened, too.
+    calibrates: whether a part of split valid is held back for intervals; as the method does if not given.
     """
     # A broken TensorBoard or an absent library is told of before the features are read.
     importlib.import_module("engine.network" if how.network else "engine.estimator")
     how.made()
     model_id, resumed = settings["model_id"], run is not None
     splits = ("train", "valid", "test") if how.transductive else ("train", "valid")
-    data = open_data(store, how.wants(settings, typed), splits)
+    held, none = holds_back(how, store, run, calibrates)
+    data = open_data(store, replace(how.wants(settings, typed), calibrates=held), splits)
     known, valid = data.splits["train"], data.splits["valid"]
     if settings["label_dim"] not in (None, store.items.label_dim):
         raise InputError(
@@ -66,6 +72,7 @@ def train(
         "neighbours": data.neighbours and data.neighbours.described(),
         **({"sources": {name: found.digest() for name, found in data.sources.items()}} if data.sources else {}),
         **({"creators": True} if data.creators else {}),
+        **({"calibrates": True} if held else {}),
     }
     if resumed:
         run.go_on(config)
@@ -79,6 +86,10 @@ def train(
         f"{len(known)} train and {len(valid)} valid videos, {', '.join(data.used)} features, {method.device}"
     )
     run.log(heading(store, data.neighbours, metadata=data.kinds is not None))
+    if held:
+        run.log(f"{len(data.splits[CALIBRATION])} more of split valid are held back to calibrate intervals")
+    if none:
+        run.log(f"note: no intervals: {none}")
     if data.kinds:
         run.log(f"metadata: {', '.join(f'{name} ({kind})' for name, kind in data.kinds.items())}")
         if data.encoding and not how.any_modality:
@@ -104,7 +115,28 @@ def train(
         measured = "  ".join(f"{name} {value:.4f}" for name, value in best["valid"].items())
         run.log(f"best {history.unit} {history.best_epoch} of {len(history.epochs)}: valid {measured}")
     if not history.interrupted:
-        worse = shortfalls(yardsticks(store, "valid"), "valid", method.predict(valid), valid.label, store.label)
+        found = Prediction.of(method, valid)
+        worse = shortfalls(yardsticks(store, valid.rows), "valid", found.mean, valid.label, store.label)
         for warning in [*too_few(store.items, "valid"), *worse]:
             run.log(warning)
+        if held:
+            calibration = data.splits[CALIBRATION]
+            calibrate(run, Intervals.fit(data, valid, found, calibration, Prediction.of(method, calibration)))
     return run, history
+
+
+def holds_back(how: Recipe, store: FeatureStore, run: Run | None, calibrates: bool | None) -> tuple[bool, str | None]:
+    """Whether a run holds items of split valid back for intervals, a resumed one as it did; and why it cannot."""
+    if run is not None:
+        return bool(run.config.get("calibrates", False)), None
+    if not (how.calibrates if calibrates is None else calibrates):
+        return False, None
+    none = why_none(store)
+    return none is None, none
+
+
+def calibrate(run: Run, intervals: Intervals) -> None:
+    """Keep them in the run's folder, and say so."""
+    intervals.save(run.folder)
+    for line in intervals.described():
+        run.log(line)

@@ -79,7 +79,8 @@ class Wants:
     weighed with `temperature`; None: not at all. sources: of "each" and "statistics", None for all there are; seed: of
     folds. wording: it is told what the wording of an item's text says of its label. as_columns: this and the statistics
     of neighbours' labels are further columns of metadata, also beside "each". drop_history: share of train's videos of
-    whose creators nothing is told as such; None: as many as make train like valid.
+    whose creators nothing is told as such; None: as many as make train like valid. calibrates: what calibrates its
+    intervals is held back of split valid.
     """
 
     method: str
@@ -100,6 +101,7 @@ class Wants:
     wording: bool = False
     drop_history: float | None = None
     seed: int = 0
+    calibrates: bool = False
 
     def of(self, there: Sequence[str]) -> tuple[str, ...]:
         """The modalities that are taken, of those that are there.

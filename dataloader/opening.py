@@ -10,6 +10,7 @@ import numpy as np
 
 from common.console import InputError
 from dataloader.batches import Split, choose_frames, open_split
+from dataloader.calibration import CALIBRATION, divided
 from dataloader.candidates import candidates
 from dataloader.encoding import Encoding, tree_columns
 from dataloader.expectation import beyond_expectation
@@ -66,7 +67,10 @@ def open_data(
 
     need: features that must be there. trained: what a run knows of metadata; without it, it is learned from split
     train. InputError where the data set is not what the method can do with.
+
+    Where the method's intervals are calibrated, split valid comes in two, `valid` and `calibration`.
     """
+    splits = ["valid" if split == CALIBRATION else split for split in splits]
     store.require(need)
     taken = choose(store, wants)
     used, shapes = wants.used(taken), shapes_of(store, wants.frame_num)
@@ -107,6 +111,7 @@ def open_data(
             opened[name] = replace(split, neighbours=each)
         elif said is not None and not wants.as_columns:
             opened[name] = replace(split, statistics=said.take(split.rows))
+    opened = divided(store, opened) if wants.calibrates else opened
     for warning in store.check_features(*used):
         print(f"warning: {warning}", file=sys.stderr)
     return Data(

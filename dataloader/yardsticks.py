@@ -14,14 +14,13 @@ TEMPERATURES = (1.0, 0.5, 0.3, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03, 0.02)
 Predict = Callable[[np.ndarray], np.ndarray]  # rows of the store (n,) -> labels (n, label_dim)
 
 
-def yardsticks(store: FeatureStore, split: str) -> dict[str, np.ndarray]:
-    """In words -> what it predicts for a labelled split, (n, label_dim); none without split train.
+def yardsticks(store: FeatureStore, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """In words -> what it predicts for labelled items `rows` (n,), (n, label_dim); none without split train.
 
     Neighbours are those of the data set, where it has them and a split valid, weighed as predicts that best.
     """
     if not len(store.items.rows("train")):
         return {}
-    rows = store.rows(split)
     found = {"the mean of split train": mean_of_train(store)[0](rows)}
     if not len(store.items.rows("valid")):
         return found

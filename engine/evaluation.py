@@ -19,6 +19,8 @@ from dataloader.store import FeatureStore
 from dataloader.yardsticks import yardsticks
 from engine.bootstrap import CONFIDENCE, Interval, resample
 from engine.caveats import too_few, undefined
+from engine.coverage import Banded
+from engine.difficulty import doubts_of
 from engine.figures import draw_doubts, draw_errors, draw_predictions, draw_training, plt, save
 from engine.method import Prediction
 from engine.metrics import METRICS, batch_means, measure
@@ -55,20 +57,27 @@ def judge(
     batch_size: int,
     seed: int,
     metrics: Sequence[str],
+    adaptive: bool = False,
 ) -> Judged:
-    """predictions.csv and, where the truth is known, metrics.json and pictures; print `metrics`."""
+    """predictions.csv and, where the truth is known, metrics.json and pictures; print `metrics`.
+
+    adaptive: intervals learn, in the order of time, of what was counted before (engine/adaptive.py).
+    """
     items = data.splits[split]
     doubts = doubts_of(data, items, prediction)
-    table, report, pictures = predictions(data, items, prediction.mean, doubts), None, {}
+    banded = Banded.of(run, data, items, prediction, adaptive)
+    table, report, pictures = predictions(data, items, prediction.mean, doubts, banded.bands), None, {}
     prediction = prediction.mean  # (n, label_dim)
     title = f"{run.config['settings']['model_id']} on {data.store.dataset_id}, {split}"
     if split != "predict":
         said = heading(data.store, data.neighbours, metadata=data.kinds is not None)
         report = evaluate(data.store, items, prediction, split, batch_size, seed) | {"heading": said}
         said = undefined(report, prediction, items.label, data.store.label) + too_few(data.store.items, split)
-        said += shortfalls(yardsticks(data.store, split), split, prediction, items.label, data.store.label)
+        said += shortfalls(yardsticks(data.store, items.rows), split, prediction, items.label, data.store.label)
         report |= {"warnings": said} if said else {}
+        report |= {"intervals": found} if (found := banded.report(items, prediction)) else {}
         print_report(report, metrics, run, data.store)
+        banded.show(report.get("intervals"), data.store.label)
         pictures = draw(run, items, prediction, doubts, title)
     for name, picture in pictures.items():
         save(picture, out / "figures" / name)
@@ -128,21 +137,15 @@ def print_report(report: dict, metrics: Sequence[str], run: Run, store: FeatureS
     print("\n".join(report.get("warnings", [])), end="\n" * bool(report.get("warnings")))
 
 
-def doubts_of(data: Data, split: Split, prediction: Prediction) -> dict[str, np.ndarray]:
-    """What speaks for an error, by its column's name, (n, label_dim) each, in the label's unit: how far the members of
-    an ensemble lie apart, and the labels of the neighbours."""
-    found, near = {}, data.nearest
-    if prediction.spread is not None:
-        found["spread"] = prediction.spread
-    if near is not None:
-        label = data.store.items.label
-        found["neighbours_spread"] = near.disagreement(label, split.rows, data.k, data.temperature)
-    return found
-
-
-def predictions(data: Data, split: Split, prediction: np.ndarray, doubts: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """A row an item: id, prediction as label and as count, what speaks for an error, truth, and the ids of its first
-    neighbours as JSON."""
+def predictions(
+    data: Data,
+    split: Split,
+    prediction: np.ndarray,
+    doubts: Mapping[str, np.ndarray],
+    bands: Mapping[str, np.ndarray],
+) -> pd.DataFrame:
+    """A row an item: id, prediction and its intervals as label and as count, what speaks for an error, truth, and the
+    ids of its first neighbours as JSON."""
     items, names, neighbours = data.store.items, split.target.names, data.nearest
     columns = {"item_id": items.item_id[split.rows]}
     counts = split.target.inverse(prediction)
@@ -151,6 +154,10 @@ def predictions(data: Data, split: Split, prediction: np.ndarray, doubts: Mappin
         columns[f"prediction{suffix}"] = prediction[:, t]
         if split.target.of_counts:
             columns[f"prediction_count{suffix}"] = counts[:, t]
+        for band, values in bands.items():
+            columns[f"{band}{suffix}"] = values[:, t]
+            if split.target.of_counts:
+                columns[f"{band}_count{suffix}"] = split.target.inverse(values[:, t])
         columns |= {f"{doubt}{suffix}": values[:, t] for doubt, values in doubts.items()}
         columns[f"truth{suffix}"] = split.label[:, t]
         columns[f"truth_count{suffix}"] = items.popularity[split.rows, t]

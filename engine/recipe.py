@@ -55,6 +55,7 @@ class Recipe:
     packages: that its class imports and not everyone has; installed_by: the command
     check: refuses, with an InputError, settings that contradict each other; given them and those that were typed
     search: name of a flag -> what a search for better settings tries of it
+    calibrates: a part of split valid is held back, on which intervals of its predictions are calibrated
     """
 
     where: str
@@ -77,6 +78,7 @@ class Recipe:
     installed_by: str = BASELINES
     check: Callable[[Mapping[str, Any], Mapping[str, Any]], None] = lambda settings, typed: None
     search: Mapping[str, Range | Choice] = field(default_factory=dict)
+    calibrates: bool = False
 
     def made(self, family: str = "MicroLens") -> type:
         """The class, for a data set of `family`; InputError where the library that it is made of is absent."""

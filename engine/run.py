@@ -21,7 +21,7 @@ BEST, LAST = "best.safetensors", "last.pt"
 WEIGHTS = "weights.json"  # of a blend: its members' folders, and how much each weighs
 MEMBERS = "members"  # in the blend's folder: a folder for each, with its run in it
 VALID = "valid.json"  # the metrics of split valid, of a model that a library fitted
-PACKAGES = ("torch", "numpy", "scipy", "pandas", "transformers", "safetensors", "scikit-learn")
+PACKAGES = ("torch", "numpy", "scipy", "pandas", "transformers", "safetensors", "scikit-learn", "crepes")
 # of some baselines: absent where only others are run
 PACKAGES += ("catboost", "lightgbm", "pytorch-tabnet", "tabm", "pytabkit", "autogluon.tabular")
 

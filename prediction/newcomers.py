@@ -20,12 +20,15 @@ from dataloader.importing.video_files import VIDEO_SUFFIXES
 from dataloader.items import Items
 from dataloader.skipped import ROWS, read_skipped
 from dataloader.store import FeatureStore
-from engine.evaluation import Judged, doubts_of, evaluate, predictions
+from engine.difficulty import doubts_of
+from engine.evaluation import Judged, evaluate, predictions
+from engine.intervals import Intervals
 from feature_engineering.settings import DecodingSettings, FrameSettings
 from prediction.predictor import BATCH_SIZE, Predicted, Predictor, contributions
 from prediction.report import write_report
 
 ITEMS = "items"  # in the folder of the output: the new videos and their features, as a data set of their own
+FIRST = 10  # videos whose predictions are printed
 FILE, RECORD = "predictions.csv", "prediction.json"
 
 
@@ -141,7 +144,9 @@ def refuse_others(folder: Path, found: Newcomers) -> None:
 def columns_of(result: Predicted) -> pd.DataFrame:
     """A row a video: what is predicted, what speaks for an error, and what each part of the video changed."""
     data, items = result.data, result.data.splits["predict"]
-    table = predictions(data, items, result.prediction.mean, doubts_of(data, items, result.prediction))
+    intervals = Intervals.load(result.run.folder)
+    bands = intervals.of(result.prediction, data, items) if intervals is not None else {}
+    table = predictions(data, items, result.prediction.mean, doubts_of(data, items, result.prediction), bands)
     table.insert(1, "text", items.text)
     for part, values in result.changed_by.items():
         for t, name in enumerate(items.target.names):
@@ -188,16 +193,28 @@ def metrics(result: Predicted, seed: int) -> dict | None:
     return measured
 
 
-def say(table: pd.DataFrame, path: Path, reasons: Mapping[str, str]) -> None:
-    predicted = table[table["reason"] == ""]
-    columns = [name for name in table.columns if name.startswith("prediction_count")] or [
-        name for name in table.columns if name.startswith("prediction")
-    ]
-    for _, row in predicted.head(10).iterrows():
-        numbers = ", ".join(f"{row[name]:,}" if "count" in name else f"{row[name]:.4g}" for name in columns)
+def say(lines: pd.DataFrame, path: Path, reasons: Mapping[str, str]) -> None:
+    """The first ones, as counts where labels are of counts, with their narrower intervals."""
+    done = lines[lines["reason"] == ""]
+    of_counts = any(name.startswith("prediction_count") for name in lines)
+    columns = [name for name in lines if name.startswith("prediction_count" if of_counts else "prediction")]
+    for _, row in done.head(FIRST).iterrows():
+        numbers = ", ".join(in_digits(row, name) for name in columns)
         print(f"  {row['item_id']}  {numbers}  {row['text'][:60]}")
-    print(f"{len(predicted)} predictions in {path}")
+    print(f"{len(done)} predictions in {path}")
     if reasons:
         sys.stdout.flush()
         shown = listed(f"{item}: {why}" for item, why in reasons.items())
         print(f"warning: {len(reasons)} could not be predicted ({shown})", file=sys.stderr)
+
+
+def in_digits(row: pd.Series, column: str) -> str:
+    """A prediction and its narrower interval."""
+    form = "{:,}" if "count" in column else "{:.4g}"
+    target = column.removeprefix("prediction")
+    count, suffix = ("_count", target.removeprefix("_count")) if target.startswith("_count") else ("", target)
+    ends = [f"{side}_80{count}{suffix}" for side in ("lower", "upper")]
+    if any(end not in row.index for end in ends):
+        return form.format(row[column])
+    low, high = (form.format(row[end]) for end in ends)
+    return f"{form.format(row[column])} (80 %: {low} to {high})"

@@ -35,6 +35,7 @@ class Predicted:
     changed_by: part of what is known of a video -> (n, label_dim), the prediction less that without it.
     """
 
+    run: Run
     new: FeatureStore
     data: Data
     prediction: Prediction
@@ -92,7 +93,7 @@ class Predictor:
         changed_by = {}
         for part, other in without(view, self.store, self.used):
             changed_by[part] = prediction.mean - predicted(*given, other, self.device, **how_to)[1].mean
-        return Predicted(new, data, prediction, changed_by)
+        return Predicted(self.run, new, data, prediction, changed_by)
 
 
 def known_to(run: Run, store: FeatureStore, bank: str) -> FeatureStore:

@@ -16,6 +16,7 @@ import commands
 import train
 from common.console import InputError
 from dataloader.batches import Batch, NeighbourBatch
+from dataloader.calibration import calibrates
 from dataloader.components import one_vector
 from dataloader.description import Label
 from dataloader.importing.splits import time_split
@@ -157,6 +158,12 @@ def with_new_creators(store: FeatureStore) -> FeatureStore:
 
 def nmse(store: FeatureStore, split: str, prediction: np.ndarray) -> float:
     return measure(prediction, store.items.label[store.rows(split)], store.label)["nMSE"]
+
+
+def rows_that_choose(store: FeatureStore) -> np.ndarray:
+    """Of split valid, without those on which intervals are calibrated."""
+    rows = store.rows("valid")
+    return rows[~calibrates(store.items.item_id[rows], store.items.user[rows])]
 
 
 def creators_mean(store: FeatureStore, rows: np.ndarray) -> np.ndarray:

@@ -42,4 +42,5 @@ RECIPE = Recipe(
     typed_columns=True,
     network=False,
     blends=True,
+    calibrates=True,
 )

@@ -61,4 +61,5 @@ RECIPE = Recipe(
         "num_of_retrieved_items": Range(10, 50),
         "similarity_temperature": Range(0.03, 1, log=True),
     },
+    calibrates=True,
 )

@@ -42,4 +42,5 @@ RECIPE = Recipe(
     },
     packages=("catboost",),
     check=without_retrieval,
+    calibrates=True,
 )

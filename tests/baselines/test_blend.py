@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.optimize import minimize
-from tiny import nmse, predictions, refused, store_of_creators, trained
+from tiny import predictions, refused, rows_that_choose, store_of_creators, trained
 
 import train
 from baselines.blending import weigh
 from dataloader.neighbours import Neighbours
+from engine.metrics import measure
 
 pytest_plugins = ("comparing",)
 
@@ -40,7 +41,8 @@ def test_it_is_the_weighted_mean_of_its_members(tmp_path, load_script, label_dim
         script = load_script("test.py")
         script.main(script.build_parser().parse_args(["--model_path", str(run / one["run"]), "--split", "valid"]))
         table = pd.read_csv(run / one["run"] / "valid" / "predictions.csv")
-        alone.append(nmse(store, "valid", table[names].to_numpy()))
+        truth = store.items.label[rows_that_choose(store)]
+        alone.append(measure(table[names].to_numpy(), truth, store.label)["nMSE"])
     assert valid <= min(alone) + 1e-6  # by its weights, of one target; of two each weighs alike
 
 

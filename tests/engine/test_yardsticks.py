@@ -44,8 +44,8 @@ def test_the_bounds_are_those_of_the_rows_of_the_table(tmp_path):
     near = neighbour_labels(store, Neighbours.read(store), TEMPERATURES)[0](rows)
     for prediction, others in ((mean, [near]), (near, [mean])):
         own = measure(prediction, truth)["nMSE"]
-        worse = shortfalls(yardsticks(store, "test"), "test", prediction, truth, store.label)
+        worse = shortfalls(yardsticks(store, rows), "test", prediction, truth, store.label)
         assert len(worse) == sum(own > measure(other, truth)["nMSE"] for other in others)
         for line in worse:
             assert float(line.split("nMSE ")[1].split(",")[0]) == pytest.approx(own, abs=1e-4)
-    assert shortfalls(yardsticks(store, "test"), "test", truth, truth, store.label) == []
+    assert shortfalls(yardsticks(store, rows), "test", truth, truth, store.label) == []
