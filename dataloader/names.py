@@ -8,6 +8,7 @@ SPLITS = ("train", "valid", "test", "predict")
 KINDS = ("number", "category", "time", "yes/no")  # of columns of metadata
 FAMILIES = ("MicroLens", "NUS")
 DTYPES = ("float32", "float16")
+MODES = ("none", "l2", "standard", "standard+l2")  # of --normalise
 BANKS = {"train": ("train",), "train+valid": ("train", "valid")}  # which splits can be retrieved
 FOLDS_BY = ("creator", "time", "random")
 # Summed once a run, each of the K by itself in every batch, or named columns of what their labels say.

@@ -9,15 +9,16 @@ import argparse
 import os
 from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.console import number, whole_number
 from common.devices import PRECISIONS, add_device_flag
 from common.settings import add_flags, setting
-from dataloader.description import Feature
-from dataloader.importing.scaling import MODES
-from dataloader.names import DTYPES
+from dataloader.names import DTYPES, MODES
 from dataloader.place import add_dataset_flags
+
+if TYPE_CHECKING:
+    from dataloader.description import Feature
 
 # The published encoders.
 VISUAL_ENCODER = "google/vit-base-patch16-224-in21k"

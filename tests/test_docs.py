@@ -30,7 +30,7 @@ from dataloader.store import FeatureStore
 
 RUN = ("README.md", "docs/guide.md")
 PAGES = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))]
-NOT_COMMANDS = ("text", "bibtex")  # languages of code blocks that hold none
+NOT_COMMANDS = ("text", "bibtex", "python")  # languages of code blocks that hold none
 
 NOT_RUN = {
     "pip install -r requirements.txt": "what the tests run in is installed already",
@@ -116,12 +116,10 @@ def run_page(script, compare, bert, tmp_path, monkeypatch):
         else:
             script(path).main(script(path).build_parser().parse_args(flags))
 
-    def run_all(page: str) -> None:
+    def run_all(page: str, upto: int | None = None) -> None:
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(engine.evaluation, "draw", lambda *_: {})  # a run's pictures have tests elsewhere
-        for command in block_commands(page):
-            if command in NOT_RUN:
-                continue
+        for command in [one for one in block_commands(page) if one not in NOT_RUN][:upto]:
             assert re.match(r"python \S+\.py", command), f"{page}: neither run nor listed in NOT_RUN: {command}"
             try:
                 run_command(command)
@@ -177,13 +175,14 @@ def check_flags(script, tmp_path, capsys):
 # ---- small data ---------------------------------------------------------------------------------
 
 
-def write_table(path: Path) -> None:
-    """90 titles, of which the first five have no count: enough for 50 neighbours."""
+def write_table(path: Path, number: int = 90, first: int = 0) -> None:
+    """Titles from the number `first` on, of which the first five have no count; 90 are enough for 50 neighbours."""
     rng = np.random.default_rng(0)
     with path.open("w", newline="", encoding="utf-8") as file:
-        days = [f"2024-01-{1 + i % 28:02d}" for i in range(90)]
-        views = ["" if i < 5 else rng.integers(1000) for i in range(90)]
-        rows = [[f"v{i}", f"{TEXTS[i % 6]} {i % 7}", views[i], days[i], i % 3, i % 9] for i in range(90)]
+        views = {i: "" if i < 5 else rng.integers(1000) for i in range(first, first + number)}
+        rows = [
+            [f"v{i}", f"{TEXTS[i % 6]} {i % 7}", views[i], f"2024-01-{1 + i % 28:02d}", i % 3, i % 9] for i in views
+        ]
         csv.writer(file).writerows([["item_id", "title", "views", "published", "category", "creator"], *rows])
 
 
@@ -202,13 +201,26 @@ def small_data(folder: Path) -> None:
 
 
 def test_the_commands_of_the_readme_end_in_a_prediction(run_page, tmp_path):
-    """Its five commands, typed in order, predict the rows of the table that have no count."""
-    write_table(tmp_path / "videos.csv")
+    """Its commands, typed in order, predict the videos of another table, and learn counts of a third."""
+    write_table(tmp_path / "videos.csv", 150)
+    write_table(tmp_path / "new.csv", 3, first=150)
+    write_table(tmp_path / "counted.csv", 8, first=150)
     run_page("README.md")
-    (predictions,) = (tmp_path / "train_results").glob("*/predict/predictions.csv")
-    with predictions.open(newline="", encoding="utf-8") as file:
+    with (tmp_path / "predictions" / "predictions.csv").open(newline="", encoding="utf-8") as file:
         counts = {row["item_id"]: float(row["prediction_count"]) for row in csv.DictReader(file)}
-    assert sorted(counts) == [f"v{i}" for i in range(5)] and np.isfinite(list(counts.values())).all()
+    assert sorted(counts) == ["v150", "v151", "v152"] and np.isfinite(list(counts.values())).all()
+    assert "v151" in (tmp_path / "predictions" / "report.html").read_text("utf-8")
+    assert len(FeatureStore.open(tmp_path / "data" / "mine")) == 158
+
+
+def test_twenty_lines_of_python_end_in_a_prediction(run_page, tmp_path, monkeypatch, capsys):
+    """The block of docs/python.md, behind the first commands of the README."""
+    write_table(tmp_path / "videos.csv", 150)
+    write_table(tmp_path / "new.csv", 3, first=150)
+    run_page("README.md", upto=2)
+    ((_, block),) = (found for found in code_blocks("docs/python.md") if found[0] == "python")
+    exec(compile(block, "docs/python.md", "exec"), {})
+    assert capsys.readouterr().out.splitlines()[-1].startswith("v150,")
 
 
 def test_the_commands_of_the_guide_run(run_page, tmp_path):

@@ -15,9 +15,8 @@ from dataloader.checks import not_finite
 from dataloader.description import Feature
 from dataloader.items import Items
 from dataloader.modalities import MODALITIES, RETRIEVAL, is_name
+from dataloader.names import MODES
 from dataloader.store import UNSCALED, FeatureStore
-
-MODES = ("none", "l2", "standard", "standard+l2")
 
 
 def add_normalise_flag(parser: argparse.ArgumentParser, default: list[str]) -> None:

@@ -12,6 +12,7 @@ from common.console import InputError
 from dataloader.growing import ADDED
 from dataloader.importing.feature_files import as_retrieval, load_features
 from dataloader.modalities import METADATA, RETRIEVAL, in_order
+from dataloader.replacing import UNSCALED
 from dataloader.store import FeatureStore
 from feature_engineering.encoding.captions import CAPTIONS, captioned_by
 from feature_engineering.encoding.lexical import Lexical
@@ -173,7 +174,10 @@ def make_likewise(
             write_features(new, [name], array, storage, {"source": Path(given[name]).name})
         elif (twin := twin_of(like, name)) and feature.sha256 == like.description.features[twin].sha256:
             new = make_likewise(new, encoders, [twin], given, frames, decoding, order)
-            write_features(new, [name], as_retrieval(np.asarray(new.features[twin])), plain(storage), {"source": twin})
+            # What was scaled by statistics is kept as it was before them, here as there.
+            scaled = UNSCALED in new.description.features[twin].made
+            array = as_retrieval(np.asarray(new.unscaled(twin) if scaled else new.features[twin]))
+            write_features(new, [name], array, storage if scaled else plain(storage), {"source": twin})
         elif twin and twin in given:  # the same file, scaled in another way
             array = as_retrieval(load_features(Path(given[twin]), twin, new.items.item_id, order))
             write_features(new, [name], array, storage, {"source": Path(given[twin]).name})
