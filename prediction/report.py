@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dataloader.describing import heading
+from dataloader.modalities import MODALITIES
 from dataloader.thumbnails import read_thumbnails
 from engine.evaluation import DOUBTS, Judged
 from engine.figures import as_svg
@@ -39,7 +40,8 @@ def page_of(judged: Judged, more: Sequence[str] = (), beside: Sequence[Path] = (
     )
     shown = {video.item_id for video in videos} | {one.item_id for video in videos for one in video.neighbours}
     said = report.get("heading") or heading(store, judged.data.neighbours, metadata=judged.data.kinds is not None)
-    lines = [f"{len(split)} videos of {store.dataset_id}; run {judged.run}", said]
+    videos_of = f"new videos, beside those of {store.dataset_id}" if beside else f"videos of {store.dataset_id}"
+    lines = [f"{len(split)} {videos_of}; run {judged.run}", said]
     lines += [*coverage_of(report), *more]
     thumbnails: dict[str, bytes] = {}
     for folder in (store.folder, *beside):
@@ -128,7 +130,9 @@ def notes_of(judged: Judged, i: int) -> Iterator[str]:
                 yield f"{words}{of}: {value:.2f}, as {unit}"
     for column in judged.table:
         if column.startswith(CHANGED) and np.isfinite(value := judged.table[column][i]):
-            yield f"its {column.removeprefix(CHANGED)} changed the prediction by {value:+.2f}, as {unit}"
+            part, _, of = column.removeprefix(CHANGED).partition("_")
+            what = f"{part} features" if part in MODALITIES else part
+            yield f"its {what} changed the prediction{f' of {of}' * bool(of)} by {value:+.2f}, as {unit}"
 
 
 def known(value: float) -> float | None:
