@@ -8,7 +8,7 @@ import numpy as np
 
 from common.arrays import BLOCK_BYTES
 from dataloader.components import one_vector
-from dataloader.search.exact import CLOSE, unit
+from dataloader.search.exact import CLOSE, LONGEST, SHORTEST, unit
 
 
 def search_few(
@@ -34,8 +34,13 @@ def search_few(
     for start in range(0, len(bank), step):
         rows = bank[start : start + step]
         keys = one_vector(vectors[rows])
-        rows, keys = rows[keys.any(axis=1)], keys[keys.any(axis=1)]
-        scores = query @ unit(keys).T  # (n, b)
+        with np.errstate(over="ignore"):
+            length = np.sqrt(np.einsum("br,br->b", keys, keys))
+        if not ((length > SHORTEST) & (length < LONGEST)).all():  # zeros, or squares that float32 does not hold
+            there_too = keys.any(axis=1)
+            rows, keys = rows[there_too], unit(keys[there_too])
+            length = np.float32(1)
+        scores = query @ keys.T / length  # (n, b)
         scores[asking[:, None] == rows] = -np.inf
         if since is not None:
             scores[since[rows] > asked[asking][:, None]] = -np.inf
