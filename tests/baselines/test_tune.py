@@ -416,8 +416,10 @@ def test_ranges_as_typed(load_script):
 @pytest.mark.parametrize(
     ("method", "flags"),
     [
-        ("MMRA", SMALL),
-        ("LARK", "--feature_dim 8 --epochs 1 --ensemble 2 --num_of_retrieved_items 5"),
+        pytest.param("MMRA", SMALL, marks=pytest.mark.slow),
+        pytest.param(
+            "LARK", "--feature_dim 8 --epochs 1 --ensemble 2 --num_of_retrieved_items 5", marks=pytest.mark.slow
+        ),
         ("RetrievalBoost", "--trees 5 --components 2 --ensemble 1 --num_of_retrieved_items 5"),
         ("TMALL", "--epochs 1"),  # learns from the features of split test too
     ],

@@ -155,7 +155,7 @@ def parsed(folder, *flags):
     )
 
 
-@pytest.mark.parametrize("bank", ["train", "train+valid"])
+@pytest.mark.parametrize("bank", ["train", pytest.param("train+valid", marks=pytest.mark.slow)])
 def test_the_script_writes_neighbours_from_the_bank_alone(tmp_path, run, bank):
     store = make_store(tmp_path / "tiny", k=None)
     done = run("retriever.py", "--dataset_path", tmp_path, "--dataset_id", "tiny", "--bank", bank, "--batch_size", 7)

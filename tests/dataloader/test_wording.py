@@ -76,7 +76,10 @@ def test_without_a_text_nothing_is_said(tmp_path):
         assert label_by_wording(none, np.arange(len(store)), 1, apart=False) == []
 
 
-@pytest.mark.parametrize("flags", [(), ("--no_retrieval",), ("--modalities", "visual")])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("flags", [(), pytest.param(("--no_retrieval",), marks=SLOW), ("--modalities", "visual")])
 def test_who_is_told(tmp_path, flags):
     """Those that take text, with neighbours or without."""
     store = store_with_times(tmp_path, by_time=False)

@@ -272,6 +272,7 @@ def test_a_full_disk_is_no_failure_of_a_file():
         list(in_workers(behave, [("a",), ("full",), ("b",)], workers=1, timeout=60))
 
 
+@pytest.mark.slow
 def test_a_decoder_that_crashes_or_hangs_costs_its_file_alone():
     tasks = ["a", "crash", "b", "hang", "killed", "c", "exit", "raise", "memory", "d", "hang", "e"]
     results = dict(enumerate(in_workers(behave, [(how,) for how in tasks], workers=2, timeout=3, ahead=1)))

@@ -60,7 +60,9 @@ def as_table(store: FeatureStore, rows: np.ndarray, folder: Path, **others) -> t
     return folder / "new.csv", flags
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method", [pytest.param(one, marks=[pytest.mark.slow] * (one in ("LARK", "Blend"))) for one in METHODS]
+)
 def test_they_are_predicted_as_if_they_had_been_in_the_data_set(tmp_path, load_script, method):
     store = known_store(tmp_path)
     run = trained(store, tmp_path / "runs", "--model_id", method, *METHODS[method])
