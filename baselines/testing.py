@@ -46,8 +46,9 @@ def test(
     how_to = {"split": split, "batch_size": batch_size, "allow_other_data": allow_other_data}
     trained = run.config["data"]["fingerprint"]
     if trained != store.fingerprint and trained in states(store):
-        store = as_of(store, trained, bank)
-        store.search = searching(store, [split, "valid"], needed(run, how, settings)[1])  # valid: for yardsticks
+        names, k = needed(run, how, settings)
+        store = as_of(store, trained, names, bank)
+        store.search = searching(store, [split, "valid"], k)  # valid: for yardsticks
         print(grown_in_words(store, bank))
     elif bank != TRAINED:
         raise InputError(f"--bank {bank}: {store.folder} has not grown since the run was trained")

@@ -7,13 +7,14 @@ was, and retrieves from what it was trained with, or from all that is known now.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from common.arrays import Joined, OfRows
 from common.console import InputError
+from dataloader.description import FILE, Description
 from dataloader.items import ORIGIN, Items
 from dataloader.metadata import LETTERS, Metadata
 from dataloader.names import BANKS, GROWN, TRAINED
@@ -23,12 +24,43 @@ from dataloader.search.few import search_few
 from dataloader.store import FeatureStore
 
 ADDED = "added"  # a column of the items: 0, or the number of the addition that an item or its label came with
-GREW = "grew"  # in dataset.json: of each addition the fingerprint and the number of items before it
+GREW = "grew"  # in dataset.json: of each addition the fingerprint before it, and digests before and after it
+ITEMS = "items"
+
+
+def additions(store: FeatureStore) -> list[dict]:
+    """What dataset.json says of each; InputError where that is nonsense."""
+    found = store.description.lineage.get(GREW, [])
+    sound = isinstance(found, list) and all(
+        isinstance(one, dict) and isinstance(one.get("fingerprint"), str) and isinstance(one.get("digests"), dict)
+        for one in found
+    )
+    if not sound:
+        raise InputError(f"{store.folder / FILE}: what it grew from is not said as it was written (edited?)")
+    return found
 
 
 def states(store: FeatureStore) -> list[str]:
     """The fingerprints that the data set had before each addition, and the one it has now."""
-    return [one["fingerprint"] for one in store.description.lineage.get(GREW, [])] + [store.fingerprint]
+    return [one["fingerprint"] for one in additions(store)] + [store.fingerprint]
+
+
+def digests(description: Description) -> dict[str, str]:
+    """Of the items, and of each kind of features by its name."""
+    return {ITEMS: description.items} | {name: feature.sha256 for name, feature in description.features.items()}
+
+
+def changed_since(store: FeatureStore, then: int, names: Collection[str]) -> list[str]:
+    """Those of the features `names` whose old rows were made anew since the state number `then`, or items left out."""
+    chain = [one["digests"] for one in additions(store)[then:]]
+    now, found = digests(store.description), []
+    for name in (ITEMS, *names):
+        links = [one.get(name) for one in chain]
+        sound = all(isinstance(link, list) and len(link) == 2 for link in links)
+        befores = [link[0] for link in links[1:]] + [now.get(name)] if sound else []
+        if not sound or any(link[1] != before for link, before in zip(links, befores, strict=True)):
+            found.append(name)
+    return found
 
 
 def added(items: Items) -> np.ndarray:
@@ -36,12 +68,18 @@ def added(items: Items) -> np.ndarray:
     return items.extra.get(ADDED, np.zeros(len(items))).astype(int)
 
 
-def as_of(store: FeatureStore, fingerprint: str, bank: str = TRAINED) -> FeatureStore:
+def as_of(store: FeatureStore, fingerprint: str, names: Collection[str], bank: str = TRAINED) -> FeatureStore:
     """The data set as it was when it had this fingerprint, one of `states`; with the bank "grown" train has grown.
 
     What is tested is what was not trained on: valid as it was then, and test with what has been added to it since.
+    names: the features that are wanted; InputError where they are not those of then any more.
     """
     then = states(store).index(fingerprint)
+    if changed := changed_since(store, then, names):
+        raise InputError(
+            f"{store.folder}: has not only grown since the run was trained, its {' and '.join(changed)} were made anew "
+            "too; train anew"
+        )
     later = added(store.items) > then  # (N,)
     split = store.items.split.copy()
     hidden = later & np.isin(split, ("train", "valid") if bank == TRAINED else ("valid",))
@@ -145,7 +183,7 @@ def grow(store: FeatureStore, new: FeatureStore | None, filled: Items, split: st
     row, split and bits. Files are replaced together, as by FeatureStore.keep: a kill leaves the old data set or the
     new one. Neighbours are gone, as their bank has grown.
     """
-    number = len(store.description.lineage.get(GREW, [])) + 1
+    number = len(additions(store)) + 1
     items = store.items
     columns = {name: getattr(items, name).copy() for name in ("popularity", "label", "split", "label_time")}
     when = added(items)
@@ -165,7 +203,12 @@ def grow(store: FeatureStore, new: FeatureStore | None, filled: Items, split: st
     items = replace(items, extra=items.extra | {ADDED: when.astype(np.float64)})
     if problems := items.problems():
         raise InputError(f"{store.folder}: not written: {'; '.join(problems)}")
-    before = {"fingerprint": store.fingerprint, "items": len(store)}
-    lineage = store.description.lineage | {GREW: [*store.description.lineage.get(GREW, []), before]}
+    before, earlier = digests(store.description), additions(store)
+
+    def lineage(grown: Description) -> dict:
+        pairs = {name: [before[name], digest] for name, digest in digests(grown).items()}
+        last = {"fingerprint": store.fingerprint, "items": len(store), "digests": pairs}
+        return store.description.lineage | {GREW: [*earlier, last]}
+
     write_grown(store, new, items, metadata, lineage)
     return FeatureStore.open(store.folder)

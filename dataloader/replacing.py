@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ import numpy as np
 
 from common.arrays import Joined, Rows, blocks, digest, reserve
 from common.files import written_beside
-from dataloader.description import FILE, Feature
+from dataloader.description import FILE, Description, Feature
 from dataloader.items import Items
 from dataloader.metadata import FILE as METADATA_FILE
 from dataloader.metadata import Metadata
@@ -42,7 +42,7 @@ def write_next(store: FeatureStore, kept: np.ndarray) -> None:
         {name: Rows(array, rows) for name, array in store.features.items()},
         unscaled,
         store.metadata and store.metadata.take(rows),
-        store.description.lineage,
+        lambda _: store.description.lineage,
         [store.folder],
     )
 
@@ -52,9 +52,12 @@ def write_grown(
     new: FeatureStore | None,
     items: Items,
     metadata: Metadata | None,
-    lineage: dict,
+    lineage: Callable[[Description], dict],
 ) -> None:
-    """The same of all its items and of those of `new` behind them, which are scaled as they are."""
+    """The same of all its items and of those of `new` behind them, which are scaled as they are.
+
+    lineage: what it is to say of where it comes from, given what it says else.
+    """
     from dataloader.importing.video_files import NAMED, read_named, write_named
 
     clear(store.folder)
@@ -98,11 +101,11 @@ def write_beside(
     features: Mapping[str, Array],
     unscaled: Mapping[str, Array],
     metadata: Metadata | None,
-    lineage: dict,
+    lineage: Callable[[Description], dict],
     folders: Sequence[Path],
 ) -> None:
     """folders: of the data sets whose items they are."""
-    description = replace(store.description, items=items.digest(), lineage=lineage)
+    description = replace(store.description, items=items.digest())
     for name, array in features.items():
         feature = store.description.features[name]
         shape, sha256 = _write(array, store.folder / f"{name}.npy{NEXT}")
@@ -117,7 +120,7 @@ def write_beside(
         description = description.with_feature(METADATA, replace(feature, shape=shape, sha256=metadata.digest()))
     keep_thumbnails(folders, store.folder / f"{THUMBNAILS}{NEXT}", items.item_id)
     items.write(store.folder / f"items.parquet{NEXT}")
-    description.write(store.folder / f"{FILE}{NEXT}")
+    replace(description, lineage=lineage(description)).write(store.folder / f"{FILE}{NEXT}")
 
 
 def finish_replacement(folder: Path) -> None:

@@ -60,8 +60,8 @@ class Predictor:
         encoders: Mapping[str, str] | None = None,
     ):
         self.run, self.how, self.settings, self.device = run, how, settings, device
-        self.store = known_to(run, store, bank)
         self.used, self.k = needed(run, how, settings)
+        self.store = known_to(run, store, bank, self.used)
         self.names = self.used - {METADATA}
         self.encoders = Encoders(store, encoders or {}, device.type)
 
@@ -96,13 +96,13 @@ class Predictor:
         return Predicted(self.run, new, data, prediction, changed_by)
 
 
-def known_to(run: Run, store: FeatureStore, bank: str) -> FeatureStore:
-    """The data set as the run may see it; InputError where it was trained on another."""
+def known_to(run: Run, store: FeatureStore, bank: str, names: set[str]) -> FeatureStore:
+    """The data set as the run may see it; InputError where it was trained on another, or on other features `names`."""
     trained = run.config["data"]["fingerprint"]
     if store.fingerprint == trained:
         return store
     if trained in states(store):
-        return as_of(store, trained, bank)
+        return as_of(store, trained, names, bank)
     raise InputError(
         f"{store.folder}: not the data that {run.folder} was trained on, nor grown of them (fingerprint "
         f"{store.fingerprint}, trained on {trained}); name the data set with --dataset_path and --dataset_id"

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from baselines.comparison.children import Children
 from common.console import InputError
 from dataloader.description import Feature
+from dataloader.growing import ADDED
 from dataloader.importing.scaling import add_normalised
 from dataloader.importing.splits import fold_splits
 from dataloader.modalities import RETRIEVAL
@@ -107,7 +108,9 @@ def _make(
     children: Children,
 ) -> None:
     label = replace(store.label, split_by=f"{origin['by']}, fold {origin['fold']} of {origin['folds']}")
-    items = replace(store.items, split=split)
+    # A fold has not grown: all that is in it is there from the start.
+    extra = {name: values for name, values in store.items.extra.items() if name != ADDED}
+    items = replace(store.items, split=split, extra=extra)
     fold = FeatureStore.create(folder, items, family=store.family, label=label, overwrite=True)
     output, where = folder / "output.txt", ["--dataset_path", str(folder.parent), "--dataset_id", folder.name]
     of_train = {}

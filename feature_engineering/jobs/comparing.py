@@ -13,6 +13,7 @@ from common.arrays import Derived, Rows, blocks
 from common.console import InputError, listed, number
 from common.settings import setting
 from dataloader.components import one_vector
+from dataloader.growing import additions
 from dataloader.modalities import RETRIEVAL, in_order
 from dataloader.place import Lacks, place
 from dataloader.store import FeatureStore
@@ -31,6 +32,7 @@ if TYPE_CHECKING:  # what imports torch takes seconds, and what needs no encoder
 SEPARATOR = " [SEP] "
 OF_FRAMES = ("frames", "fused")
 WORDS = "words"
+FITTED = "fitted"  # in dataset.json, of vectors with words: how often items had been added when these were counted
 
 
 @dataclass(frozen=True)
@@ -82,12 +84,18 @@ def lexical_of(store: FeatureStore) -> Lexical:
     return Lexical.fit(store.items.text[store.items.split == "train"])
 
 
+def fitted(store: FeatureStore) -> dict[str, int]:
+    """What is to be said of vectors of words: how often the data set had grown when its train was counted."""
+    number = len(additions(store))
+    return {FITTED: number} if number else {}
+
+
 def from_words(store: FeatureStore, storage: StorageSettings, lexical: Lexical) -> None:
     """--source words: (N, R) of what split train says; zeros for a title without a known word."""
     words = lexical.transform(store.items.text)
     if not words.shape[1]:
         raise InputError(f"{store.folder}: no word stands in two titles of split train")
-    write_features(store, [WORDS], words, storage, {"source": WORDS})
+    write_features(store, [WORDS], words, storage, {"source": WORDS} | fitted(store))
 
 
 def from_features(
@@ -126,7 +134,7 @@ def from_features(
         ids = listed(store.items.item_id[zero])
         print(f"{int(zero.sum())} of {len(store)} items have nothing to compare, and get no neighbours ({ids})")
     made_of = {name: store.description.features[name].sha256 for name in in_order(sides)}
-    source = {"source": "features", **asdict(weights), "made_of": made_of}
+    source = {"source": "features", **asdict(weights), "made_of": made_of} | fitted(store)
     write_features(store, [RETRIEVAL], joined, storage, source)
     for folder in unfinished:
         shutil.rmtree(folder)

@@ -17,6 +17,7 @@ from dataloader.store import FeatureStore
 from feature_engineering.encoding.captions import CAPTIONS, captioned_by
 from feature_engineering.encoding.lexical import Lexical
 from feature_engineering.jobs.comparing import (
+    FITTED,
     OF_FRAMES,
     WORDS,
     WeightSettings,
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from feature_engineering.encoding.texts import TextEncoder
 
 PRECISION = {"float32": "fp32", "bfloat16": "bf16"}  # as dataset.json calls it -> as its flag does
-FITTED = "fitted"  # in dataset.json, of vectors with words: how often items had been added when these were counted
 
 
 class Encoders:

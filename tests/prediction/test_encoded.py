@@ -128,6 +128,27 @@ def test_older_runs_see_the_data_set_as_it_was(made, tmp_path, load_script):
         assert not np.allclose(wider["prediction"], now["prediction"], atol=1e-5)
 
 
+def test_features_made_anew_after_growth_are_not_those_of_an_older_run(made, tmp_path, load_script, bert):
+    place, runs = made
+    grown = appended(place, tmp_path, load_script, "new.csv", "--videos", place / "new", "--workers", 1)
+    where = ("--dataset_path", tmp_path, "--save", tmp_path / "res")
+    call(retrieval_engineering, tmp_path, "--source", "features", "--overwrite")  # words of the new ones count now
+    anew = FeatureStore.open(grown.folder)
+    assert anew.description.features["retrieval"].made["fitted"] == 1
+    with refused("has not only grown since the run was trained, its retrieval were made anew"):
+        run_test(load_script, "--model_path", runs["MMRA"], *where)
+    call(retriever, tmp_path, "--num_of_retrieved_items", 6)
+    network = ("--epochs", 1, "--feature_dim", 8, "--num_of_retrieved_items", 4)
+    run = trained(anew, tmp_path / "runs", "--model_id", "MMRA", *network)
+    shutil.copy(place / "new" / "v43.mp4", tmp_path / "later.mp4")
+    words = ("--text", "red ball", "--videos", tmp_path / "later.mp4", "--workers", 1, "--output", tmp_path / "one")
+    run_test(load_script, "--model_path", run, *words)
+    # The words of the clip's title are counted as those of the data set were, the added titles among them.
+    same = anew.items.item_id.tolist().index("v44")  # has the title "red ball" too
+    new = FeatureStore.open(tmp_path / "one" / "items").features["retrieval"][0]
+    np.testing.assert_allclose(new[-3:], anew.features["retrieval"][same][-3:], atol=1e-5)
+
+
 def test_appending_fills_counts_in_and_leaves_the_rest(made, tmp_path, load_script, capsys):
     place, runs = made
     waiting = rows_of([f"v{i}" for i in range(N, N + 6)])
