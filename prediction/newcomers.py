@@ -84,7 +84,7 @@ def predict_newcomers(
     write_json(output / RECORD, said | {"predicted": len(new), "not_predicted": len(reasons)})
     say(lines, path, reasons)
     if with_page:
-        title = f"{predictor.settings['model_id']} on {len(new)} new videos"
+        title = f"{predictor.settings['model_id']} on {len(new)} new video{'s' * (len(new) != 1)}"
         split = result.data.splits["predict"]
         judged = Judged(output, run.folder.name, title, result.data, split, table, measured, {})
         left_out = [f"not predicted: {item}: {why}" for item, why in reasons.items()]

@@ -39,7 +39,7 @@ def page_of(judged: Judged, more: Sequence[str] = (), beside: Sequence[Path] = (
     )
     shown = {video.item_id for video in videos} | {one.item_id for video in videos for one in video.neighbours}
     said = report.get("heading") or heading(store, judged.data.neighbours, metadata=judged.data.kinds is not None)
-    lines = [f"{len(split)} videos of {store.dataset_id}; run {judged.run}", said]
+    lines = [f"{len(split)} video{'s' * (len(split) != 1)} of {store.dataset_id}; run {judged.run}", said]
     lines += [*coverage_of(report), *more]
     thumbnails: dict[str, bytes] = {}
     for folder in (store.folder, *beside):

@@ -21,7 +21,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
-from tiny import run_test
+from tiny import run_test, trained
+
+from dataloader.store import FeatureStore
 
 pytestmark = pytest.mark.slow
 for package in ("fastapi", "uvicorn", "python_multipart"):
@@ -203,9 +205,20 @@ def test_who_goes_away_costs_nobody_anything(made, opened, app):
     assert np.isfinite(number_in(answered(page)))
 
 
-def test_a_kill_leaves_nothing_behind(made, tmp_path):
-    _, runs = made
-    process, _ = started(runs["MMRA"], tmp_path / "tmp")
+def test_an_interval_is_shown_and_a_kill_leaves_nothing_behind(made, browser, tmp_path):
+    place, _ = made
+    network = ("--epochs", 1, "--feature_dim", 16, "--num_of_retrieved_items", 4, "--cross_conformal", 2)
+    run = trained(FeatureStore.open(place / "mine"), tmp_path / "runs", "--model_id", "MMRA", *network)
+    process, address = started(run, tmp_path / "tmp")
+    page = browser.new_page()
+    page.set_default_timeout(WAIT)
+    page.goto(address)
+    drop(page, "v48.mp4", (place / "new" / "v48.mp4").read_bytes())
+    frame = answered(page)
+    assert re.fullmatch(
+        r"[\d,.]+ – [\d,.]+", frame.locator("tr.row td[data-name='80 % interval']").inner_text(timeout=WAIT)
+    )
+    page.close()
     process.send_signal(signal.SIGTERM)
     assert process.wait(120) == 128 + signal.SIGTERM
     assert not list((tmp_path / "tmp").glob("mmra_app_*"))
