@@ -91,6 +91,9 @@ def read_newcomers(
     )
     problems = table.faults.told(reading.policy)
     videos = files_of_videos(table, named.video_column, items.item_id, kept, path, problems)
+    if not len(items) and table.faults.rows:
+        told = (f"{table.where(row)}: {why}" for row, (_, why) in table.faults.rows.items())
+        raise InputError(f"--table {path}: no row of it can be used: {listed(told)}")
     if problems:
         raise InputError(f"--table {path}: {'; '.join(problems)}")
     table.faults.say(path)

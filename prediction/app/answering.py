@@ -25,6 +25,8 @@ from prediction.newcomers import ITEMS, Asked, predict_newcomers
 from prediction.predictor import Predictor
 from prediction.report import REPORT
 
+TABLE = "asked.parquet"
+
 
 @dataclass(frozen=True)
 class Question:
@@ -94,8 +96,8 @@ class Answerer:
     def answer(self, question: Question) -> str:
         """The page of its prediction, HTML; InputError, a sentence, where it has none."""
         videos = question.video and question.video.parent
-        table = self._table(question, question.title, question.known)
         try:
+            table = self._table(question, question.title, question.known)
             return self._predict(question, Asked(table=table, videos=videos))
         except InputError as error:
             reasons = [row["reason"] for row in read_skipped(question.folder / "out" / ITEMS) if row["stage"] != ROWS]
@@ -103,8 +105,9 @@ class Answerer:
 
     def _table(self, question: Question, title: str, known: Mapping[str, str] | None = None) -> Path:
         """A table of one row, whose columns are those of the data set's own."""
-        named, path = self.named, question.folder / "asked.parquet"
-        row = {named.id_column: self.item_id, named.text_column[0]: title, **(known or {})}
+        named, path = self.named, question.folder / TABLE
+        row = {named.id_column: self.item_id, named.text_column[0]: title}
+        row |= {name: typed(name, self.columns[name], value) for name, value in (known or {}).items()}
         if named.video_column and question.video:
             row[named.video_column] = question.video.name
         pd.DataFrame([row]).to_parquet(path)
@@ -117,10 +120,22 @@ class Answerer:
         return (output / REPORT).read_text("utf-8")
 
     def _in_public(self, message: str, question: Question) -> str:
-        """Without places on this machine, and without what is said of a row where there is only one."""
-        for words in (f"{question.folder}/", "nothing is left to predict: ", f"{self.item_id}: ", "row 1: "):
+        """Without places on this machine, and without what is said of a table where it has one row."""
+        for words in (
+            f"--table {question.folder}/{TABLE}: ",
+            f"{question.folder}/",
+            "no row of it can be used: row 1: ",
+        ):
             message = message.replace(words, "")
         return message
+
+
+def typed(name: str, kind: str, value: str) -> str | float:
+    """What was typed for a column; InputError where a number is none. Other kinds are read as those of any table."""
+    try:
+        return float(value) if kind == "number" else value
+    except ValueError:
+        raise InputError(f"{name}: {value!r} is no number; 1200.5 is one") from None
 
 
 @contextlib.contextmanager

@@ -223,6 +223,9 @@ def test_the_app_says_what_the_command_says(made, tmp_path, load_script, capfd):
         with pytest.raises(InputError, match="^Invalid data|moov"):
             asked(answerer, "red ball", clip[: len(clip) // 2])
         assert data_of(asked(answerer, table["title"][0], clip, **known)) == data
+        answerer.columns["follower"] = "number"
+        with pytest.raises(InputError, match="^follower: 'many' is no number; 1200.5 is one$"):
+            asked(answerer, "red ball", clip, follower="many")
         assert not any(answerer.place.iterdir()) and capfd.readouterr() == ("", "")
 
 
