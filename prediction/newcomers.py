@@ -14,7 +14,7 @@ import pandas as pd
 
 from common.console import InputError, listed
 from common.files import require_writable, write_json, written_beside
-from dataloader.importing.newcomers import Newcomers, already_there, one_video, read_newcomers
+from dataloader.importing.newcomers import Newcomers, already_there, one_video, read_newcomers, unused_id
 from dataloader.importing.settings import TableSettings
 from dataloader.importing.video_files import VIDEO_SUFFIXES
 from dataloader.items import Items
@@ -84,7 +84,7 @@ def predict_newcomers(
     write_json(output / RECORD, said | {"predicted": len(new), "not_predicted": len(reasons)})
     say(lines, path, reasons)
     if with_page:
-        title = f"{predictor.settings['model_id']} on {len(new)} new videos"
+        title = f"{predictor.settings['model_id']} on {len(new)} new video{'s' * (len(new) != 1)}"
         split = result.data.splits["predict"]
         judged = Judged(output, run.folder.name, title, result.data, split, table, measured, {})
         left_out = [f"not predicted: {item}: {why}" for item, why in reasons.items()]
@@ -118,7 +118,7 @@ def gathered(store: FeatureStore, asked: Asked) -> tuple[Newcomers, FrameSetting
         return one_video(asked.text or "", videos.stem, videos.name, label_dim), FrameSettings(videos=videos.parent)
     if asked.text is None:
         raise InputError("--table, --videos or --text says which videos are to be predicted")
-    return one_video(asked.text, "1", None, label_dim), FrameSettings(frames=asked.frames)
+    return one_video(asked.text, unused_id(store.items), None, label_dim), FrameSettings(frames=asked.frames)
 
 
 def without_known(store: FeatureStore, found: Newcomers) -> tuple[Newcomers, dict[str, str]]:

@@ -213,3 +213,13 @@ byId("turn").addEventListener("click", () => sortBy(sorted));
 byId("filter").addEventListener("input", refresh);
 byId("more").addEventListener("click", more);
 refresh();
+
+// One video alone has nothing to be sorted or found among: it is shown open.
+if (data.videos.length === 1) {
+  byId("controls").hidden = true;
+  body.querySelector("button.video").click();
+}
+// To a page that shows this one in a frame: how high it is, and nothing else.
+if (window.parent !== window) {
+  new ResizeObserver(() => window.parent.postMessage(document.body.offsetHeight, "*")).observe(document.body);
+}

@@ -106,9 +106,9 @@ def write_page(path: Path, page: Page) -> Path:
     html = template.render(
         title=page.title,
         style=style,
-        style_hash=_hash(style),
+        style_hash=policy_hash(style),
         script=script,
-        script_hash=_hash(script),
+        script_hash=policy_hash(script),
         data=json_in_script(content(page)),
     )
     with written_beside(path) as partial:
@@ -121,7 +121,7 @@ def json_in_script(content: dict) -> str:
     return json.dumps(without_nan(content), ensure_ascii=False, separators=(",", ":")).translate(UNSAFE)
 
 
-def _hash(text: str) -> str:
+def policy_hash(text: str) -> str:
     """What the page's policy names a script or style by that may act; no other may."""
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 

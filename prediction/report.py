@@ -40,7 +40,8 @@ def page_of(judged: Judged, more: Sequence[str] = (), beside: Sequence[Path] = (
     )
     shown = {video.item_id for video in videos} | {one.item_id for video in videos for one in video.neighbours}
     said = report.get("heading") or heading(store, judged.data.neighbours, metadata=judged.data.kinds is not None)
-    videos_of = f"new videos, beside those of {store.dataset_id}" if beside else f"videos of {store.dataset_id}"
+    some = f"video{'s' * (len(split) != 1)}"
+    videos_of = f"new {some}, beside those of {store.dataset_id}" if beside else f"{some} of {store.dataset_id}"
     lines = [f"{len(split)} {videos_of}; run {judged.run}", said]
     lines += [*coverage_of(report), *more]
     thumbnails: dict[str, bytes] = {}

@@ -15,7 +15,7 @@ import skops.io  # noqa: F401 before transformers: at its first import it asks e
 
 # Two test processes on two cores: a thread each, or they wait for one another. What tests start inherits it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-pytest_plugins = ["tiny_encoders", "comparing"]
+pytest_plugins = ["tiny_encoders", "comparing", "encoded", "browsing"]
 ROOT = Path(__file__).resolve().parent.parent
 
 

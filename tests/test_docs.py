@@ -153,8 +153,10 @@ def check_flags(script, tmp_path, capsys):
         path, *flags = words_of(re.sub(r"<(?!run>)[^>]*>", "placeholder", command), run)
         if path == "-m":
             name, *flags = flags
-            assert importlib.util.find_spec(name), f"{page}: no module {name}: {command}"
-            made = importlib.import_module(name) if name.startswith("benchmarks.") else None
+            spec = importlib.util.find_spec(name)
+            assert spec, f"{page}: no module {name}: {command}"
+            name += ".__main__" if spec.submodule_search_locations else ""
+            made = importlib.import_module(name) if name.startswith(("benchmarks.", "prediction.")) else None
         else:
             assert (ROOT / path).is_file(), f"{page}: no script {path}: {command}"
             made = script(path) if "def build_parser" in (ROOT / path).read_text("utf-8") else None

@@ -5,6 +5,7 @@ What is learned of the new is nothing: kinds of columns, scales and vocabularies
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -90,6 +91,9 @@ def read_newcomers(
     )
     problems = table.faults.told(reading.policy)
     videos = files_of_videos(table, named.video_column, items.item_id, kept, path, problems)
+    if not len(items) and table.faults.rows:
+        told = (f"{table.where(row)}: {why}" for row, (_, why) in table.faults.rows.items())
+        raise InputError(f"--table {path}: no row of it can be used: {listed(told)}")
     if problems:
         raise InputError(f"--table {path}: {'; '.join(problems)}")
     table.faults.say(path)
@@ -149,6 +153,12 @@ def one_video(text: str, item_id: str, file: str | None, label_dim: int) -> Newc
     alone = (np.array([value], object) for value in (item_id, text))
     items = Items(*alone, nothing, nothing, np.array(["predict"], object))
     return Newcomers(items, None, {item_id: file} if file else None, [], items.item_id)
+
+
+def unused_id(items: Items) -> str:
+    """The first number that is no item's id."""
+    known = set(items.item_id)
+    return next(number for number in map(str, itertools.count(1)) if number not in known)
 
 
 def already_there(store: FeatureStore, items: Items) -> Mapping[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -221,6 +221,19 @@ def refuse_unknown_origins(like: FeatureStore, names: Sequence[str], given: Mapp
             f"{like.folder}: some of its features came from files ({said}); give those of the new items too: "
             f"--features {' '.join(f'{name}=<file>' for name in lacking)}"
         )
+
+
+def needs_frames(like: FeatureStore, names: Collection[str]) -> bool:
+    """Whether some of these features are made of frames, so that an item needs a video or pictures."""
+
+    def of_frames(name: str) -> bool:
+        feature, twin = like.description.features[name], twin_of(like, name)
+        if feature.made.get("source") in (*OF_FRAMES, "captions"):
+            return True
+        sides = [*feature.made.get("made_of", {}), *([twin] if twin else [])]
+        return any(map(of_frames, sides)) or (len(feature.shape) == 3 and "encoder" in feature.made)
+
+    return any(map(of_frames, names))
 
 
 def with_captions_like(

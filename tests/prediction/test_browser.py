@@ -5,28 +5,13 @@ Wants `pip install -r requirements-browser.txt`, and Debian's chromium or `playw
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 from pages import HOSTILE, page_of_videos
 
 from prediction.page import write_page
 
 pytestmark = pytest.mark.slow
-playwright = pytest.importorskip("playwright.sync_api", reason="no playwright (requirements-browser.txt)")
 COUNTS = "Array.from(document.querySelectorAll('tr.row td:nth-child(2) span'), cell => cell.textContent)"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as started:
-        installed = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-        try:
-            one = started.chromium.launch(executable_path=installed, args=["--no-sandbox"])
-        except playwright.Error as error:
-            pytest.skip(f"no Chromium to be started ({str(error).splitlines()[0]})")
-        yield one
-        one.close()
 
 
 @pytest.fixture(scope="module")

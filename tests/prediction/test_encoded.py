@@ -3,74 +3,27 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from bare import write_clip
+import torch
+from encoded import N, call, rows_of
 from safetensors.torch import load_file, save_file
 from tiny import refused, run_test, trained
 
-import retriever
+from baselines import opened
+from common.console import InputError
 from dataloader.growing import added, states
 from dataloader.store import FeatureStore
 from engine.run import Run
-from feature_engineering import retrieval_engineering, textual_engineering, visual_engineering
-
-N = 40
-WORDS = ("red ball", "blue ball", "red cat", "blue dog")
-
-
-def clips(folder: Path, ids) -> None:
-    folder.mkdir(exist_ok=True)
-    for item_id in ids:
-        rng = np.random.default_rng(int(item_id[1:]))
-        write_clip(folder / f"{item_id}.mp4", rng.integers(0, 256, (4, 32, 32, 3), dtype=np.uint8))
-
-
-def rows_of(ids) -> pd.DataFrame:
-    number = np.array([int(item_id[1:]) for item_id in ids])
-    return pd.DataFrame(
-        {
-            "item_id": ids,
-            "title": [WORDS[i % 4] for i in number],
-            "tag": [f"t{i % 3}" for i in number],
-            "creator": [f"c{i % 7}" for i in number],
-            "views": 10 + number * 37 % 101,
-        }
-    )
-
-
-def call(script, place: Path, *flags) -> None:
-    words = ("--dataset_path", place, "--dataset_id", "mine", *flags)
-    script.main(script.build_parser().parse_args([str(word) for word in words]))
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory, vit, bert, load_script):
-    """A data set of 40 clips with two frames, titles, tags and creators; runs of two methods; ten more clips."""
-    place = tmp_path_factory.mktemp("mine")
-    old, new = [f"v{i}" for i in range(N)], [f"v{i}" for i in range(N, N + 10)]
-    clips(place / "videos", old)
-    clips(place / "new", new)
-    rows_of(old).to_csv(place / "old.csv", index=False)
-    rows_of(new).to_csv(place / "new.csv", index=False)
-    columns = ("--text_column", "title", "--count_column", "views", "--user_column", "creator")
-    importing = load_script("data/import_features.py")
-    call(importing, place, "--table", place / "old.csv", *columns, "--metadata_columns", "tag")
-    videos = ("--videos", place / "videos", "--frame_num", 2, "--workers", 1)
-    call(visual_engineering, place, "--encoder", vit, *videos)
-    call(textual_engineering, place, "--encoder", bert, "--normalise", "standard+l2")
-    call(retrieval_engineering, place, "--source", "features")
-    call(retriever, place, "--num_of_retrieved_items", 6, "--source", "retrieval", "textual")
-    store = FeatureStore.open(place / "mine")
-    boosted = ("--trees", 20, "--num_of_retrieved_items", 5)
-    runs = {"RetrievalBoost": trained(store, place / "runs", "--model_id", "RetrievalBoost", *boosted)}
-    network = ("--epochs", 2, "--feature_dim", 16, "--num_of_retrieved_items", 4)
-    runs["MMRA"] = trained(store, place / "runs", "--model_id", "MMRA", *network)
-    return place, runs
+from feature_engineering.settings import DecodingSettings
+from prediction.app.answering import Answerer
+from prediction.predictor import Predictor
 
 
 def appended(place: Path, to: Path, load_script, table: str, *flags) -> FeatureStore:
@@ -233,3 +186,76 @@ def test_a_killed_command_goes_on(made, tmp_path, load_script, monkeypatch):
         run_test(load_script, *words, "--output", tmp_path / "out")
     run_test(load_script, *words, "--output", tmp_path / "other")
     assert (tmp_path / "out/predictions.csv").read_text() == (tmp_path / "other/predictions.csv").read_text()
+
+
+# ---- the app, without a browser ------------------------------------------------------------------------------------
+
+
+def answerer_of(run: Path, place: Path, **how) -> Answerer:
+    trained, recipe, settings = opened(run, "--model_path")
+    store = FeatureStore.open(Path(settings["dataset_path"]) / settings["dataset_id"])
+    predictor = Predictor(trained, recipe, settings, store, torch.device("cpu"), **how)
+    place.mkdir()
+    return Answerer(predictor, DecodingSettings(workers=1, timeout=60.0), place)
+
+
+def data_of(html: str) -> dict:
+    """What a page shows."""
+    return json.loads(re.search(r'<script id="data" type="application/json">(.*?)</script>', html, re.DOTALL)[1])
+
+
+def asked(answerer: Answerer, title: str, clip: bytes, **known) -> str:
+    question = replace(answerer.question(), title=title, known=known)
+    path = answerer.place_of_video(question, ".mp4")
+    path.write_bytes(clip)
+    try:
+        return answerer.answer(replace(question, video=path))
+    finally:
+        question.forget()
+
+
+def test_the_app_says_what_the_command_says(made, tmp_path, load_script, capfd):
+    """Of a clip, its title, its creator and its tag; and of a file that is no video why."""
+    place, runs = made
+    table = rows_of(["v43"]).drop(columns="views")
+    table.to_csv(tmp_path / "one.csv", index=False)
+    clip = (place / "new" / "v43.mp4").read_bytes()
+    words = ("--table", tmp_path / "one.csv", "--videos", place / "new", "--workers", 1, "--output", tmp_path / "out")
+    for name, run in runs.items():
+        run_test(load_script, "--model_path", run, *words[:-1], tmp_path / name)
+        found = pd.read_csv(tmp_path / name / "predictions.csv").iloc[0]
+        answerer = answerer_of(run, tmp_path / f"asked {name}")
+        boosted = name == "RetrievalBoost"
+        assert (
+            answerer.columns == ({"creator": "creator", "tag": "category"} if boosted else {}) and answerer.takes_videos
+        )
+        known = {"creator": table["creator"][0], "tag": table["tag"][0]} if boosted else {}
+        capfd.readouterr()
+        answerer.warm_up()
+        data = data_of(asked(answerer, table["title"][0], clip, **known))
+        (video,) = data["videos"]
+        assert video["estimates"][0]["label"] == pytest.approx(found["prediction"], rel=1e-5)
+        near = [one["id"] for one in json.loads(found["neighbours"])][:5]
+        assert [data["items"][one[0]][0] for one in video["near"]] == near and len(near) >= 4
+        assert all(data["items"][one[0]][2] >= 0 for one in video["near"])  # each with its picture
+        assert data["items"][video["item"]][1:] == [table["title"][0], 0]
+        with pytest.raises(InputError, match="^Invalid data found when processing input$"):
+            asked(answerer, "red ball", b"no video")
+        with pytest.raises(InputError, match="^Invalid data|moov"):
+            asked(answerer, "red ball", clip[: len(clip) // 2])
+        assert data_of(asked(answerer, table["title"][0], clip, **known)) == data
+        answerer.columns["follower"] = "number"
+        with pytest.raises(InputError, match="^follower: 'many' is no number; 1200.5 is one$"):
+            asked(answerer, "red ball", clip, follower="many")
+        assert not any(answerer.place.iterdir()) and capfd.readouterr() == ("", "")
+
+
+def test_the_app_needs_no_video_where_no_frames_are_looked_at(made, tmp_path, load_script):
+    place, _ = made
+    store = FeatureStore.open(place / "mine")
+    run = trained(store, tmp_path, "--model_id", "SVR", "--modalities", "textual")
+    answerer = answerer_of(run, tmp_path / "asked")
+    assert not answerer.takes_videos
+    question = replace(answerer.question(), title="=red ball\n<b>; NA")
+    data = data_of(answerer.answer(question))
+    assert data["items"][data["videos"][0]["item"]][1].split() == ["=red", "ball", "<b>;", "NA"]

@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 from tiny import refused, remade, run_test, searched, store_of_creators, store_with_times, trained
 
+from dataloader.importing.newcomers import read_newcomers, unused_id
+from dataloader.importing.settings import TableSettings
 from dataloader.metadata import Metadata
 from dataloader.store import FeatureStore
 
@@ -193,3 +195,18 @@ def test_what_a_part_changes_is_the_prediction_less_that_without_it(tmp_path, lo
     assert set(alone["neighbours"]) == {"[]"}
     np.testing.assert_allclose(whole["changed_by_neighbours"], whole["prediction"] - alone["prediction"], atol=2e-5)
     assert {"changed_by_visual", "changed_by_creator"} <= set(whole)
+
+
+def test_a_table_of_which_no_row_can_be_used_says_why(tmp_path):
+    store = known_store(tmp_path)
+    reading = TableSettings(on_error="skip", keep="first")
+    for column, value, why in (("hd", "maybe", "neither yes nor no"), ("time", "soon", "no time")):
+        pd.DataFrame([{"item_id": "x", "text": "a title", column: value}]).to_csv(tmp_path / "new.csv", index=False)
+        with refused(f"new.csv: no row of it can be used: line 2: column {column}: values like '{value}' are {why}"):
+            read_newcomers(store, tmp_path / "new.csv", reading, "predict", None)
+
+
+def test_a_video_without_an_id_gets_one_that_no_other_has(tmp_path):
+    store = known_store(tmp_path)
+    ids = np.array([str(i) for i in range(len(store))], object)
+    assert unused_id(replace(store.items, item_id=ids)) == str(len(store))
