@@ -16,11 +16,13 @@ from encoded import N, call, rows_of
 from safetensors.torch import load_file, save_file
 from tiny import refused, run_test, trained
 
+import retriever
 from baselines import opened
 from common.console import InputError
 from dataloader.growing import added, states
 from dataloader.store import FeatureStore
 from engine.run import Run
+from feature_engineering import retrieval_engineering
 from feature_engineering.settings import DecodingSettings
 from prediction.app.answering import Answerer
 from prediction.predictor import Predictor
