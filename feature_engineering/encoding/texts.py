@@ -66,7 +66,10 @@ class TextEncoder:
             self._encode = Pooled(self.source, settings, text.pooling, POOLING_OF.get(name, "mean"), model)
         self.model, self.pooling = self._encode.model, self._encode.pooling
         self.prompt = text.prompt or (prompts or {}).get(name) or self._prompt_of_folder(said=made is None)
-        self.max_length = self._length(text.max_length, settings.encoder)
+        limit = text.max_length
+        if made is not None and limit:  # It may be from when the positions that padding takes were counted too.
+            limit = min(limit, self._encode.most)
+        self.max_length = self._length(limit, settings.encoder)
         self._encode.limit(self.max_length)
         self.dimension = self._try_out()
 
@@ -169,7 +172,8 @@ class TextEncoder:
         """What acts on the texts, and how much of them the encoder can read; counts: of the texts with their prompt."""
         words = counts if self.prompt == "{text}" else self.count(titles)
         share = words.unknown / max(words.words, 1)
-        print(f"{self.in_words()}; {share:.1%} of the tokens of {len(titles)} different texts are unknown to it")
+        unknown = f"{share:.1%} of the tokens of {len(titles)} different texts are unknown to it"
+        print(f"{self.in_words()}; {unknown if words.words else 'no tokens that could be counted'}")
         if share > MANY_UNKNOWN:
             print(
                 f"warning: {share:.0%} of the tokens are unknown to {self.source.label}, which tells such texts apart "

@@ -87,7 +87,9 @@ def positions(model: torch.nn.Module) -> int:
 
 
 def count(tokenizer: Any, texts: Sequence[str], rows: int | None) -> Counts:
-    """Of a tokenizer of transformers or of tokenizers; rows: of the model's embedding."""
+    """Of a tokenizer of transformers or of tokenizers, nothing of any other; rows: of the model's embedding."""
+    if not (hasattr(tokenizer, "unk_token_id") or hasattr(tokenizer, "encode_batch")):
+        return Counts(np.zeros(len(texts), int), 0, 0, [])
     lengths, words, unknown, foreign = [], 0, 0, {}
     for start in range(0, len(texts), STEP):
         part = list(texts[start : start + STEP])
@@ -98,7 +100,7 @@ def count(tokenizer: Any, texts: Sequence[str], rows: int | None) -> Counts:
             unknown_id = tokenizer.unk_token_id
         else:
             pairs = [(one.ids, one.special_tokens_mask) for one in tokenizer.encode_batch(part)]
-            unknown_id = tokenizer.token_to_id("[UNK]")
+            unknown_id = tokenizer.token_to_id(getattr(tokenizer.model, "unk_token", None) or "<unk>")
         for ids, special in pairs:
             lengths.append(len(ids))
             words += len(ids) - sum(special)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -218,6 +219,16 @@ def test_parts_in_subfolders_come_from_the_hub_too(tmp_path, bert, monkeypatch):
     assert asked == [encoders.HUB_FILES, [*encoders.HUB_FILES, "2_Dense/*.bin"]]
 
 
+def test_a_repository_of_onnx_alone_is_named(tmp_path, monkeypatch):
+    hub = SimpleNamespace(list_repo_files=lambda repository, revision: ["config.json", "onnx/model.onnx"])
+    monkeypatch.setattr(encoders, "snapshot_download", lambda *_, **__: str(tmp_path))
+    monkeypatch.setattr(encoders, "HfApi", lambda: hub)
+    with pytest.raises(
+        InputError, match=r"--encoder owner/name: its weights are there as ONNX \(onnx/model.onnx\) alone"
+    ):
+        encoders.fetch("owner/name")
+
+
 def test_a_plain_encoder_is_as_it_was(shared):
     """all-MiniLM-L6-v2, a folder of transformers: the mean of the tokens, as by sentence-transformers."""
     folder = shared / "models/all-MiniLM-L6-v2"
@@ -287,6 +298,10 @@ def test_positions_that_are_taken_by_the_padding_are_not_used(tmp_path):
         assert encoder.max_length == 10 and encoder([long]).isfinite().all()
         with pytest.raises(InputError, match="takes 10 tokens at most"):
             encoded(of, max_length=11)
+    # Data sets of before recorded all of the table.
+    made = {"max_length": 12}
+    again = texts.TextEncoder(EncoderSettings(str(folder), device="cpu"), TextSettings(**made), made=made)
+    assert again.max_length == 10
 
 
 def test_tokens_that_the_model_has_not_are_refused_before_anything_is_encoded(tmp_path):
