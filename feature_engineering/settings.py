@@ -27,7 +27,7 @@ TEXTUAL_ENCODER = "WhereIsAI/angle-bert-base-uncased-nli-en-v1"
 RETRIEVAL_ENCODER = "WhereIsAI/UAE-Large-V1"
 NO_ENCODER = "none"
 
-POOLINGS = ("mean", "cls", "cls_avg")
+POOLINGS = ("mean", "cls", "cls_avg", "max", "last")
 ON_ERROR = {  # policy -> what becomes of an item that cannot be used
     "skip": "leave it out of the data set and list it in skipped.csv",
     "fail": "stop at the first",
@@ -92,14 +92,23 @@ class TextSettings:
 
     pooling: str | None = setting(
         None,
-        "mean of the tokens, the first token (cls), or the mean of these two (cls_avg); without it as the published "
-        "encoders want it, else mean; encoders with a projected text embedding (CLIP) give that one",
+        "mean of the tokens, the first token (cls), the mean of these two (cls_avg), the largest value of each "
+        "dimension (max) or the last token; without it as the published encoders want it, else as the encoder's folder "
+        "says if it is one of sentence-transformers, else mean; encoders with a projected text embedding (CLIP) give "
+        "that one",
         str,
         POOLINGS,
         kind=str,
     )
-    prompt: str | None = setting(None, "what is encoded; {text} stands for the item's text", kind=str)
-    max_length: int | None = setting(None, "tokens kept of a text; the encoder's limit without it", whole_number(2))
+    prompt: str | None = setting(
+        None,
+        "what is encoded; {text} stands for the item's text; without it that of the published encoders, else the "
+        "default prompt of the encoder's folder, if it has one",
+        kind=str,
+    )
+    max_length: int | None = setting(
+        None, "tokens kept of a text; without it the limit of the encoder or of its folder", whole_number(2)
+    )
 
 
 @dataclass(frozen=True)

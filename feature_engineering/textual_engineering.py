@@ -1,4 +1,4 @@
-"""Encode the texts of a data set with any text encoder of transformers, as textual features (N, Dt).
+"""Encode the texts of a data set with any text encoder of sentence-transformers or transformers, as features (N, Dt).
 
 The published system takes WhereIsAI/angle-bert-base-uncased-nli-en-v1 with its pooling cls_avg. Retrieval vectors are
 retrieval_engineering.py's, but for --output both, which lets the textual features serve there too. A killed or stopped

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 import transformers
-from huggingface_hub import snapshot_download
+from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 
 from common.console import InputError, listed
 from common.devices import pick_precision
+from feature_engineering.encoding.folders import READABLE, lacking_weights, refuse_layouts, require_weights
 
 HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
 
@@ -39,28 +42,49 @@ def fetch(name: str) -> Source:
         raise InputError(f"--encoder {name}: no such folder")
     try:
         folder = snapshot_download(repository, revision=revision or None, allow_patterns=HUB_FILES)
-        if not any(Path(folder).glob("*.safetensors")):
+        if lacking := lacking_weights(Path(folder), repository):
             # Older repositories have .bin files alone. Those are pickles: they are read as plain tensors, and no code
             # in them is run.
-            folder = snapshot_download(repository, revision=revision or None, allow_patterns=[*HUB_FILES, "*.bin"])
+            pickles = [f"{path}/*.bin" if path else "*.bin" for path in lacking]
+            folder = snapshot_download(repository, revision=revision or None, allow_patterns=[*HUB_FILES, *pickles])
+            _name_layouts(repository, revision or None, Path(folder))
     except LocalEntryNotFoundError:
         raise InputError(
             f"--encoder {name}: neither a folder nor in the hub's cache, and the hub cannot be reached; where there "
             f"is a network, get it with: hf download {repository}{f' --revision {revision}' * bool(revision)}"
         ) from None
     except (HFValidationError, HfHubHTTPError, OSError) as error:
-        raise InputError(f"--encoder {name}: neither a folder nor a model of the hub ({_first_line(error)})") from None
+        raise InputError(f"--encoder {name}: neither a folder nor a model of the hub ({first_line(error)})") from None
     return Source(Path(folder), repository, Path(folder).name)
+
+
+def _name_layouts(repository: str, revision: str | None, folder: Path) -> None:
+    """InputError where the hub has weights in layouts alone that are not read, and so were not downloaded."""
+    if not any(any(folder.rglob(pattern)) for pattern in READABLE):
+        try:
+            files = HfApi().list_repo_files(repository, revision=revision)
+        except Exception:  # of many libraries; transformers will say what is missing, if not what is there
+            return
+        refuse_layouts(files, repository)
 
 
 def load_pretrained(loader, source: Source, **options):
     """`loader.from_pretrained`, its many failures turned into one line that names the encoder."""
+    with told_in_a_line(source):
+        return loader.from_pretrained(source.folder, trust_remote_code=False, local_files_only=True, **options)
+
+
+@contextmanager
+def told_in_a_line(source: Source, library: str = "transformers") -> Iterator[None]:
+    """Failures of a library that loads an encoder, as an InputError."""
     if not sys.stderr.isatty():
         transformers.utils.logging.disable_progress_bar()
     try:
-        return loader.from_pretrained(source.folder, trust_remote_code=False, local_files_only=True, **options)
+        yield
+    except InputError:
+        raise
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError, TypeError, EOFError) as error:
-        raise InputError(f"--encoder {source.label}: transformers cannot load it ({_first_line(error)})") from None
+        raise InputError(f"--encoder {source.label}: {library} cannot load it ({first_line(error)})") from None
     except Exception as error:
         # Where a file holds more than plain tensors, torch refuses it with an exception of pickle's.
         if type(error).__module__ not in ("_pickle", "pickle"):
@@ -70,14 +94,18 @@ def load_pretrained(loader, source: Source, **options):
 
 def load_encoder(source: Source, device: torch.device, precision: str, loader) -> torch.nn.Module:
     """An encoder in inference mode on `device`; never by executing code that came with it."""
+    require_weights(source.folder, source.label)
     model, report = load_pretrained(loader, source, dtype=torch.float32, output_loading_info=True)
+    require_complete(report, source.label)
+    model.weights_hash = hash_of(model)  # The hash is of the weights of the checkpoint, before they are rounded.
+    return model.eval().to(device, pick_precision(precision, device))
+
+
+def require_complete(report: dict, label: str) -> None:
+    """InputError where transformers reports, on loading, that weights are missing."""
     # A checkpoint may lack the weights of a pooler, as no feature is taken from behind one.
     if missing := sorted(key for key in report["missing_keys"] if "pooler" not in key):
-        raise InputError(
-            f"--encoder {source.label}: its checkpoint lacks {len(missing)} of the weights ({listed(missing)})"
-        )
-    model.weights_hash = _hash(model)  # The hash is of the weights of the checkpoint, before they are rounded.
-    return model.eval().to(device, pick_precision(precision, device))
+        raise InputError(f"--encoder {label}: its checkpoint lacks {len(missing)} of the weights ({listed(missing)})")
 
 
 def provenance(model: torch.nn.Module, source: Source, **settings) -> dict:
@@ -92,7 +120,7 @@ def revision_of(model: torch.nn.Module, source: Source) -> str:
     return source.revision or f"weights-sha256:{model.weights_hash}"
 
 
-def _hash(model: torch.nn.Module) -> str:
+def hash_of(model: torch.nn.Module) -> str:
     sha = hashlib.sha256()
     for key, tensor in sorted(model.state_dict().items()):
         sha.update(key.encode() + tensor.contiguous().numpy().tobytes())
@@ -107,5 +135,5 @@ def to_device(batch: np.ndarray, model: torch.nn.Module) -> torch.Tensor:
     return tensor.to(parameter.device, non_blocking=True).to(parameter.dtype)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,88 +1,185 @@
-"""Texts through a text encoder of transformers: pooling, limits on length, batches of like length, shards."""
+"""Texts through a text encoder: as its folder says where it is one of sentence-transformers, else by transformers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from tqdm import tqdm
-from transformers import AutoModel, AutoTokenizer
 
 from common.arrays import Rows
-from common.console import PROGRESS_BAR, InputError
-from common.devices import pick_device
-from feature_engineering.encoding.encoders import fetch, load_encoder, load_pretrained, provenance, revision_of
+from common.console import PROGRESS_BAR, InputError, listed
+from feature_engineering.encoding.encoders import fetch, first_line, provenance, revision_of
+from feature_engineering.encoding.folders import modules_of
+from feature_engineering.encoding.pooling import Pooled
+from feature_engineering.encoding.sentences import Sentences
+from feature_engineering.encoding.tokens import Counts, count
 from feature_engineering.jobs.progress import Progress
 from feature_engineering.settings import EncoderSettings, TextSettings
 
 LONGEST_UNLESS_SAID = 512  # tokens; some tokenizers say that their limit is 1e30
 SHARD_BATCHES = 16
-# How the published encoders are meant to be used, by the last part of their names. All others get the mean of the
-# tokens and no prompt.
+MANY_UNKNOWN = 0.1  # of the tokens: more of them mean that the encoder is of another language
+# How the published encoders are meant to be used, by the last part of their names, whatever their folders say.
 POOLING_OF = {"angle-bert-base-uncased-nli-en-v1": "cls_avg", "UAE-Large-V1": "cls"}
 RETRIEVAL_PROMPT_OF = {"UAE-Large-V1": "Represent this sentence for searching relevant passages: {text}"}
 
 
 class TextEncoder:
-    """A text encoder and its tokenizer, as the settings ask for them.
+    """A text encoder, as the settings ask for it, else as its folder says, else with the mean of its tokens.
 
     prompts: the last part of an encoder's name -> its prompt, for settings without one. model: an encoder of texts and
-    pictures that is loaded already.
+    pictures that is loaded already. made: what dataset.json says of the encoder that this one is to be again; it wins
+    over the folder.
+
+    model, source, batch_size, pooling, prompt, max_length: what acts; `acted`: all of that but the first three, and
+    what else a folder can ask for, as dataset.json has it.
     """
 
     def __init__(
-        self, settings: EncoderSettings, text: TextSettings, prompts: dict[str, str] | None = None, model=None
+        self,
+        settings: EncoderSettings,
+        text: TextSettings,
+        prompts: Mapping[str, str] | None = None,
+        model: torch.nn.Module | None = None,
+        made: Mapping[str, Any] | None = None,
     ):
         if text.prompt and "{text}" not in text.prompt:
             raise InputError(f"--prompt {text.prompt!r}: has no {{text}}, so every item would get the same vector")
         self.source, self.batch_size = fetch(settings.encoder), settings.batch_size
         name = self.source.label.rpartition("/")[2]
-        self.prompt = text.prompt or (prompts or {}).get(name, "{text}")
-        self.tokenizer = load_pretrained(AutoTokenizer, self.source)
-        if self.tokenizer.pad_token is None:
-            # GPT-2 and its kin have none. Any token will do, as the attention mask hides what is padded.
-            self.tokenizer.pad_token = self.tokenizer.eos_token
-        self.model = model or load_encoder(self.source, pick_device(settings.device), settings.precision, AutoModel)
-        self.pooling = text.pooling or POOLING_OF.get(name, "mean")
-        if hasattr(self.model, "get_text_features"):
-            if text.pooling:
-                raise InputError(
-                    f"--pooling {text.pooling}: {settings.encoder} has a projected text embedding, which is taken"
-                )
-            self.pooling = "projected"
-        elif self.model.config.is_encoder_decoder:
-            self.model = self.model.get_encoder()
-        config = getattr(self.model.config, "text_config", self.model.config)
-        longest = min(getattr(config, "max_position_embeddings", None) or 1 << 30, self.tokenizer.model_max_length)
-        if (text.max_length or 0) > longest:
-            raise InputError(f"--max_length {text.max_length}: {settings.encoder} takes {longest} tokens at most")
-        self.max_length = text.max_length or min(longest, LONGEST_UNLESS_SAID)
-        # SigLIP reads its last position and was trained with texts padded to their full length.
-        self.padding = "max_length" if str(self.model.config.model_type).startswith("siglip") else True
+        # Data sets that do not say by which library were made by transformers alone, whatever their encoder's folder.
+        plainly = name in POOLING_OF or model is not None or (made is not None and made.get("by") != Sentences.by)
+        modules = [] if plainly else modules_of(self.source.folder, self.source.label)
+        if modules:
+            self._encode = Sentences(self.source, modules, settings)
+            said = self._encode.pooling
+            if text.pooling and text.pooling != said:
+                self._encode.pool_by(text.pooling, settings.encoder)
+            if made is None:
+                self._say_contradictions(text, said)
+        else:
+            self._encode = Pooled(self.source, settings, text.pooling, POOLING_OF.get(name, "mean"), model)
+        self.model, self.pooling = self._encode.model, self._encode.pooling
+        self.prompt = text.prompt or (prompts or {}).get(name) or self._prompt_of_folder(said=made is None)
+        limit = text.max_length
+        if made is not None and limit:  # It may be from when the positions that padding takes were counted too.
+            limit = min(limit, self._encode.most)
+        self.max_length = self._length(limit, settings.encoder)
+        self._encode.limit(self.max_length)
+        self.dimension = self._try_out()
+
+    def _prompt_of_folder(self, said: bool) -> str:
+        """Its default. Titles are compared with one another: no prompt that is for one of two sides is theirs."""
+        prompts, default = self._encode.prompts, self._encode.default_prompt
+        if default in prompts:
+            return prompts[default] + "{text}"
+        if prompts and said:
+            named = listed(f"{name} {prompt!r}" for name, prompt in prompts.items())
+            one = next(iter(prompts.values())) + "{text}"
+            print(
+                f"{self.source.label} has prompts of which none is taken unasked ({named}); to take one: "
+                f"--prompt {one!r}"
+            )
+        return "{text}"
+
+    def _length(self, typed: int | None, name: str) -> int | None:
+        """Tokens that are kept of a text."""
+        most, said = self._encode.most, self._encode.longest
+        if typed and not self._encode.has_limit:
+            raise InputError(f"--max_length {typed}: {name} reads texts of any length")
+        if (typed or 0) > most:
+            raise InputError(f"--max_length {typed}: {name} takes {most} tokens at most")
+        return typed or (said if said or not self._encode.has_limit else min(most, LONGEST_UNLESS_SAID))
+
+    def _say_contradictions(self, text: TextSettings, pooling: str) -> None:
+        encode, of = self._encode, f"the folder of {self.source.label} says"
+        default = encode.prompts.get(encode.default_prompt)
+        if text.pooling and text.pooling != pooling:
+            print(f"warning: --pooling {text.pooling}: {of} {pooling}", file=sys.stderr)
+        if text.prompt and default and text.prompt != default + "{text}":
+            print(f"warning: --prompt {text.prompt!r}: {of} {default + '{text}'!r}", file=sys.stderr)
+        if text.max_length and encode.longest and text.max_length > encode.longest:
+            print(f"warning: --max_length {text.max_length}: {of} {encode.longest}", file=sys.stderr)
+
+    def _try_out(self) -> int:
+        """The length of a vector. What cannot encode a text is told of here, and not when much has been encoded."""
+        sample = self.prompt.replace("{text}", "a")
+        self.refuse_foreign(self.count([sample]))
+        try:
+            return self([sample]).shape[1]
+        except (
+            RuntimeError,
+            ValueError,
+            TypeError,
+            KeyError,
+            IndexError,
+            AttributeError,
+            NotImplementedError,
+        ) as error:
+            raise InputError(f"--encoder {self.source.label}: cannot encode a text ({first_line(error)})") from None
+
+    @property
+    def acted(self) -> dict:
+        encode = self._encode
+        said = {"pooling": self.pooling, "prompt": self.prompt, "max_length": self.max_length}
+        return said | {"dense": encode.dense, "normalise": encode.normalise, "by": encode.by}
 
     def provenance(self) -> dict:
-        settings = {"pooling": self.pooling, "prompt": self.prompt, "max_length": self.max_length}
-        return provenance(self.model, self.source, **settings)
+        return provenance(self.model, self.source, **self.acted)
 
-    @torch.inference_mode()
+    def in_words(self) -> str:
+        """What acted, for the log."""
+        prompt = "no prompt" if self.prompt == "{text}" else f"prompt {self.prompt!r}"
+        length = f"at most {self.max_length} tokens" if self.max_length else "texts of any length"
+        dense = [f"dense {layer}" for layer in self._encode.dense]
+        words = [f"pooling {self.pooling}", prompt, length, *dense, *["normalised"] * self._encode.normalise]
+        return f"{self.source.label} by {self._encode.by}: {', '.join(words)}"
+
     def __call__(self, texts: list[str]) -> torch.Tensor:
-        """B texts -> (B, D), still on the device."""
-        tokens = self.tokenizer(
-            texts, padding=self.padding, truncation=True, max_length=self.max_length, return_tensors="pt"
-        ).to(next(self.model.parameters()).device)
-        if not tokens["input_ids"].shape[1]:  # all of them are empty, and there is nothing to be given to the model
-            return torch.zeros(len(texts), self.model.config.hidden_size)
-        return pool(self.model, tokens, self.pooling)
+        """B texts, with their prompt -> (B, D), on the device; zeros for a text of which no token is made."""
+        tokenizer = self._encode.tokenizer
+        if not self._encode.has_limit or tokenizer.num_special_tokens_to_add():
+            return self._encode(texts, self.prompt)
+        there = torch.from_numpy(self.count(texts).lengths > 0)  # (B,)
+        if there.all():
+            return self._encode(texts, self.prompt)
+        parameter = next(self.model.parameters())
+        if not there.any():
+            return torch.zeros(len(texts), self.dimension, dtype=parameter.dtype, device=parameter.device)
+        some = self._encode([text for text, is_there in zip(texts, there, strict=True) if is_there], self.prompt)
+        vectors = some.new_zeros(len(texts), some.shape[1])  # (B, D)
+        vectors[there.to(vectors.device)] = some
+        return vectors
 
-    def lengths(self, texts: Sequence[str]) -> np.ndarray:
-        """(U,) tokens of each text, before any is cut."""
-        step, lengths = 1000, []
-        for start in range(0, len(texts), step):
-            ids = self.tokenizer(list(texts[start : start + step]), truncation=False, verbose=False)["input_ids"]
-            lengths += [len(tokens) for tokens in ids]
-        return np.array(lengths)
+    def count(self, texts: Sequence[str]) -> Counts:
+        """Of the tokens of texts, before any is cut."""
+        return count(self._encode.tokenizer, texts, self._encode.rows)
+
+    def refuse_foreign(self, counts: Counts) -> None:
+        """InputError for tokens that are not the model's."""
+        if counts.foreign:
+            raise InputError(
+                f"--encoder {self.source.label}: its tokenizer makes tokens ({listed(counts.foreign)}) of which its "
+                f"model, which knows {self._encode.rows}, has no embedding: the two do not belong together"
+            )
+
+    def say_unknown(self, titles: Sequence[str], counts: Counts) -> None:
+        """What acts on the texts, and how much of them the encoder can read; counts: of the texts with their prompt."""
+        words = counts if self.prompt == "{text}" else self.count(titles)
+        share = words.unknown / max(words.words, 1)
+        unknown = f"{share:.1%} of the tokens of {len(titles)} different texts are unknown to it"
+        print(f"{self.in_words()}; {unknown if words.words else 'no tokens that could be counted'}")
+        if share > MANY_UNKNOWN:
+            print(
+                f"warning: {share:.0%} of the tokens are unknown to {self.source.label}, which tells such texts apart "
+                "badly; take an encoder of their language, or a multilingual one",
+                file=sys.stderr,
+            )
 
 
 def encode_texts(texts: Sequence[str], encoder: TextEncoder, folder: Path, *, overwrite: bool) -> tuple[Rows, Progress]:
@@ -93,8 +190,11 @@ def encode_texts(texts: Sequence[str], encoder: TextEncoder, folder: Path, *, ov
     """
     distinct = list(dict.fromkeys(texts))
     prompts = [encoder.prompt.replace("{text}", text) for text in distinct]
-    lengths = encoder.lengths(prompts)
-    if cut := int((lengths > encoder.max_length).sum()):
+    counts = encoder.count(prompts)
+    encoder.refuse_foreign(counts)
+    encoder.say_unknown(distinct, counts)
+    lengths = counts.lengths
+    if encoder.max_length and (cut := int((lengths > encoder.max_length).sum())):
         share = f"{cut} of {len(distinct)} different texts"
         print(f"{share} are longer than {encoder.max_length} tokens (the longest: {lengths.max()}) and were cut")
     order = np.argsort(-lengths, kind="stable")
@@ -102,9 +202,8 @@ def encode_texts(texts: Sequence[str], encoder: TextEncoder, folder: Path, *, ov
         "encoder": encoder.source.label,
         "revision": revision_of(encoder.model, encoder.source),
         "precision": str(next(encoder.model.parameters()).dtype),
-        "pooling": encoder.pooling,
-        "max_length": encoder.max_length,
         "batch_size": encoder.batch_size,
+        **encoder.acted,
     }
     shard_size = SHARD_BATCHES * encoder.batch_size
     progress = Progress.open(folder, settings, [prompts[i] for i in order], shard_size, restart=overwrite)
@@ -121,15 +220,3 @@ def encode_texts(texts: Sequence[str], encoder: TextEncoder, folder: Path, *, ov
     place[order] = np.arange(len(order))
     number_of = {text: place[i] for i, text in enumerate(distinct)}
     return Rows(progress.features, np.array([number_of[text] for text in texts])), progress
-
-
-def pool(model, tokens, pooling: str) -> torch.Tensor:
-    """(B, D): `cls_avg` is AnglE's: the mean of the CLS vector and the mean over tokens."""
-    if hasattr(model, "get_text_features"):
-        return model.get_text_features(**tokens).pooler_output  # (B, D)
-    states = model(**tokens).last_hidden_state  # (B, L, D)
-    mask = tokens["attention_mask"].unsqueeze(-1)  # (B, L, 1)
-    # Some tokenizers make no token of an empty text. Its states are those of padding, or NaN, and its vector is 0.
-    mean = torch.where(mask.bool(), states, 0).sum(dim=1) / mask.sum(dim=1).clamp(min=1)  # (B, D)
-    first = torch.where(mask.any(dim=1), states[:, 0], 0)  # (B, D)
-    return {"mean": mean, "cls": first, "cls_avg": (first + mean) / 2}[pooling]

@@ -66,13 +66,13 @@ class Encoders:
 
         made = self._made(name)
         said = {key: made[key] for key in ("prompt", "max_length") if key in made}
-        pooling = None if made.get("pooling") == "projected" else made.get("pooling")
+        pooling = None if made.get("pooling") in ("projected", "own") else made.get("pooling")
         both = self.store.description.features[name].made.get("source") == "fused"
-        model = {"model": self.images(name).model} if both else {}
+        how = {"made": made} | ({"model": self.images(name).model} if both else {})
         settings = TextSettings(pooling=pooling, **said)
 
         def load() -> TextEncoder:
-            return self._same(name, made, TextEncoder(self._settings(name, made, 64), settings, **model))
+            return self._same(name, made, TextEncoder(self._settings(name, made, 64), settings, **how))
 
         return self._once(f"texts of {name}", load)
 

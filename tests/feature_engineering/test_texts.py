@@ -18,9 +18,9 @@ import retriever
 from common.console import InputError
 from dataloader.store import FeatureStore
 from feature_engineering import captioning, retrieval_engineering, textual_engineering
-from feature_engineering.encoding import texts
 from feature_engineering.encoding.captions import read_captions
 from feature_engineering.encoding.lexical import Lexical
+from feature_engineering.encoding.pooling import pool
 from feature_engineering.jobs import progress
 
 IDS = ("a", "b", "c", "d", "e", "f")
@@ -318,9 +318,9 @@ def test_a_text_without_a_token_is_zeros():
 
     mask = torch.tensor([[1, 1, 0], [0, 0, 0]])
     for pooling in ("mean", "cls", "cls_avg"):
-        vectors = texts.pool(encoder, {"attention_mask": mask}, pooling)
+        vectors = pool(encoder, {"attention_mask": mask}, pooling)
         assert torch.isfinite(vectors).all() and not vectors[1].any() and vectors[0].any()
-    torch.testing.assert_close(texts.pool(encoder, {"attention_mask": mask}, "mean")[0], states[0, :2].mean(dim=0))
+    torch.testing.assert_close(pool(encoder, {"attention_mask": mask}, "mean")[0], states[0, :2].mean(dim=0))
 
 
 def test_retrieval_vectors_of_features_that_were_replaced_are_told_apart(tmp_path, capsys):
