@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -87,14 +87,31 @@ def wanted(run: Run, how: Recipe, settings: dict[str, Any]) -> tuple[Wants, tupl
     return wants, used
 
 
-def needed(run: Run, how: Recipe, settings: dict[str, Any]) -> tuple[set[str], int]:
-    """What of an item is needed, the features that are compared too; how many neighbours are looked at, at most."""
-    if how.blends:
-        each = [needed(*opened(member, "--model_path")) for member, _ in run.members]
-        return set().union(*(names for names, _ in each)), max((k for _, k in each), default=1)
-    wants, used = wanted(run, how, settings)
-    compared = {"aggregated": [RETRIEVAL], None: []}.get(wants.neighbours, run.config.get("sources", {}))
-    return {*used, *compared}, wants.k
+@dataclass(frozen=True)
+class Needs:
+    """What of an item is needed, features that are compared too; and how many neighbours are looked at, at most.
+
+    lists: source -> how many neighbours an item of the run's own data had, and of which bank, where the run says so.
+    """
+
+    features: set[str]
+    k: int
+    lists: dict[str, tuple[int, str]]
+
+    @classmethod
+    def of(cls, run: Run, how: Recipe, settings: dict[str, Any]) -> Needs:
+        if how.blends:
+            each = [cls.of(*opened(member, "--model_path")) for member, _ in run.members]
+            features = set().union(*(one.features for one in each))
+            lists = {source: told for one in each for source, told in one.lists.items()}
+            return cls(features, max((one.k for one in each), default=1), lists)
+        wants, used = wanted(run, how, settings)
+        own, sources = run.config.get("neighbours") or {}, run.config.get("sources", {})
+        compared = {"aggregated": [RETRIEVAL], None: []}.get(wants.neighbours, sources)
+        lists = {source: tuple(told) for source, told in run.config.get("lists", {}).items()}
+        if wants.neighbours == "aggregated" and "bank" in own:
+            lists[RETRIEVAL] = (own["k"], own["bank"])
+        return cls({*used, *compared}, wants.k, lists)
 
 
 def refuse_other_data(run: Run, data: Data) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from baselines.predicting import needed, predicted
+from baselines.predicting import Needs, predicted
 from common.console import InputError
 from common.files import require_writable
 from dataloader.growing import as_of, grown_in_words, searching, states
@@ -46,9 +46,9 @@ def test(
     how_to = {"split": split, "batch_size": batch_size, "allow_other_data": allow_other_data}
     trained = run.config["data"]["fingerprint"]
     if trained != store.fingerprint and trained in states(store):
-        names, k = needed(run, how, settings)
-        store = as_of(store, trained, names, bank)
-        store.search = searching(store, [split, "valid"], k)  # valid: for yardsticks
+        needs = Needs.of(run, how, settings)
+        store = as_of(store, trained, needs.features, bank)
+        store.search = searching(store, [split, "valid"], needs.k, needs.lists)  # valid: for yardsticks
         print(grown_in_words(store, bank))
     elif bank != TRAINED:
         raise InputError(f"--bank {bank}: {store.folder} has not grown since the run was trained")

@@ -72,6 +72,7 @@ def train(
         "neighbours": data.neighbours and data.neighbours.described(),
         **({"sources": {name: found.digest() for name, found in data.sources.items()}} if data.sources else {}),
         **({"creators": True} if data.creators else {}),
+        **({"lists": {name: [one.k, one.bank] for name, one in data.sources.items()}} if data.sources else {}),
         **({"calibrates": True} if held else {}),
     }
     if resumed:

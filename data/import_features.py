@@ -121,7 +121,10 @@ def grow(args) -> None:
     encoders = Encoders(store, named_files(args.encoders, "encoders"), args.device)
     reading = made(TableSettings, vars(args))
     split, given = args.append_split, files.named
+    before = store.fingerprint
     store = append(store, args.append, reading, split, given, frames, decoding, encoders, args.horizon)
+    if store.fingerprint == before:
+        return
     commands.say_next(commands.next_steps(store))
 
 

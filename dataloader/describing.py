@@ -86,7 +86,9 @@ def heading(store: FeatureStore, neighbours: Neighbours | None = None, *, metada
     metadata: they are used, so that it matters if any were counted after publication.
     """
     said = [f"label {name} ({store.label.in_words()})" for name in store.label.names]
-    said.append(f"split by {store.label.split_in_words()}")
+    grown = store.label.by_time and store.learned is None and store.description.lineage.get("grew")
+    since = ", ITS TRAIN HAS GROWN SINCE and may be newer than what is tested" if grown else ""
+    said.append(f"split by {store.label.split_in_words()}{since}")
     if neighbours is not None:
         said.append(f"bank {neighbours.bank_in_words}")
     if metadata and (late := store.description.consequences):

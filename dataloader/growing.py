@@ -7,7 +7,7 @@ was, and retrieves from what it was trained with, or from all that is known now.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +16,7 @@ from common.arrays import Joined, OfRows
 from common.console import InputError
 from dataloader.description import FILE, Description
 from dataloader.items import ORIGIN, Items
-from dataloader.metadata import LETTERS, Metadata
+from dataloader.metadata import AGE, LETTERS, Metadata
 from dataloader.names import BANKS, GROWN, TRAINED
 from dataloader.neighbours import Known, Neighbours, head_of
 from dataloader.replacing import write_grown
@@ -25,7 +25,7 @@ from dataloader.store import FeatureStore
 
 ADDED = "added"  # a column of the items: 0, or the number of the addition that an item or its label came with
 GREW = "grew"  # in dataset.json: of each addition the fingerprint before it, and digests before and after it
-ITEMS = "items"
+ITEMS, CAME = "items", "came"
 
 
 def additions(store: FeatureStore) -> list[dict]:
@@ -125,16 +125,20 @@ def view_of(
     return view
 
 
-def searching(store: FeatureStore, splits: Sequence[str], k: int) -> Callable[[str], Neighbours]:
-    """Who finds, by each source, the neighbours of the items of `splits` of a view: as many, of which splits, as the
-    data set's own. k: how many where it has none of this source.
+def searching(
+    store: FeatureStore, splits: Sequence[str], k: int, lists: Mapping[str, tuple[int, str]]
+) -> Callable[[str], Neighbours]:
+    """Who finds, by each source, the neighbours of the items of `splits` of a view.
+
+    lists: source -> how many, and of which bank; of a source that it does not name as the data set's own have, or k of
+    train.
     """
     found: dict[str, Neighbours] = {}
 
     def search(source: str) -> Neighbours:
         if source not in found:
             asking, known = np.flatnonzero(np.isin(store.items.split, splits)), Known.of(store)
-            many, bank = head_of(store.folder, source) or (k, "train")
+            many, bank = lists.get(source) or head_of(store.folder, source) or (k, "train")
             rows = np.flatnonzero(np.isin(store.items.split, BANKS[bank]))
             times = {} if known is None else {"since": known.since, "asked": known.asked}
             ids, similarity = search_few(store.features[source], asking, rows, many, **times)
@@ -176,17 +180,18 @@ def unknown(kind: str, n: int) -> np.ndarray:
     }[LETTERS[kind]]
 
 
-def grow(store: FeatureStore, new: FeatureStore | None, filled: Items, split: str) -> FeatureStore:
+def grow(store: FeatureStore, new: FeatureStore | None, filled: Items, split: str, came: str = "") -> FeatureStore:
     """The data set with the items of `new` behind its own, and with the counts of `filled`, which are items of it.
 
-    filled: items of split predict, by their ids, that have a count by now; they go to `split`. All others keep their
-    row, split and bits. Files are replaced together, as by FeatureStore.keep: a kill leaves the old data set or the
-    new one. Neighbours are gone, as their bank has grown.
+    filled: items of split predict, by their ids, that have a count by now; they go to `split`. came: digest of the new
+    items as they were given, by which a killed addition is known. All others keep their row, split and bits. Files are
+    replaced together, as by FeatureStore.keep: a kill leaves the old data set or the new one. Neighbours are gone, as
+    their bank has grown.
     """
     number = len(additions(store)) + 1
     items = store.items
     columns = {name: getattr(items, name).copy() for name in ("popularity", "label", "split", "label_time")}
-    when = added(items)
+    when, metadata = added(items), store.metadata and store.metadata.take(np.arange(len(store)))
     row_of = {item_id: row for row, item_id in enumerate(items.item_id)}
     for place, item_id in enumerate(filled.item_id):
         row = row_of[item_id]
@@ -194,8 +199,10 @@ def grow(store: FeatureStore, new: FeatureStore | None, filled: Items, split: st
         columns["popularity"][row], columns["label"][row] = filled.popularity[place], filled.label[place]
         if not np.isnat(filled.label_time[place]):
             columns["label_time"][row] = filled.label_time[place]
+            if metadata is not None and AGE in metadata.columns:
+                age = (filled.label_time[place] - items.time[row]) / np.timedelta64(1, "D")
+                metadata.columns[AGE][row] = metadata.columns[AGE][row] if np.isnan(age) else age
     items = replace(items, **columns)
-    metadata = store.metadata
     if new is not None:
         items = joined_items(items, new.items)
         when = np.append(when, np.full(len(new), number))
@@ -207,7 +214,7 @@ def grow(store: FeatureStore, new: FeatureStore | None, filled: Items, split: st
 
     def lineage(grown: Description) -> dict:
         pairs = {name: [before[name], digest] for name, digest in digests(grown).items()}
-        last = {"fingerprint": store.fingerprint, "items": len(store), "digests": pairs}
+        last = {"fingerprint": store.fingerprint, "items": len(store), "digests": pairs, CAME: came}
         return store.description.lineage | {GREW: [*earlier, last]}
 
     write_grown(store, new, items, metadata, lineage)

@@ -113,6 +113,11 @@ def write_beside(
         if name in unscaled:
             made[UNSCALED] = _write(unscaled[name], store.folder / f"{name}.{UNSCALED}.npy{NEXT}")[1]
         description = description.with_feature(name, Feature(shape, feature.dtype, sha256, made))
+    now = {store.description.features[name].sha256: feature.sha256 for name, feature in description.features.items()}
+    for name, feature in description.features.items():  # what vectors were made of is what it has become
+        if made_of := feature.made.get("made_of"):
+            made = feature.made | {"made_of": {side: now.get(sha256, sha256) for side, sha256 in made_of.items()}}
+            description = description.with_feature(name, replace(feature, made=made))
     if metadata is not None:
         feature = store.description.features[METADATA]
         metadata.write(store.folder / f"{METADATA_FILE}{NEXT}")
@@ -124,7 +129,7 @@ def write_beside(
 
 
 def finish_replacement(folder: Path) -> None:
-    """Put the files that write_next wrote into place: dataset.json.next, written last, says that they are complete."""
+    """Put the files of write_next or write_grown in place: dataset.json.next, written last, says that they are all."""
     if not (folder / f"{FILE}{NEXT}").exists():
         return
     # dataset.json comes last, as long as its .next stands the replacement is not finished.

@@ -23,6 +23,7 @@ from dataloader.store import FeatureStore
 from engine.difficulty import doubts_of
 from engine.evaluation import Judged, evaluate, predictions
 from engine.intervals import Intervals
+from feature_engineering.jobs.likewise import OtherWork, needs_frames
 from feature_engineering.settings import DecodingSettings, FrameSettings
 from prediction.predictor import BATCH_SIZE, Predicted, Predictor, contributions
 from prediction.report import write_report
@@ -65,11 +66,16 @@ def predict_newcomers(
     if not len(found.items):
         raise InputError(f"nothing is left to predict: {listed(f'{item}: {why}' for item, why in reasons.items())}")
     folder = output / ITEMS
-    refuse_others(folder, found)
-    new = predictor.encode(found, folder, frames, decoding, asked.features)
+    if asked.table is None and asked.text is None and not needs_frames(predictor.store, predictor.names):
+        raise InputError("--videos: the run looks at no frames; --table or --text says what it looks at")
+    try:
+        new = predictor.encode(found, folder, frames, decoding, asked.features)
+    except OtherWork as error:
+        where = f"--output {output}: predictions of other videos, or of another table, are there; name another folder"
+        raise InputError(f"{where} ({error})") from None
     reasons |= {row["item_id"]: row["reason"] for row in read_skipped(folder) if row["stage"] != ROWS}
     result = predictor.predict(new)
-    measured, table = metrics(result, seed), columns_of(result)
+    measured, table = metrics(result, seed), table_of(result)
     if measured:
         write_json(output / "metrics.json", measured)
     path, lines = output / FILE, for_reading(result, table)
@@ -127,21 +133,16 @@ def without_known(store: FeatureStore, found: Newcomers) -> tuple[Newcomers, dic
     if not there:
         return found, {}
     new = np.array([item_id not in there for item_id in found.items.item_id])
-    why = "is in the data set that the run was trained on already; test.py --split predict or test says what of it"
-    return found.take(new), dict.fromkeys(there, why)
+    split = {item_id: store.items.split[row] for item_id, row in there.items()}
+    why = {
+        item_id: "is in the data set already"
+        + (f": test.py --split {one} predicts it" if one in ("valid", "test", "predict") else ", and its count known")
+        for item_id, one in split.items()
+    }
+    return found.take(new), why
 
 
-def refuse_others(folder: Path, found: Newcomers) -> None:
-    """InputError where the folder holds the features of other videos."""
-    if not (folder / "dataset.json").exists():
-        return
-    if FeatureStore.open(folder).description.imported != found.items.digest():
-        raise InputError(
-            f"--output {folder.parent}: predictions of other videos, or of another table, are there; name another one"
-        )
-
-
-def columns_of(result: Predicted) -> pd.DataFrame:
+def table_of(result: Predicted) -> pd.DataFrame:
     """A row a video: what is predicted, what speaks for an error, and what each part of the video changed."""
     data, items = result.data, result.data.splits["predict"]
     intervals = Intervals.load(result.run.folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from baselines.predicting import needed, predicted
+from baselines.predicting import Needs, predicted
 from common.console import InputError
 from dataloader.growing import as_of, searching, states, with_new
-from dataloader.importing.newcomers import Newcomers, write_newcomers
+from dataloader.importing.newcomers import Newcomers
 from dataloader.modalities import METADATA
 from dataloader.names import TRAINED
 from dataloader.opening import Data
@@ -21,7 +22,7 @@ from dataloader.store import FeatureStore
 from engine.method import Prediction
 from engine.recipe import Recipe
 from engine.run import Run
-from feature_engineering.jobs.likewise import Encoders, make_likewise
+from feature_engineering.jobs.likewise import Encoders, begin_likewise, make_likewise, needs_frames
 from feature_engineering.settings import DecodingSettings, FrameSettings
 from prediction.why import without
 
@@ -60,9 +61,9 @@ class Predictor:
         encoders: Mapping[str, str] | None = None,
     ):
         self.run, self.how, self.settings, self.device = run, how, settings, device
-        self.used, self.k = needed(run, how, settings)
-        self.store = known_to(run, store, bank, self.used)
-        self.names = self.used - {METADATA}
+        self.needs = Needs.of(run, how, settings)
+        self.store = known_to(run, store, bank, self.needs.features)
+        self.names = self.needs.features - {METADATA}
         self.encoders = Encoders(store, encoders or {}, device.type)
 
     def encode(
@@ -78,20 +79,23 @@ class Predictor:
         given: name of features -> a file of ready ones.
         """
         self.store.require(self.names)
-        new = write_newcomers(folder, found, self.store)
         if spare := [name for name in given or {} if name not in self.names]:
             raise InputError(f"--features {spare[0]}: the run takes {', '.join(sorted(self.names)) or 'none'}")
-        return make_likewise(new, self.encoders, sorted(self.names), given or {}, frames, decoding, found.order)
+        names = sorted(self.names)
+        if (frames.videos or frames.frames) and not needs_frames(self.store, names):
+            print("note: the run looks at no frames, so that videos and pictures are not opened", file=sys.stderr)
+        new = begin_likewise(folder, found, self.encoders, names, given or {}, frames)
+        return make_likewise(new, self.encoders, names, given or {}, frames, decoding, found.order)
 
     def predict(self, new: FeatureStore) -> Predicted:
         """Of encoded items."""
         view = with_new(self.store, new, sorted(self.names))
-        view.search = searching(view, ["predict"], self.k)
+        view.search = searching(view, ["predict"], self.needs.k, self.needs.lists)
         how_to = {"split": "predict", "batch_size": BATCH_SIZE}
         given = (self.how, self.run, self.settings)
         data, prediction = predicted(*given, view, self.device, **how_to)
         changed_by = {}
-        for part, other in without(view, self.store, self.used):
+        for part, other in without(view, self.store, self.needs.features):
             changed_by[part] = prediction.mean - predicted(*given, other, self.device, **how_to)[1].mean
         return Predicted(self.run, new, data, prediction, changed_by)
 

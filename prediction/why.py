@@ -29,7 +29,7 @@ def without(view: FeatureStore, base: FeatureStore, used: set[str]) -> Iterator[
     n = len(base)
     for name in sorted(used - {RETRIEVAL, METADATA}):
         mean = base.remembered(("mean", name), lambda name=name: mean_of(base, name))
-        changed = alike(view)
+        changed = copied(view)
         absent = np.broadcast_to(mean.astype(view.features[name].dtype), (len(view) - n, *mean.shape))
         changed.features[name] = Joined(base.features[name], absent)
         if name == "textual":
@@ -38,22 +38,22 @@ def without(view: FeatureStore, base: FeatureStore, used: set[str]) -> Iterator[
             changed.items = replace(view.items, text=text)
         yield name, changed
     if METADATA in used and view.metadata is not None:
-        changed = alike(view)
+        changed = copied(view)
         changed.metadata = joined_metadata(base.metadata, None, len(view) - n)
         yield METADATA, changed
     if (view.items.user[n:] != "").any():
         user = view.items.user.copy()
         user[n:] = ""
-        changed = alike(view)
+        changed = copied(view)
         changed.items = replace(view.items, user=user)
         yield CREATOR, changed
     if view.search is not None:
-        changed = alike(view)
+        changed = copied(view)
         changed.search = nobody(view.search)
         yield NEIGHBOURS, changed
 
 
-def alike(view: FeatureStore) -> FeatureStore:
+def copied(view: FeatureStore) -> FeatureStore:
     """The same view, to be changed."""
     other = FeatureStore(view.folder, view.items, view.description)
     other.features, other.metadata, other.learned = dict(view.features), view.metadata, view.learned

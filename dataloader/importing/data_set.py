@@ -25,6 +25,7 @@ from dataloader.modalities import RETRIEVAL
 from dataloader.skipped import write_skipped_rows
 from dataloader.store import FeatureStore, refuse_to_overwrite
 
+MADE_IDS = "made_ids"  # in dataset.json: the table had no ids, so that they were made of what else it says
 TABLE = "table"  # in dataset.json: which columns of the table were what, so that further tables are read alike
 
 
@@ -135,7 +136,8 @@ def write(given: Given, gathered: Gathered) -> tuple[FeatureStore, list[str]]:
     if other := [name for name, sha256 in there.items() if sha256 != gathered.digests[name]]:
         raise InputError(f"{folder}: other {other[0]} features are here already; --overwrite begins the data set anew")
     add_metadata(store, gathered.metadata, gathered.kept)
-    store.note(**{TABLE: {name: value for name, value in asdict(named).items() if value is not None}})
+    made_ids = {MADE_IDS: True} if named.id_column not in gathered.table.columns else {}
+    store.note(**made_ids, **{TABLE: {name: value for name, value in asdict(named).items() if value is not None}})
     table = gathered.table
     rows = [(item, f"{table.where(row)}: {why}") for row, (item, why) in sorted(table.faults.rows.items())]
     skipped = write_skipped_rows(folder, rows)

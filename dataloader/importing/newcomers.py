@@ -15,7 +15,8 @@ import numpy as np
 
 from common.console import InputError, listed
 from dataloader.importing.columns import ColumnSettings, make_items
-from dataloader.importing.data_set import TABLE, files_of_videos
+from dataloader.importing.data_set import MADE_IDS, TABLE, files_of_videos
+from dataloader.importing.metadata import is_blank
 from dataloader.importing.settings import TableSettings
 from dataloader.importing.splits import SplitSettings
 from dataloader.importing.tables import Table, alike, read_table
@@ -56,11 +57,18 @@ def columns_of(store: FeatureStore) -> ColumnSettings:
 
 
 def read_newcomers(
-    store: FeatureStore, path: Path, reading: TableSettings, split_of_counted: str, horizon: float | None
+    store: FeatureStore,
+    path: Path,
+    reading: TableSettings,
+    split_of_counted: str,
+    horizon: float | None,
+    *,
+    with_ids: bool = False,
 ) -> Newcomers:
     """Of the table at `path`: columns that the data set has and the table lacks are unknown, and said.
 
-    split_of_counted: of items with a count or label. horizon: days for which an item's count is meant.
+    split_of_counted: of items with a count or label. horizon: days for which an item's count is meant. with_ids: items
+    are told from those of the data set by their ids, which must be there, unless its own were made of other columns.
     """
     named = columns_of(store)
     kinds = {} if store.metadata is None else {k: v for k, v in store.metadata.kinds.items() if k != AGE}
@@ -69,8 +77,8 @@ def read_newcomers(
     table = read_table(path, [*named.wanted], optional, metadata=list(kinds), **how)
     named, missing = present(named, table)
     absent = [name for name in kinds if name not in table.columns]
-    if missing + absent:
-        print(f"warning: {path} has no column {listed(missing + absent, 20)}: unknown of all items", file=sys.stderr)
+    if lacking := list(dict.fromkeys(missing + absent)):
+        print(f"warning: {path} has no column {listed(lacking, 20)}: unknown of all items", file=sys.stderr)
     known = {alike(name) for name in (*table.columns, *kinds)}
     if unused := [name for name in table.found if alike(name) not in known]:
         print(f"columns that the data set does not have are not used: {listed(unused, 20)}", flush=True)
@@ -79,6 +87,15 @@ def read_newcomers(
         horizon = usual_age(store, named.horizon if horizon is None else horizon)
     named = replace(named, metadata_columns=asked or None, horizon=horizon)
     without_ids = named.id_column not in table.columns
+    if without_ids and with_ids and not store.description.lineage.get(MADE_IDS, False):
+        raise InputError(
+            f"{path}: no column {named.id_column}, by which its items would be told from those of {store.folder} "
+            f"(found {', '.join(table.found)})"
+        )
+    if not without_ids and reading.policy == "skip":
+        for row, cell in enumerate(table.columns[named.id_column]):
+            if is_blank(cell):
+                table.faults.rows.setdefault(row, (table.where(row), f"column {named.id_column}: no id"))
     items, kept, metadata = make_items(
         table,
         named,

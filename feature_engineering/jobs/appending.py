@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from common.console import InputError, listed
-from common.files import require_writable
-from dataloader.growing import grow
-from dataloader.importing.newcomers import already_there, read_newcomers, write_newcomers
+from common.files import read_json, require_writable
+from dataloader.growing import CAME, additions, grow
+from dataloader.importing.newcomers import Newcomers, already_there, read_newcomers
 from dataloader.importing.settings import TableSettings
 from dataloader.items import Items
 from dataloader.skipped import ROWS, read_skipped, write_skipped
 from dataloader.store import FeatureStore
-from feature_engineering.jobs.likewise import Encoders, make_likewise
+from feature_engineering.jobs.likewise import WORK, Encoders, OtherWork, begin_likewise, make_likewise
+from feature_engineering.jobs.skipped import NothingUsable
 from feature_engineering.settings import DecodingSettings, FrameSettings
 
 FOLDER = "append.progress"  # in the data set's folder: the new items and their features, until they are in it
@@ -40,37 +42,74 @@ def append(
     killed call is gone on with by the same one; where everything is there already nothing is written.
     """
     require_writable(store.folder)
-    found = read_newcomers(store, table, reading, split, horizon)
+    found, folder = read_newcomers(store, table, reading, split, horizon, with_ids=True), store.folder / FOLDER
+    if came_in(store, folder):  # killed when it was done but for this
+        shutil.rmtree(folder)
     there, items = already_there(store, found.items), found.items
     rows = np.array([there.get(item_id, -1) for item_id in items.item_id])
     new, counted = rows < 0, np.isfinite(items.label).all(axis=1)
     waiting = (rows >= 0) & (store.items.split[rows] == "predict")
-    filled = items.take(waiting & counted)
+    filled, came = items.take(waiting & counted), items.take(new).digest() if new.any() else ""
     say_what_stays(store, items, rows, ~new & ~waiting & counted)
-    folder, encoded = store.folder / FOLDER, None
+    encoded = None
     if new.any():
-        newcomers = found.take(new)
-        try:
-            encoded = write_newcomers(folder / ITEMS, newcomers, store)
-        except InputError:
-            raise InputError(
-                f"{folder}: the unfinished work of another --append; type that command again, or remove the folder"
-            ) from None
-        encoded = make_likewise(encoded, encoders, list(store.features), given, frames, decoding, found.order)
-    elif not len(filled):
-        print(f"{store.folder}: all {len(items)} items of {table} are in the data set already; nothing is written")
+        encoded = encode(store, folder, found.take(new), encoders, given, frames, decoding)
+    if encoded is None and not len(filled):
+        why = (
+            "nothing new can be used" if new.any() else f"all {len(items)} items of {table} are in the data set already"
+        )
+        print(f"{store.folder}: {why}; nothing is written")
         return store
-    grown = grow(store, encoded, filled, split)
-    if encoded is not None:
-        lost = {row["item_id"]: row["reason"] for row in read_skipped(encoded.folder) if row["stage"] != ROWS}
-        write_skipped(store.folder, "append", lost, tried=items.item_id[new])
-        shutil.rmtree(folder)
+    grown = grow(store, encoded, filled, split, came)
+    shutil.rmtree(folder, ignore_errors=True)
+    if store.label.by_time and split != "test":
+        print(
+            "note: the data set is split by time, and what came to train may be newer than what is tested; "
+            "--append_split test, or an import of the longer table, keeps what is tested the newest",
+            file=sys.stderr,
+        )
     counts = {name: int((grown.items.split == name).sum()) for name in dict.fromkeys(grown.items.split)}
     print(
         f"{store.folder}: {len(grown) - len(store)} new items, {len(filled)} counts filled in; now "
         f"{', '.join(f'{name} {count}' for name, count in counts.items())}"
     )
     return grown
+
+
+def encode(
+    store: FeatureStore,
+    folder: Path,
+    found: Newcomers,
+    encoders: Encoders,
+    given: Mapping[str, str],
+    frames: FrameSettings,
+    decoding: DecodingSettings,
+) -> FeatureStore | None:
+    """The new items with their features; None where none could be used. What could not is listed in skipped.csv."""
+    names, place = list(store.features), folder / ITEMS
+    try:
+        begun = begin_likewise(place, found, encoders, names, given, frames)
+    except OtherWork as error:
+        raise InputError(
+            f"{folder}: the unfinished work of another --append ({error}); type that command again, or remove the "
+            "folder"
+        ) from None
+    try:
+        encoded = make_likewise(begun, encoders, names, given, frames, decoding, found.order)
+    except NothingUsable as error:
+        print(f"warning: {error}", file=sys.stderr)
+        encoded = None
+    lost = {row["item_id"]: row["reason"] for row in read_skipped(place) if row["stage"] != ROWS}
+    write_skipped(store.folder, "append", lost, tried=found.items.item_id)
+    if encoded is None:
+        shutil.rmtree(folder)
+    return encoded
+
+
+def came_in(store: FeatureStore, folder: Path) -> bool:
+    """Whether the new items in `folder` are those of the last addition, which is in the data set."""
+    path, last = folder / ITEMS / WORK, additions(store)[-1:]
+    return path.exists() and bool(last) and read_json(path).get("items") == last[0].get(CAME)
 
 
 def say_what_stays(store: FeatureStore, items: Items, rows: np.ndarray, there: np.ndarray) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from common.console import InputError
-from dataloader.growing import ADDED
+from common.files import read_json, write_json
+from dataloader.description import FILE
+from dataloader.growing import added
 from dataloader.importing.feature_files import as_retrieval, load_features
+from dataloader.importing.newcomers import Newcomers, write_newcomers
 from dataloader.modalities import METADATA, RETRIEVAL, in_order
 from dataloader.replacing import UNSCALED
 from dataloader.store import FeatureStore
@@ -41,7 +46,13 @@ if TYPE_CHECKING:
     from feature_engineering.encoding.images import ImageEncoder
     from feature_engineering.encoding.texts import TextEncoder
 
+WORK = "work.json"  # in the folder of new items: all that their features depend on
+OWN = ("made_of", UNSCALED)  # digests of a data set's own arrays, which its growing changes
 PRECISION = {"float32": "fp32", "bfloat16": "bf16"}  # as dataset.json calls it -> as its flag does
+
+
+class OtherWork(InputError):
+    """Where new items are to be encoded, the features of others are."""
 
 
 class Encoders:
@@ -93,8 +104,7 @@ class Encoders:
         """Of the texts that the words of the features `name` were counted in."""
         store = self.store
         fitted = store.description.features[name].made.get(FITTED, 0)
-        added = store.items.extra.get(ADDED, np.zeros(len(store)))
-        known = (store.items.split == "train") & (added <= fitted)
+        known = (store.items.split == "train") & (added(store.items) <= fitted)
         return self._once(f"words {fitted}", lambda: Lexical.fit(store.items.text[known]))
 
     def require(self, names: Sequence[str]) -> None:
@@ -138,6 +148,46 @@ class Encoders:
                 f"{made['revision']}; this is {now})"
             )
         return encoder
+
+
+def begin_likewise(
+    folder: Path,
+    found: Newcomers,
+    encoders: Encoders,
+    names: Collection[str],
+    given: Mapping[str, str],
+    frames: FrameSettings,
+) -> FeatureStore:
+    """The data set of new items in `folder`, to be given features, or the one that the same work has begun there.
+
+    InputError where other work has: of other items, columns, files, or after features that were made in another way.
+    """
+    of = encoders.store.description.features
+    like = {name: [of[name].dtype, {k: v for k, v in of[name].made.items() if k not in OWN}] for name in sorted(names)}
+    content = {
+        "items": found.items.digest(),
+        "metadata": found.metadata and found.metadata.digest(),
+        "like": hashlib.sha256(json.dumps(like, sort_keys=True).encode()).hexdigest(),
+        "given": {name: hashlib.sha256(content_of(Path(file))).hexdigest() for name, file in sorted(given.items())},
+        "frames": [str(path.resolve()) for path in (frames.videos, frames.frames) if path],
+    }
+    path = folder / WORK
+    if path.exists() and (other := [key for key, value in read_json(path).items() if content.get(key) != value]):
+        raise OtherWork(f"{folder}: made of another {' and '.join(other)}")
+    if not path.exists() and (folder / FILE).exists():
+        raise OtherWork(f"{folder}: a data set that is none of new items")
+    new = write_newcomers(folder, found, encoders.store)
+    write_json(path, content)
+    return new
+
+
+def content_of(file: Path) -> bytes:
+    """Of a file of features; of one array in it (file.npz:name) the whole file's."""
+    path = Path(str(file).partition(".npz:")[0] + ".npz") if ".npz:" in file.name else file
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
 
 
 def make_likewise(

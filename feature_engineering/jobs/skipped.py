@@ -15,6 +15,10 @@ from feature_engineering.jobs.progress import Progress
 MOST_LOST = 0.05  # A job that loses a larger share of the items than this ends with a warning.
 
 
+class NothingUsable(InputError):
+    """Every item failed."""
+
+
 def fail_on(reasons: dict[str, str], policy: str, place: Path) -> None:
     """InputError for the first of `reasons` (item id -> why) where the policy is to fail."""
     if policy == "fail" and reasons:
@@ -47,7 +51,7 @@ def leave_out_failed(
     total, path = len(store), write_skipped(store.folder, stage, failed, tried=store.items.item_id)
     shown = listed(f"{item}: {why}" for item, why in failed.items())
     if len(failed) == total:
-        raise InputError(f"{place}: none of the {total} items could be used ({shown}); see {path}")
+        raise NothingUsable(f"{place}: none of the {total} items could be used ({shown}); see {path}")
     if not failed:
         return store, np.ones(total, bool)
     # A failure to decode has ended a run with the policy fail before. What is left was noted by an earlier run with

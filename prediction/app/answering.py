@@ -62,7 +62,7 @@ class Answerer:
         configs = [run.config, *(opened(member, "--model_path")[0].config for member, _ in run.members)]
         if self.named.user_column and not self.named.anonymise and any(one.get("creators") for one in configs):
             self.columns[self.named.user_column] = "creator"
-        if METADATA in predictor.used and store.metadata is not None:
+        if METADATA in predictor.needs.features and store.metadata is not None:
             self.columns |= {name: kind for name, kind in store.metadata.kinds.items() if name != AGE}
         try:
             refuse_unknown_origins(store, sorted(predictor.names), {})

@@ -7,6 +7,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ from dataloader.growing import added, states
 from dataloader.store import FeatureStore
 from engine.run import Run
 from feature_engineering import retrieval_engineering
+from feature_engineering.jobs import appending
 from feature_engineering.settings import DecodingSettings
 from prediction.app.answering import Answerer
 from prediction.predictor import Predictor
@@ -261,3 +263,104 @@ def test_the_app_needs_no_video_where_no_frames_are_looked_at(made, tmp_path, lo
     question = replace(answerer.question(), title="=red ball\n<b>; NA")
     data = data_of(answerer.answer(question))
     assert data["items"][data["videos"][0]["item"]][1].split() == ["=red", "ball", "<b>;", "NA"]
+
+
+def test_features_of_other_columns_or_files_are_not_gone_on_with(made, tmp_path, load_script):
+    """The output's folder is taken for the same videos alone: not where a column, a folder or a file is another."""
+    place, runs = made
+    out = ("--workers", 1, "--output", tmp_path / "out")
+    words = ("--model_path", runs["RetrievalBoost"], "--table", place / "new.csv", "--videos", place / "new", *out)
+    run_test(load_script, *words)
+    before = (tmp_path / "out" / "predictions.csv").read_bytes()
+    run_test(load_script, *words)
+    assert (tmp_path / "out" / "predictions.csv").read_bytes() == before
+    changed = pd.read_csv(place / "new.csv").assign(tag="t0")
+    changed.to_csv(tmp_path / "changed.csv", index=False)
+    words = ("--model_path", runs["RetrievalBoost"], "--table", tmp_path / "changed.csv", "--videos", place / "new")
+    with refused("predictions of other videos, or of another table, are there.*another metadata"):
+        run_test(load_script, *words, *out)
+    shutil.copytree(place / "new", tmp_path / "elsewhere")
+    words = ("--model_path", runs["RetrievalBoost"], "--table", place / "new.csv", "--videos", tmp_path / "elsewhere")
+    with refused("another frames"):
+        run_test(load_script, *words, *out)
+    assert (tmp_path / "out" / "predictions.csv").read_bytes() == before
+
+
+def test_an_addition_that_is_typed_again_or_was_killed_late_is_over(made, tmp_path, load_script, capsys, monkeypatch):
+    """With one broken clip: listed, and no later addition is stopped by it; nor by a kill when all was written."""
+    place, _ = made
+    shutil.copytree(place / "new", tmp_path / "clips")
+    (tmp_path / "clips" / "v41.mp4").write_bytes(b"no video")
+    words = ("--videos", tmp_path / "clips", "--workers", 1)
+    rows_of(["v40", "v41", "v42"]).to_csv(place / "three.csv", index=False)
+    with monkeypatch.context() as patch:  # the folder of the new items is the last to go
+        killed = SimpleNamespace(rmtree=lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(appending, "shutil", killed)
+        with pytest.raises(KeyboardInterrupt):
+            appended(place, tmp_path, load_script, "three.csv", *words)
+    assert (tmp_path / "mine" / "append.progress").exists()
+    for _ in range(2):
+        store = appended(place, tmp_path, load_script, "three.csv", *words)
+        assert len(store) == N + 2 and "none of the 1 items could be used" in capsys.readouterr().err
+    assert not (tmp_path / "mine" / "append.progress").exists()
+    (line,) = (tmp_path / "mine" / "skipped.csv").read_text().splitlines()[1:]
+    assert line.startswith("v41,append,")
+    rows_of(["v40", "v41", "v42", "v43"]).to_csv(place / "four.csv", index=False)
+    shutil.copy(place / "new" / "v41.mp4", tmp_path / "clips")  # mended
+    store = appended(place, tmp_path, load_script, "four.csv", *words)
+    assert store.items.item_id[N:].tolist() == ["v40", "v42", "v41", "v43"]
+    assert (tmp_path / "mine" / "skipped.csv").read_text().splitlines()[1:] == []
+    # What the vectors were made of is not taken for something else now.
+    call(retriever, tmp_path, "--num_of_retrieved_items", 6)
+    assert "made of other" not in capsys.readouterr().err
+
+
+def test_items_without_ids_are_not_appended(made, tmp_path, load_script):
+    """They could be items of the data set, of split test even, once more."""
+    place, _ = made
+    rows_of([f"v{i}" for i in range(5)]).drop(columns="item_id").to_csv(place / "nobody.csv", index=False)
+    with refused("no column item_id, by which its items would be told from those of"):
+        appended(place, tmp_path, load_script, "nobody.csv")
+    assert len(FeatureStore.open(tmp_path / "mine")) == N
+
+
+def test_a_filled_count_brings_its_age(tmp_path, load_script):
+    import dataloader.metadata
+
+    days = [f"2024-03-{1 + i % 20:02d}" for i in range(60)]
+    counted = [f"2024-03-{5 + i % 20:02d}" for i in range(60)]
+    table = pd.DataFrame({"item_id": [f"v{i}" for i in range(60)], "title": "a", "views": range(60)})
+    table = table.assign(published=days, measured=counted, length=np.arange(60) % 7)
+    waiting = table.assign(
+        views=table["views"].where(table.index >= 4), measured=table["measured"].where(table.index >= 4)
+    )
+    waiting.to_csv(tmp_path / "old.csv", index=False)
+    table.to_csv(tmp_path / "all.csv", index=False)
+    columns = ("--text_column", "title", "--count_column", "views", "--time_column", "published")
+    columns += ("--label_time_column", "measured", "--metadata_columns", "length")
+    importing = load_script("data/import_features.py")
+    call(importing, tmp_path, "--table", tmp_path / "old.csv", *columns)
+    assert np.isnan(FeatureStore.open(tmp_path / "mine").metadata.columns[dataloader.metadata.AGE][:4]).all()
+    call(importing, tmp_path, "--append", tmp_path / "all.csv")
+    store = FeatureStore.open(tmp_path / "mine")
+    np.testing.assert_array_equal(store.metadata.columns[dataloader.metadata.AGE], np.full(60, 4.0))
+    assert (store.items.split[:4] == "train").all() and not np.isnat(store.items.label_time).any()
+
+
+def test_the_bank_of_an_older_run_stays_its_own(made, tmp_path, load_script):
+    """Trained with train and valid as its bank; the grown data set has lists of train alone, and fewer."""
+    place, _ = made
+    shutil.copytree(place / "mine", tmp_path / "mine")
+    call(retriever, tmp_path, "--num_of_retrieved_items", 8, "--bank", "train+valid")
+    store = FeatureStore.open(tmp_path / "mine")
+    network = ("--epochs", 1, "--feature_dim", 8, "--num_of_retrieved_items", 7)
+    run = trained(store, tmp_path / "runs", "--model_id", "MMRA", *network)
+    run_test(load_script, "--model_path", run)
+    before = pd.read_csv(run / "predictions.csv")
+    appended(place, tmp_path, load_script, "new.csv", "--videos", place / "new", "--workers", 1)
+    call(retriever, tmp_path, "--num_of_retrieved_items", 3)
+    run_test(load_script, "--model_path", run, "--save", tmp_path / "res")
+    (folder,) = (tmp_path / "res" / run.name).glob("mine_*")
+    now = pd.read_csv(folder / "predictions.csv")
+    assert now["neighbours"].tolist() == before["neighbours"].tolist()
+    np.testing.assert_allclose(now["prediction"], before["prediction"], atol=1e-5)
