@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,9 +62,9 @@ def predict_newcomers(
     require_writable(output)
     found, frames = gathered(predictor.store, asked)
     found, there = without_known(predictor.store, found)
-    reasons = dict(found.left_out) | there
+    reasons = [*found.left_out, *there.items()]
     if not len(found.items):
-        raise InputError(f"nothing is left to predict: {listed(f'{item}: {why}' for item, why in reasons.items())}")
+        raise InputError(f"nothing is left to predict: {listed(f'{item}: {why}' for item, why in reasons)}")
     folder = output / ITEMS
     if asked.table is None and asked.text is None and not needs_frames(predictor.store, predictor.names):
         raise InputError("--videos: the run looks at no frames; --table or --text says what it looks at")
@@ -73,15 +73,13 @@ def predict_newcomers(
     except OtherWork as error:
         where = f"--output {output}: predictions of other videos, or of another table, are there; name another folder"
         raise InputError(f"{where} ({error})") from None
-    reasons |= {row["item_id"]: row["reason"] for row in read_skipped(folder) if row["stage"] != ROWS}
+    reasons += [(row["item_id"], row["reason"]) for row in read_skipped(folder) if row["stage"] != ROWS]
     result = predictor.predict(new)
     measured, table = metrics(result, seed), table_of(result)
     if measured:
         write_json(output / "metrics.json", measured)
     path, lines = output / FILE, for_reading(result, table)
-    lines = lines.assign(reason="").set_index("item_id")
-    lines = lines.reindex([*lines.index, *reasons]).reset_index()
-    lines.loc[len(new) :, "reason"] = list(reasons.values())
+    lines = pd.concat([lines.assign(reason=""), pd.DataFrame(reasons, columns=["item_id", "reason"])])
     with written_beside(path) as partial:
         lines.to_csv(partial, index=False, float_format="%.12g")
     store, run = predictor.store, predictor.run
@@ -93,7 +91,7 @@ def predict_newcomers(
         title = f"{predictor.settings['model_id']} on {len(new)} new video{'s' * (len(new) != 1)}"
         split = result.data.splits["predict"]
         judged = Judged(output, run.folder.name, title, result.data, split, table, measured, {})
-        left_out = [f"not predicted: {item}: {why}" for item, why in reasons.items()]
+        left_out = [f"not predicted: {item}: {why}" for item, why in reasons]
         print(f"{write_report(judged, left_out, [new.folder])}: a page of it, which opens in any browser")
     return path
 
@@ -194,7 +192,7 @@ def metrics(result: Predicted, seed: int) -> dict | None:
     return measured
 
 
-def say(lines: pd.DataFrame, path: Path, reasons: Mapping[str, str]) -> None:
+def say(lines: pd.DataFrame, path: Path, reasons: Sequence[tuple[str, str]]) -> None:
     """The first ones, as counts where labels are of counts, with their narrower intervals."""
     done = lines[lines["reason"] == ""]
     of_counts = any(name.startswith("prediction_count") for name in lines)
@@ -205,7 +203,7 @@ def say(lines: pd.DataFrame, path: Path, reasons: Mapping[str, str]) -> None:
     print(f"{len(done)} predictions in {path}")
     if reasons:
         sys.stdout.flush()
-        shown = listed(f"{item}: {why}" for item, why in reasons.items())
+        shown = listed(f"{item}: {why}" for item, why in reasons)
         print(f"warning: {len(reasons)} could not be predicted ({shown})", file=sys.stderr)
 
 

@@ -130,17 +130,23 @@ def test_what_is_unknown_or_cannot_be_predicted_is_said(tmp_path, load_script, c
     frame["length"] = frame["length"].astype(object)
     frame.loc[1, "length"] = "long"  # a cell that is no number
     frame["shares"] = 1
+    frame.loc[2, "item_id"] = None
+    frame = pd.concat([frame, frame.iloc[[5, 5]]])  # twice more
     frame = frame.drop(columns=["kind"]).assign(target0=np.arange(len(frame)))
     frame.to_csv(table, index=False)
+    for path in table.parent.glob("*.npy"):
+        array = np.load(path)
+        np.save(path, np.concatenate([array, array[[5, 5]]]))
     capsys.readouterr()
     run_test(load_script, "--model_path", run, "--table", table, "--features", *features, "--output", tmp_path / "out")
     said = capsys.readouterr()
     assert "has no column kind: unknown of all items" in said.err and "shares" in said.out
     found = pd.read_csv(tmp_path / "out" / "predictions.csv", keep_default_na=False).set_index("item_id")
-    assert len(found) == 12 and (found["reason"] != "").sum() == 2
+    assert len(found) == 14 and (found["reason"] != "").sum() == 5
     assert "in the data set" in found.loc[old, "reason"] and found.loc[old, "prediction"] == ""
     assert "long" in found.loc[frame["item_id"][1], "reason"]
-    assert "2 could not be predicted" in said.err
+    assert "5 could not be predicted" in said.err
+    assert (found["prediction"] != "").sum() == 9  # and not once more for each row of one video
     # Typed again it is done again; for another table the folder is not taken.
     run_test(load_script, "--model_path", run, "--table", table, "--features", *features, "--output", tmp_path / "out")
     other, features = as_table(store, rows[:5], tmp_path / "other")
