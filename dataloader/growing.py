@@ -20,7 +20,6 @@ from dataloader.metadata import AGE, LETTERS, Metadata
 from dataloader.names import BANKS, GROWN, TRAINED
 from dataloader.neighbours import Known, Neighbours, head_of
 from dataloader.replacing import write_grown
-from dataloader.search.few import search_few
 from dataloader.store import FeatureStore
 
 ADDED = "added"  # a column of the items: 0, or the number of the addition that an item or its label came with
@@ -133,6 +132,8 @@ def searching(
     lists: source -> how many, and of which bank; of a source that it does not name as the data set's own have, or k of
     train.
     """
+    from dataloader.search.few import search_few  # it imports torch, which scripts of features do without
+
     found: dict[str, Neighbours] = {}
 
     def search(source: str) -> Neighbours:
