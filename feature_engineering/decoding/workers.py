@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from typing import Any
 
 import av
 import pebble
+
+LONGEST_FOLDER = 70  # bytes; a socket's address has 104 or 108, and Python's own names take up to 32 of them
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,9 @@ def in_workers(
     cost nothing but that task. Results wait until they are taken, `ahead` of them beside those in work, so memory is
     bounded. The processes end with this generator (close it), and with the process that made them.
     """
-    start = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    # The server listens on a file in the folder for temporary files, whose whole path a socket's address must hold.
+    short = len(os.fsencode(tempfile.gettempdir())) <= LONGEST_FOLDER
+    start = "forkserver" if short and "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(start)
     if start == "forkserver":
         # The server imports once what the workers need. Each worker, and each in place of one that died, is then a

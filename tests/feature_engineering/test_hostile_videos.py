@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -265,6 +266,14 @@ def behave(how: str) -> str:
     if how == "full":
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     return how
+
+
+def test_a_long_path_for_temporary_files_does_not_end_it(tmp_path, monkeypatch):
+    """A forkserver listens on a socket there, whose address holds 107 bytes."""
+    place = tmp_path / ("long" * 20)
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    assert list(in_workers(behave, [("a",)], workers=1, timeout=60)) == list(map(behave, ["a"]))
 
 
 def test_a_full_disk_is_no_failure_of_a_file():
