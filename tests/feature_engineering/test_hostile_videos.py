@@ -268,6 +268,7 @@ def behave(how: str) -> str:
     return how
 
 
+@pytest.mark.slow
 def test_a_long_path_for_temporary_files_does_not_end_it(tmp_path, monkeypatch):
     """A forkserver listens on a socket there, whose address holds 107 bytes."""
     place = tmp_path / ("long" * 20)
