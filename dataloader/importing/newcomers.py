@@ -106,6 +106,9 @@ def read_newcomers(
         same_video=reading.same_video or (),
         split_of_counted=split_of_counted,
     )
+    if not named.targets:  # none is known, of however many there are
+        nothing = np.full((len(items), store.items.label_dim), np.nan)
+        items = replace(items, popularity=nothing, label=nothing.copy())
     problems = table.faults.told(reading.policy)
     videos = files_of_videos(table, named.video_column, items.item_id, kept, path, problems)
     if not len(items) and table.faults.rows:
@@ -136,6 +139,9 @@ def present(named: ColumnSettings, table: Table) -> tuple[ColumnSettings, list[s
     if named.anonymise:  # who is creator7 was never written down
         print("creators were anonymised, so that those of new items are unknown")
         named, single["user_column"] = replace(named, anonymise=False), None
+    some = [c for name in lists for c in getattr(named, name) or [] if c in there]
+    if some and not any(lists.values()):
+        print(f"counts of {listed(some)} alone are not taken: the data set has {listed(named.targets)}")
     missing = [c for c in named.text_column if c not in there]
     missing += [c for name, c in single.items() if c and c not in there and name != "label_time_column"]
     optional = {name: c if c in there else None for name, c in single.items()}

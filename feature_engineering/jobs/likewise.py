@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -162,6 +163,11 @@ def begin_likewise(
 
     InputError where other work has: of other items, columns, files, or after features that were made in another way.
     """
+    if spare := [name for name in given if name not in names]:
+        there = f"{encoders.store.folder} has {', '.join(in_order(names)) or 'none'}"
+        raise InputError(f"--features {spare[0]}: no such features are wanted ({there})")
+    for name in in_order(given):  # a file that cannot be used is told of before anything is made
+        read_given(encoders.store, name, given[name], found.items.item_id, found.order)
     of = encoders.store.description.features
     like = {name: [of[name].dtype, {k: v for k, v in of[name].made.items() if k not in OWN}] for name in sorted(names)}
     content = {
@@ -172,6 +178,9 @@ def begin_likewise(
         "frames": [str(path.resolve()) for path in (frames.videos, frames.frames) if path],
     }
     path = folder / WORK
+    made = [one for pattern in ("*.npy", "*.progress", CAPTIONS) for one in folder.glob(pattern)]
+    if path.exists() and not made and read_json(path) != content:
+        shutil.rmtree(folder)  # of a command that was refused, or mistyped: no work is lost
     if path.exists() and (other := [key for key, value in read_json(path).items() if content.get(key) != value]):
         raise OtherWork(f"{folder}: made of another {' and '.join(other)}")
     if not path.exists() and (folder / FILE).exists():
@@ -179,6 +188,17 @@ def begin_likewise(
     new = write_newcomers(folder, found, encoders.store)
     write_json(path, content)
     return new
+
+
+def read_given(like: FeatureStore, name: str, file: str, item_ids: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """The features `name` of a file; InputError where they are not of the shape that `like` has."""
+    array = load_features(Path(file), name, item_ids, order)
+    array, shape = as_retrieval(array) if name == RETRIEVAL else array, like.description.features[name].shape[1:]
+    if array.shape[1:] != shape:
+        raise InputError(
+            f"{file}: {name} features of shape {array.shape[1:]} an item, those of {like.folder} have {shape}"
+        )
+    return array
 
 
 def content_of(file: Path) -> bytes:
@@ -213,14 +233,7 @@ def make_likewise(
         feature = like.description.features[name]
         storage, made = StorageSettings.of(feature), feature.made
         if name in given:
-            array = load_features(Path(given[name]), name, new.items.item_id, order)
-            if name == RETRIEVAL:
-                array = as_retrieval(array)
-            if array.shape[1:] != feature.shape[1:]:
-                raise InputError(
-                    f"{given[name]}: {name} features of shape {array.shape[1:]} an item, those of {like.folder} have "
-                    f"{feature.shape[1:]}"
-                )
+            array = read_given(like, name, given[name], new.items.item_id, order)
             write_features(new, [name], array, storage, {"source": Path(given[name]).name})
         elif (twin := twin_of(like, name)) and feature.sha256 == like.description.features[twin].sha256:
             new = make_likewise(new, encoders, [twin], given, frames, decoding, order)

@@ -321,6 +321,8 @@ def test_items_without_ids_are_not_appended(made, tmp_path, load_script):
     rows_of([f"v{i}" for i in range(5)]).drop(columns="item_id").to_csv(place / "nobody.csv", index=False)
     with refused("no column item_id, by which its items would be told from those of"):
         appended(place, tmp_path, load_script, "nobody.csv")
+    with refused("--features audio: no such features are wanted"):
+        appended(place, tmp_path, load_script, "new.csv", "--features", f"audio={place / 'new.csv'}")
     assert len(FeatureStore.open(tmp_path / "mine")) == N
 
 

@@ -216,3 +216,26 @@ def test_a_video_without_an_id_gets_one_that_no_other_has(tmp_path):
     store = known_store(tmp_path)
     ids = np.array([str(i) for i in range(len(store))], object)
     assert unused_id(replace(store.items, item_id=ids)) == str(len(store))
+
+
+def test_several_targets_without_their_counts_and_a_file_that_was_wrong_first(tmp_path, load_script, capsys):
+    """Nobody knows the counts of a new video; what a refused command began does not stop the right one."""
+    store = store_of_creators(tmp_path, sizes=SIZES, creators=30, label_dim=2)
+    run = trained(store, tmp_path / "runs", "--model_id", "SVR")
+    run_test(load_script, "--model_path", run, "--split", "predict")
+    expected = pd.read_csv(run / "predict" / "predictions.csv")
+    table, features = as_table(store, store.rows("predict"), tmp_path / "new")
+    np.save(tmp_path / "nan.npy", np.full((12, 7), np.nan))
+    words = ("--model_path", run, "--table", table, "--output", tmp_path / "out", "--features")
+    right = [text for text in features if not text.startswith("retrieval")]
+    for wrong, message in (("gone.npy", "no such file"), ("nan.npy", "12 of 12 items have NaN")):
+        with refused(message):
+            run_test(load_script, *words, *right[:-1], f"textual={tmp_path / wrong}")
+    run_test(load_script, *words, *right)
+    found = pd.read_csv(tmp_path / "out" / "predictions.csv")
+    for name in ("prediction_target0", "prediction_target1"):
+        np.testing.assert_allclose(found[name], expected[name], atol=2e-5)
+    capsys.readouterr()
+    table, _ = as_table(store, store.rows("predict"), tmp_path / "new", target0=np.arange(12))
+    run_test(load_script, *words[:5], tmp_path / "half", "--features", *right)
+    assert len(pd.read_csv(tmp_path / "half" / "predictions.csv")) == 12
