@@ -13,9 +13,10 @@ from common.settings import add_flags, made
 from dataloader.place import folder_of
 from dataloader.store import FeatureStore
 from feature_engineering.decoding.frames import make_plan
-from feature_engineering.encoding.captions import CAPTIONS
-from feature_engineering.jobs.making import make_captions
+from feature_engineering.encoding.captions import CAPTIONS, captioned_by
+from feature_engineering.jobs.making import captioned, make_captions
 from feature_engineering.jobs.skipped import warn_of_losses
+from feature_engineering.jobs.storing import REPLACES, differences
 from feature_engineering.settings import (
     CAPTION_ENCODER,
     DecodingSettings,
@@ -39,14 +40,17 @@ def main(args) -> None:
     decoding = made(DecodingSettings, vars(args))
     store = FeatureStore.open(folder_of(args.dataset_path, args.dataset_id))
     require_writable(store.folder)
-    path = store.folder / CAPTIONS
-    if path.exists() and not args.overwrite:
-        raise InputError(f"{path} is here already; --overwrite replaces it")
     # What imports torch takes seconds, so a mistyped flag is told of before.
     from feature_engineering.encoding.captioner import Captioner
 
     plan = make_plan(store, made(FrameSettings, vars(args)), decoding.on_error)
     captioner = Captioner(made(EncoderSettings, vars(args)), args.max_new_tokens)
+    path = store.folder / CAPTIONS
+    if path.exists() and not args.overwrite:
+        if other := differences({"encoder": captioned_by(path)}, captioned(captioner, plan)):
+            raise InputError(f"{path}: other captions are here already ({other}); {REPLACES}")
+        print(f"{path}: made already, nothing is to be done")
+        return commands.say_next(f"next: {commands.encoding_command('retrieval', store.folder)}")
     store, lost, tried = make_captions(store, captioner, plan, decoding, overwrite=args.overwrite)
     commands.say_next(f"next: {commands.encoding_command('retrieval', store.folder)}")
     warn_of_losses(lost, tried, store.folder / "skipped.csv")

@@ -56,6 +56,11 @@ class EncoderSettings:
     )
     device: str = "auto"  # The flag is that of common/devices.py, which every script with a --device adds.
 
+    @property
+    def label(self) -> str:
+        """The name that a data set knows the encoder by: a folder's own, or that on the hub."""
+        return Path(self.encoder).resolve().name if Path(self.encoder).is_dir() else self.encoder.partition("@")[0]
+
 
 def add_encoder_flags(parser: argparse.ArgumentParser, **defaults: Any) -> None:
     """The flags of every script that runs an encoder; `defaults`: of EncoderSettings, as the script has them."""
@@ -80,6 +85,10 @@ class StorageSettings:
     )
     # Features of another data set, whose scale these are to have; no flag.
     like: Feature | None = None
+
+    @property
+    def as_flags(self) -> dict[str, str]:
+        return {"--dtype": self.dtype, "--normalise": self.normalise}
 
     @classmethod
     def of(cls, like: Feature) -> StorageSettings:

@@ -14,7 +14,7 @@ from dataloader.place import folder_of
 from dataloader.store import FeatureStore
 from feature_engineering.jobs.making import make_visual
 from feature_engineering.jobs.skipped import warn_of_losses
-from feature_engineering.jobs.storing import check_before_encoding
+from feature_engineering.jobs.storing import check_before_encoding, is_made
 from feature_engineering.settings import (
     VISUAL_ENCODER,
     DecodingSettings,
@@ -41,11 +41,14 @@ def main(args) -> None:
     from feature_engineering.encoding.images import ImageEncoder
 
     storage, source = made(StorageSettings, vars(args)), made(FrameSettings, vars(args))
-    decoding = made(DecodingSettings, vars(args))
+    decoding, encoding = made(DecodingSettings, vars(args)), made(EncoderSettings, vars(args))
     store = FeatureStore.open(folder_of(args.dataset_path, args.dataset_id))
-    check_before_encoding(store, ["visual"], storage, args.overwrite)
+    check_before_encoding(store, ["visual"], storage, {"encoder": {"name": encoding.label}}, args.overwrite)
     plan = make_plan(store, source, decoding.on_error)
-    encoder = ImageEncoder(made(EncoderSettings, vars(args)))
+    encoder = ImageEncoder(encoding)
+    made_by = encoder.provenance() | {"frame_num": plan.frame_num}
+    if is_made(store, ["visual"], storage, made_by, args.overwrite):
+        return commands.say_next(commands.next_steps(store))
     how = {"from_videos": source.videos is not None, "overwrite": args.overwrite}
     store, lost, tried = make_visual(store, encoder, plan, decoding, storage, **how)
     commands.say_next(commands.next_steps(store))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -64,10 +66,20 @@ def settings_of(encoder, plan: Plan) -> dict:
 
 
 def encode_frames(
-    folder: Path, plan: Plan, encoder: ImageEncoder, decoding: DecodingSettings, *, overwrite: bool
+    folder: Path,
+    plan: Plan,
+    encoder: ImageEncoder,
+    decoding: DecodingSettings,
+    *,
+    overwrite: bool,
+    then: Mapping[str, str] = MappingProxyType({}),
 ) -> Progress:
-    """The vectors (N, F, D) of all items, in a Progress in `folder`; what an earlier run finished is not done again."""
-    progress = Progress.open(folder, settings_of(encoder, plan), plan.item_ids, SHARD_ITEMS, restart=overwrite)
+    """The vectors (N, F, D) of all items, in a Progress in `folder`; what an earlier run finished is not done again.
+
+    then: what is to become of them, by which other work is told from this too.
+    """
+    settings = settings_of(encoder, plan) | then
+    progress = Progress.open(folder, settings, plan.item_ids, SHARD_ITEMS, restart=overwrite)
     if progress.done:
         print(f"{folder}: going on, {progress.units_done} of {progress.total} videos are encoded")
     for number, units, batches, failed, captured in batches_by_shard(plan, progress, encoder, decoding):

@@ -26,7 +26,7 @@ def make_textual(
     from feature_engineering.encoding.texts import encode_texts
 
     folder = store.folder / "textual.progress"
-    array, progress = encode_texts(store.items.text, encoder, folder, overwrite=overwrite)
+    array, progress = encode_texts(store.items.text, encoder, folder, overwrite=overwrite, then=storage.as_flags)
     write_features(store, names, array, storage, encoder.provenance())
     progress.remove()
 
@@ -44,7 +44,8 @@ def make_visual(
     """Of the frames: the data set without what could not be used, how many that were, and of how many."""
     from feature_engineering.encoding.images import encode_frames
 
-    progress = encode_frames(store.folder / "visual.progress", plan, encoder, decoding, overwrite=overwrite)
+    folder, then = store.folder / "visual.progress", storage.as_flags
+    progress = encode_frames(folder, plan, encoder, decoding, overwrite=overwrite, then=then)
     store, rows = leave_out(store, progress, decoding.on_error, "visual", plan.place)
     captured = write_pictures(store, progress.notes("captured"))
     if not from_videos:
@@ -59,19 +60,25 @@ def make_visual(
     return FeatureStore.open(store.folder), *lost
 
 
+def captioned(captioner: Captioner, plan: Plan) -> dict:
+    """What captions.jsonl says of who made it."""
+    from feature_engineering.encoding.encoders import provenance
+
+    settings = {"frame_num": plan.frame_num, "max_new_tokens": captioner.max_new_tokens}
+    return provenance(captioner.model, captioner.source, **settings)
+
+
 def make_captions(
     store: FeatureStore, captioner: Captioner, plan: Plan, decoding: DecodingSettings, *, overwrite: bool
 ) -> tuple[FeatureStore, int, int]:
     """captions.jsonl; what is returned is as by make_visual."""
     from feature_engineering.encoding.captioner import caption_frames
-    from feature_engineering.encoding.encoders import provenance
 
     progress = caption_frames(store.folder / "captions.progress", plan, captioner, decoding, overwrite=overwrite)
     store, _ = leave_out(store, progress, decoding.on_error, "captions", plan.place)
     captions = {item_id: [] for item_id in store.items.item_id} | progress.notes("captions")
-    settings = {"frame_num": plan.frame_num, "max_new_tokens": captioner.max_new_tokens}
     path = store.folder / CAPTIONS
-    write_captions(path, captions, provenance(captioner.model, captioner.source, **settings))
+    write_captions(path, captions, captioned(captioner, plan))
     lost = len(progress.failed), progress.total
     progress.remove()
     print(f"{path}: {plan.frame_num} captions of each of {len(store)} videos")

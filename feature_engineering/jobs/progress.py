@@ -41,7 +41,8 @@ class Progress:
             return cls(folder, keys, shard_size, {})
         found = read_json(path)
         if other := [name for name in settings.keys() | found.keys() if settings.get(name) != found.get(name)]:
-            raise other_work(folder, ", ".join(f"{name} {found.get(name)}" for name in sorted(other)))
+            both = (f"{name} {found.get(name)}, now {settings.get(name)}" for name in sorted(other))
+            raise other_work(folder, "; ".join(both))
         units = read_json(folder / "units.json").get("keys")
         progress = cls(folder, units if isinstance(units, list) else [], shard_size, cls._read_done(folder))
         complete = not any(progress.pending())
