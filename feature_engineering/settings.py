@@ -46,7 +46,9 @@ class EncoderSettings:
     """Which encoder makes the features, and how it is run."""
 
     encoder: str = setting(MISSING, "from the hub or its cache, or a folder", metavar="NAME[@REVISION]|FOLDER")
-    batch_size: int = setting(32, "inputs encoded at once; a video encoder takes whole clips of so many frames together", whole_number(1))
+    batch_size: int = setting(
+        32, "inputs encoded at once; a video encoder takes whole clips of so many frames together", whole_number(1)
+    )
     precision: str = setting(
         "auto",
         "of the encoder's arithmetic; auto is bf16 on CUDA and fp32 on a CPU, whose bf16 units, where it has them, "

@@ -46,15 +46,15 @@ def main(args) -> None:
     decoding = made(DecodingSettings, vars(args))
     store = FeatureStore.open(folder_of(args.dataset_path, args.dataset_id))
     check_before_encoding(store, ["visual"], storage, args.overwrite)
-    plan = make_plan(store, source, decoding.on_error)
+    # What lacks of any number of frames is told of before an encoder is fetched, which says how many it takes.
+    make_plan(store, source, decoding.on_error, 1)
     encoder = visual_encoder(made(EncoderSettings, vars(args)))
-    if encoder.frame_num:
-        if source.frame_num not in (None, encoder.frame_num):
-            raise InputError(
-                f"--frame_num {source.frame_num}: the video encoder {args.encoder} makes one vector of "
-                f"{encoder.frame_num} frames; leave it out"
-            )
-        plan = make_plan(store, source, decoding.on_error, encoder.frame_num)
+    if encoder.frame_num and source.frame_num not in (None, encoder.frame_num):
+        raise InputError(
+            f"--frame_num {source.frame_num}: the video encoder {args.encoder} makes one vector of "
+            f"{encoder.frame_num} frames; leave it out"
+        )
+    plan = make_plan(store, source, decoding.on_error, encoder.frame_num)
     how = {"from_videos": source.videos is not None, "overwrite": args.overwrite}
     store, lost, tried = make_visual(store, encoder, plan, decoding, storage, **how)
     commands.say_next(commands.next_steps(store))

@@ -49,7 +49,7 @@ def plan_videos(store: FeatureStore, folder: Path, frame_num: int | None) -> Pla
     return plan
 
 
-def plan_images(store: FeatureStore, folder: Path, frame_num: int | None, *, clips: bool = False) -> Plan:
+def plan_images(store: FeatureStore, folder: Path, frame_num: int | None, *, clips: bool) -> Plan:
     """Items have all as many pictures as most of them have; the last picture of those that have fewer repeats.
 
     clips: of those that have more, pictures are taken at the positions at which frames of a video would be.
@@ -90,11 +90,11 @@ def make_plan(store: FeatureStore, source: FrameSettings, on_error: str, clip: i
     """
     if not source.videos or read_named(store.folder) is None:
         refuse_hostile_ids(store)
+    frame_num = clip or source.frame_num
     if source.videos:
-        plan = plan_videos(store, source.videos, clip or source.frame_num)
+        plan = plan_videos(store, source.videos, frame_num)
     else:
-        folder = source.frames or store.folder / "frames"
-        plan = plan_images(store, folder, clip or source.frame_num, clips=clip is not None)
+        plan = plan_images(store, source.frames or store.folder / "frames", frame_num, clips=clip is not None)
     if len(plan.reasons) == len(plan.item_ids):
         shown = listed(f"{item}: {why}" for item, why in plan.reasons.items())
         raise InputError(f"{plan.place}: nothing for any of the {len(plan.item_ids)} items ({shown})")

@@ -83,8 +83,7 @@ def pool_clips(model: torch.nn.Module, clips: torch.Tensor) -> torch.Tensor:
     kind = model.config.model_type
     if kind == "xclip":
         return model.get_video_features(pixel_values=clips).pooler_output
-    if kind == "vjepa2":  # The predictor, which training needs, is passed over.
-        states = model.get_vision_features(clips)  # (B, L, D)
-    else:
-        states = model(pixel_values=clips).last_hidden_state  # (B, L, D)
+    # Of V-JEPA 2 the encoder alone: the predictor behind it serves its training.
+    given = {"pixel_values_videos": clips, "skip_predictor": True} if kind == "vjepa2" else {"pixel_values": clips}
+    states = model(**given).last_hidden_state  # (B, L, D)
     return states[:, 0] if POOLING_OF[kind] == "cls" else states.mean(dim=1)

@@ -94,7 +94,7 @@ def told_in_a_line(source: Source, library: str = "transformers") -> Iterator[No
     except LOADING as error:
         if "trust_remote_code" in str(error):
             raise InputError(
-                f"--encoder {source.label}: it needs code that came with it (trust_remote_code), which is never executed"
+                f"--encoder {source.label}: needs code that came with it (trust_remote_code), which is never executed"
             ) from None
         raise InputError(f"--encoder {source.label}: {library} cannot load it ({first_line(error)})") from None
     except Exception as error:
