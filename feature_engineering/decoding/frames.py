@@ -68,7 +68,7 @@ def plan_images(store: FeatureStore, folder: Path, frame_num: int | None, *, cli
     frame_num = frame_num or most
     if clips and most < frame_num:
         print(
-            f"{folder}: {most} pictures of most items, of {frame_num} that the video encoder takes: the last one "
+            f"{folder}: most items have {most} of the {frame_num} pictures that the video encoder takes: the last one "
             f"repeats; video_frame_capture.py --frame_num {frame_num} captures as many"
         )
     plan = Plan(ids, folder, frame_num, pixels.from_images, [])

@@ -242,7 +242,7 @@ def test_of_pictures_a_clip_is_made_as_of_a_video(tmp_path, capsys, number):
     taken = [0] * FRAMES if number == 1 else [0, 2, 5, 8]
     for row, item_id in zip(store.features["visual"], IDS, strict=True):
         np.testing.assert_allclose(row, timesformer(encoder, [drawn[item_id][k] for k in taken]), atol=1e-5)
-    said = f"1 pictures of most items, of {FRAMES} that the video encoder takes: the last one repeats"
+    said = f"most items have 1 of the {FRAMES} pictures that the video encoder takes: the last one repeats"
     assert (said in capsys.readouterr().out) == (number == 1)
     with refused(f"--frame_num 7: the video encoder .* makes one vector of {FRAMES} frames; leave it out"):
         call(visual_engineering, tmp_path, "--encoder", encoder, "--frame_num", 7, "--overwrite")
