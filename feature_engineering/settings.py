@@ -46,7 +46,9 @@ class EncoderSettings:
     """Which encoder makes the features, and how it is run."""
 
     encoder: str = setting(MISSING, "from the hub or its cache, or a folder", metavar="NAME[@REVISION]|FOLDER")
-    batch_size: int = setting(32, "inputs encoded at once", whole_number(1))
+    batch_size: int = setting(
+        32, "inputs encoded at once; a video encoder takes whole clips of so many frames together", whole_number(1)
+    )
     precision: str = setting(
         "auto",
         "of the encoder's arithmetic; auto is bf16 on CUDA and fp32 on a CPU, whose bf16 units, where it has them, "
@@ -136,7 +138,8 @@ class FrameSettings:
     )
     frame_num: int | None = setting(
         None,
-        "frames of a video; of videos as the data set's family has them, of pictures as most items have",
+        "frames of a video; of videos as the data set's family has them, of pictures as most items have, of a video "
+        "encoder as its configuration says",
         whole_number(1),
     )
 

@@ -42,4 +42,6 @@ def from_images(paths: list[Path], frame_num: int) -> tuple[np.ndarray, int, str
 
 def process(image: Image.Image) -> np.ndarray:
     """(3, H, W) float32"""
-    return np.asarray(_processor(images=image, return_tensors="np")["pixel_values"][0], dtype=np.float32)
+    array = np.asarray(_processor(images=image, return_tensors="np")["pixel_values"][0], dtype=np.float32)
+    # VideoMAE's takes a picture for a video of one frame: (1, 3, H, W).
+    return array[0] if array.ndim == 4 and len(array) == 1 else array

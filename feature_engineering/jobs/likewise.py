@@ -48,6 +48,7 @@ from feature_engineering.settings import (
 
 if TYPE_CHECKING:
     from feature_engineering.encoding.captioner import Captioner
+    from feature_engineering.encoding.clips import ClipEncoder
     from feature_engineering.encoding.images import ImageEncoder
     from feature_engineering.encoding.texts import TextEncoder
 
@@ -70,11 +71,11 @@ class Encoders:
         self.store, self.folders, self.device = store, folders, device
         self._loaded: dict[str, Any] = {}
 
-    def images(self, name: str) -> ImageEncoder:
-        from feature_engineering.encoding.images import ImageEncoder
+    def images(self, name: str) -> ImageEncoder | ClipEncoder:
+        from feature_engineering.encoding.clips import visual_encoder
 
         made = self._made(name)
-        return self._once(name, lambda: self._same(name, made, ImageEncoder(self._settings(name, made, 32))))
+        return self._once(name, lambda: self._same(name, made, visual_encoder(self._settings(name, made, 32))))
 
     def texts(self, name: str) -> TextEncoder:
         """Of retrieval vectors of frames too by the encoder of these."""
@@ -275,7 +276,8 @@ def make_likewise(
         elif len(feature.shape) == 3:
             from feature_engineering.decoding.frames import make_plan
 
-            plan = make_plan(new, with_frames(frames, feature.shape[1]), decoding.on_error)
+            clip = made["encoder"].get("frame_num")  # of a video encoder, whose one vector is of so many frames
+            plan = make_plan(new, with_frames(frames, feature.shape[1]), decoding.on_error, clip)
             how = {"from_videos": frames.videos is not None, "overwrite": False}
             new, _, _ = make_visual(new, encoders.images(name), plan, decoding, storage, **how)
         else:

@@ -15,6 +15,7 @@ from feature_engineering.settings import DecodingSettings, StorageSettings
 if TYPE_CHECKING:
     from feature_engineering.decoding.frames import Plan
     from feature_engineering.encoding.captioner import Captioner
+    from feature_engineering.encoding.clips import ClipEncoder
     from feature_engineering.encoding.images import ImageEncoder
     from feature_engineering.encoding.texts import TextEncoder
 
@@ -33,7 +34,7 @@ def make_textual(
 
 def make_visual(
     store: FeatureStore,
-    encoder: ImageEncoder,
+    encoder: ImageEncoder | ClipEncoder,
     plan: Plan,
     decoding: DecodingSettings,
     storage: StorageSettings,

@@ -182,7 +182,7 @@ def test_code_beside_the_weights_is_not_trusted(tmp_path, bert):
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
     bare_store(tmp_path)
-    with pytest.raises(InputError, match="--encoder remote: transformers cannot load it"):
+    with pytest.raises(InputError, match="--encoder remote: needs code that came with it .trust_remote_code."):
         call(textual_engineering, tmp_path, "--encoder", folder)
     assert not (tmp_path / "ran").exists()
 
