@@ -1,4 +1,7 @@
-"""Caption the frames of a data set with BLIP: captions.jsonl, which retrieval_engineering.py joins to the titles.
+"""Caption the frames of a data set: captions.jsonl, which retrieval_engineering.py joins to the titles.
+
+By BLIP, a caption of each frame; or by a multimodal language model that transformers knows as image-text-to-text
+(Qwen-VL, InternVL, LLaVA, SmolVLM), which is asked --prompt about all frames of a video at once where it takes several.
 
 Frames come straight from the videos (--videos <folder>) or from the pictures of video_frame_capture.py. A killed or
 stopped run goes on where it was when the same command is typed again.
@@ -7,7 +10,7 @@ stopped run goes on where it was when the same command is typed again.
 from __future__ import annotations
 
 import commands
-from common.console import InputError, Parser, run_script, whole_number
+from common.console import InputError, Parser, run_script
 from common.files import require_writable
 from common.settings import add_flags, made
 from dataloader.place import folder_of
@@ -18,6 +21,7 @@ from feature_engineering.jobs.making import make_captions
 from feature_engineering.jobs.skipped import warn_of_losses
 from feature_engineering.settings import (
     CAPTION_ENCODER,
+    CaptionSettings,
     DecodingSettings,
     EncoderSettings,
     FrameSettings,
@@ -28,8 +32,8 @@ from feature_engineering.settings import (
 def build_parser() -> Parser:
     parser = Parser(description=__doc__)
     add_encoder_flags(parser, encoder=CAPTION_ENCODER)
-    captions, frames = parser.add_argument_group("captions"), parser.add_argument_group("frames")
-    captions.add_argument("--max_new_tokens", type=whole_number(1), default=20, help="of a caption, at most")
+    add_flags(parser.add_argument_group("captions"), CaptionSettings)
+    frames = parser.add_argument_group("frames")
     add_flags(frames, FrameSettings)
     add_flags(frames, DecodingSettings)
     return parser
@@ -43,10 +47,10 @@ def main(args) -> None:
     if path.exists() and not args.overwrite:
         raise InputError(f"{path} is here already; --overwrite replaces it")
     # What imports torch takes seconds, so a mistyped flag is told of before.
-    from feature_engineering.encoding.captioner import Captioner
+    from feature_engineering.encoding.captioner import captioner_of
 
     plan = make_plan(store, made(FrameSettings, vars(args)), decoding.on_error)
-    captioner = Captioner(made(EncoderSettings, vars(args)), args.max_new_tokens)
+    captioner = captioner_of(made(EncoderSettings, vars(args)), made(CaptionSettings, vars(args)), plan.frame_num)
     store, lost, tried = make_captions(store, captioner, plan, decoding, overwrite=args.overwrite)
     commands.say_next(f"next: {commands.encoding_command('retrieval', store.folder)}")
     warn_of_losses(lost, tried, store.folder / "skipped.csv")

@@ -20,7 +20,7 @@ from common.console import InputError, listed
 from common.devices import pick_precision
 from feature_engineering.encoding.folders import READABLE, lacking_weights, refuse_layouts, require_weights
 
-HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
+HUB_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.safetensors"]
 
 
 @dataclass(frozen=True)

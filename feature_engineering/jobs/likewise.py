@@ -13,6 +13,7 @@ import numpy as np
 
 from common.console import InputError
 from common.files import read_json, write_json
+from common.settings import made as settings_of
 from dataloader.description import FILE
 from dataloader.growing import added
 from dataloader.importing.feature_files import as_retrieval, load_features
@@ -35,6 +36,7 @@ from feature_engineering.jobs.comparing import (
 from feature_engineering.jobs.making import make_captions, make_textual, make_visual
 from feature_engineering.jobs.storing import write_features
 from feature_engineering.settings import (
+    CaptionSettings,
     DecodingSettings,
     EncoderSettings,
     FrameSettings,
@@ -43,7 +45,7 @@ from feature_engineering.settings import (
 )
 
 if TYPE_CHECKING:
-    from feature_engineering.encoding.captioner import Captioner
+    from feature_engineering.encoding.captioner import Asked, Blip
     from feature_engineering.encoding.images import ImageEncoder
     from feature_engineering.encoding.texts import TextEncoder
 
@@ -88,18 +90,16 @@ class Encoders:
 
         return self._once(f"texts of {name}", load)
 
-    def captioner(self) -> Captioner:
-        from feature_engineering.encoding.captioner import Captioner
+    def captioner(self) -> Blip | Asked:
+        from feature_engineering.encoding.captioner import captioner_of
 
         made = captioned_by(self.store.folder / CAPTIONS)
-        return self._once(
-            CAPTIONS,
-            lambda: self._same(
-                "captions",
-                made,
-                Captioner(self._settings("captions", made, 32), made.get("max_new_tokens", 20)),
-            ),
-        )
+
+        def load() -> Blip | Asked:
+            settings, captions = self._settings("captions", made, 32), settings_of(CaptionSettings, made)
+            return self._same("captions", made, captioner_of(settings, captions, made["frame_num"]))
+
+        return self._once(CAPTIONS, load)
 
     def lexical(self, name: str) -> Lexical:
         """Of the texts that the words of the features `name` were counted in."""

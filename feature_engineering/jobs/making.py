@@ -14,7 +14,7 @@ from feature_engineering.settings import DecodingSettings, StorageSettings
 
 if TYPE_CHECKING:
     from feature_engineering.decoding.frames import Plan
-    from feature_engineering.encoding.captioner import Captioner
+    from feature_engineering.encoding.captioner import Asked, Blip
     from feature_engineering.encoding.images import ImageEncoder
     from feature_engineering.encoding.texts import TextEncoder
 
@@ -60,7 +60,7 @@ def make_visual(
 
 
 def make_captions(
-    store: FeatureStore, captioner: Captioner, plan: Plan, decoding: DecodingSettings, *, overwrite: bool
+    store: FeatureStore, captioner: Blip | Asked, plan: Plan, decoding: DecodingSettings, *, overwrite: bool
 ) -> tuple[FeatureStore, int, int]:
     """captions.jsonl; what is returned is as by make_visual."""
     from feature_engineering.encoding.captioner import caption_frames
@@ -69,10 +69,15 @@ def make_captions(
     progress = caption_frames(store.folder / "captions.progress", plan, captioner, decoding, overwrite=overwrite)
     store, _ = leave_out(store, progress, decoding.on_error, "captions", plan.place)
     captions = {item_id: [] for item_id in store.items.item_id} | progress.notes("captions")
-    settings = {"frame_num": plan.frame_num, "max_new_tokens": captioner.max_new_tokens}
-    path = store.folder / CAPTIONS
+    path, settings = store.folder / CAPTIONS, {"frame_num": plan.frame_num} | captioner.acted
     write_captions(path, captions, provenance(captioner.model, captioner.source, **settings))
     lost = len(progress.failed), progress.total
     progress.remove()
-    print(f"{path}: {plan.frame_num} captions of each of {len(store)} videos")
+    number = plan.frame_num // captioner.frames_per_request
+    print(f"{path}: {number} caption{'s' * (number > 1)} of each of {len(store)} videos")
+    if empty := sum("" in texts for texts in captions.values()):
+        print(
+            f"{empty} of them have an empty one: nothing was said within {captioner.max_new_tokens} tokens "
+            "(--max_new_tokens)"
+        )
     return store, *lost
