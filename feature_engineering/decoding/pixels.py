@@ -51,7 +51,7 @@ def process(image: Image.Image) -> np.ndarray:
 
 
 def within(image: Image.Image, largest: tuple[int, int]) -> Image.Image:
-    """The picture with no more pixels than one of the shape `largest` has, its sides in proportion."""
+    """The picture, made smaller where it has more pixels than one of the shape `largest`; its sides in proportion."""
     scale = (largest[0] * largest[1] / (image.width * image.height)) ** 0.5
     if scale >= 1:
         return image

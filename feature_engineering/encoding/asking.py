@@ -100,15 +100,7 @@ class Asked:
     def _inputs(self, requests: list[list[np.ndarray]]) -> transformers.BatchFeature:
         """What the model takes of B requests; ValueError where one is longer than the model can read."""
         conversations = [self._conversation([Image.fromarray(frame) for frame in request]) for request in requests]
-        inputs = self._processor.apply_chat_template(
-            conversations,
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-            processor_kwargs={"padding": True},
-            **self._thoughtless(),
-        )
+        inputs = self._templated(conversations, tokenize=True, return_dict=True, return_tensors="pt")
         length = inputs["input_ids"].shape[1]
         if self._most and length + self.max_new_tokens > self._most:
             raise ValueError(f"{length} tokens and {self.max_new_tokens} new ones, of {self._most} at most")
@@ -118,14 +110,17 @@ class Asked:
         content = [{"type": "image", "image": picture} for picture in pictures]
         return [{"role": "user", "content": [*content, {"type": "text", "text": self.prompt}]}]
 
-    def _thoughtless(self) -> dict[str, bool]:
-        """The switch of templates that have one: a caption needs no thoughts, which may take all its tokens."""
-        return {"enable_thinking": False} if "enable_thinking" in str(self._processor.chat_template) else {}
-
     def _in_words(self, pictures: int) -> str:
         """What the model reads, with a mark for each picture."""
-        conversation = self._conversation([None] * pictures)
-        return self._processor.apply_chat_template(conversation, add_generation_prompt=True, **self._thoughtless())
+        return self._templated(self._conversation([None] * pictures))
+
+    def _templated(self, conversation: list, **how: Any) -> Any:
+        # Of templates that can switch thinking off: a caption needs no thoughts, which may take all its tokens.
+        if "enable_thinking" in str(self._processor.chat_template):
+            how["enable_thinking"] = False
+        return self._processor.apply_chat_template(
+            conversation, add_generation_prompt=True, processor_kwargs={"padding": True}, **how
+        )
 
     @torch.inference_mode()
     def _generate(self, inputs: transformers.BatchFeature, names: Sequence[str], length: int) -> torch.Tensor:
@@ -158,19 +153,26 @@ class Asked:
 
     def _try_out(self, frame_num: int) -> int:
         """Frames in a request. A model that cannot caption is told of here, and not when many videos are decoded."""
-        for number in dict.fromkeys((frame_num, 1)):
-            try:
-                if self._in_words(number) == self._in_words(number - 1):
-                    raise ValueError(f"its chat template has no place for {number} picture{'s' * (number > 1)}")
-                self._inputs([[np.zeros((*LARGEST, 3), np.uint8)] * number])  # ValueError where these are too long
-                small = self._inputs([[np.zeros((64, 64, 3), np.uint8)] * number])
-                self._generate(small, [""], 2)
-                return number
-            except Exception as error:  # of transformers, of jinja, and of what this model and this template are
-                reason = first_line(error)
-            if number > 1:
-                print(f"{self.source.label}: does not take {number} frames at once ({reason}); each is captioned alone")
-        raise InputError(f"--encoder {self.source.label}: cannot caption a picture ({reason})")
+        if reason := self._refuses(1):
+            raise InputError(f"--encoder {self.source.label}: cannot caption a picture ({reason})")
+        if frame_num == 1 or not (reason := self._refuses(frame_num)):
+            return frame_num
+        print(f"{self.source.label}: does not take {frame_num} frames at once ({reason}); each is captioned alone")
+        return 1
+
+    def _refuses(self, number: int) -> str:
+        """Why the model cannot be asked about so many pictures at once; "" if it can."""
+        try:
+            if self._in_words(number) == self._in_words(number - 1):
+                return f"its chat template has no place for {number} picture{'s' * (number > 1)}"
+            self._inputs([[np.zeros((*LARGEST, 3), np.uint8)] * number])  # ValueError where these are too long
+            small = self._inputs([[np.zeros((64, 64, 3), np.uint8)] * number])
+            self._generate(small, [""], 2)
+        except torch.OutOfMemoryError:  # of this machine, at this moment
+            raise
+        except Exception as error:  # of transformers or jinja: what is odd here is what the folder holds
+            return first_line(error)
+        return ""
 
 
 class Drawn(LogitsProcessor):
@@ -191,6 +193,13 @@ class Drawn(LogitsProcessor):
         return scores.float() / self.temperature + torch.stack(noise).to(scores.device)
 
 
+class Absent:
+    """In place of what a processor reads videos or sound by: whatever is asked of it is None."""
+
+    def __getattr__(self, name: str) -> None:
+        return None
+
+
 def load_processor(source: Source, config: transformers.PreTrainedConfig) -> ProcessorMixin:
     """The processor of pictures and text that the folder names, else that of the model's type.
 
@@ -208,20 +217,18 @@ def load_processor(source: Source, config: transformers.PreTrainedConfig) -> Pro
         )
 
     class OfPictures(kind):
-        def check_argument_for_proper_class(self, argument_name: str, argument: Any):
-            return None if argument is None else super().check_argument_for_proper_class(argument_name, argument)
+        def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
+            absent = isinstance(argument, Absent)
+            return Absent if absent else super().check_argument_for_proper_class(argument_name, argument)
 
     with told_in_a_line(source):
         said, _ = kind.get_processor_dict(source.folder, local_files_only=True)
-    parts = dict.fromkeys(kind.get_attributes())
+    parts: dict[str, Any] = dict.fromkeys(kind.get_attributes(), Absent())
     taken = inspect.signature(kind.__init__).parameters.keys() - parts.keys()
     parts["image_processor"] = load_pretrained(AutoImageProcessor, source, backend="pil")
     parts["tokenizer"] = load_pretrained(AutoTokenizer, source)
-    try:
-        with told_in_a_line(source):
-            processor = OfPictures(**parts, **{key: value for key, value in said.items() if key in taken})
-    except AttributeError as error:  # of one that cannot do without what it reads videos or sound by
-        raise InputError(f"--encoder {source.label}: its processor cannot read pictures alone ({error})") from None
+    with told_in_a_line(source):
+        processor = OfPictures(**parts, **{key: value for key, value in said.items() if key in taken})
     if not processor.chat_template:
         raise InputError(f"--encoder {source.label}: has no chat template, so nothing can be asked of it")
     return processor

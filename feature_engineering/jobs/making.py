@@ -76,8 +76,5 @@ def make_captions(
     number = plan.frame_num // captioner.frames_per_request
     print(f"{path}: {number} caption{'s' * (number > 1)} of each of {len(store)} videos")
     if empty := sum("" in texts for texts in captions.values()):
-        print(
-            f"{empty} of them have an empty one: nothing was said within {captioner.max_new_tokens} tokens "
-            "(--max_new_tokens)"
-        )
+        print(f"{empty} of them have an empty one: the model said nothing in at most {captioner.max_new_tokens} tokens")
     return store, *lost

@@ -20,6 +20,7 @@ from tiny_encoders import SMALL, WIDTH, write
 from common.console import InputError
 from dataloader.store import FeatureStore
 from feature_engineering import captioning, retrieval_engineering
+from feature_engineering.decoding import pixels
 from feature_engineering.encoding import captioner
 from feature_engineering.encoding.asking import Asked, Drawn
 from feature_engineering.encoding.captioner import captioner_of
@@ -222,6 +223,11 @@ def test_what_is_drawn_depends_on_the_seed_and_the_video_alone(idefics):
     assert drawn != texts(5, 8, names)
     other = texts(5, 7, [*names[:3], "x", names[4]])
     assert [a == b for a, b in zip(drawn, other, strict=True)] == [True, True, True, False, True]
+
+
+def test_frames_are_made_no_larger_than_is_said():
+    for size, expected in (((4000, 2000), (1097, 548)), ((1080, 1920), (581, 1034)), ((30, 40), (30, 40))):
+        assert pixels.within(Image.new("L", size), pixels.LARGEST).size == expected
 
 
 def test_words_are_drawn_by_their_probability():
