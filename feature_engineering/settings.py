@@ -124,7 +124,7 @@ class CaptionSettings:
         None, "of a caption, at most; without it 20 by BLIP, 100 by a multimodal language model", whole_number(1)
     )
     temperature: float = setting(
-        0.0, "of a multimodal language model: 0 takes the likeliest words, more draws them", number(0)
+        0.0, "of a multimodal language model: 0 takes the likeliest words, more draws them", number(0, most=100)
     )
     seed: int | None = setting(None, "of what is drawn, for each video; without it 0", whole_number(0))
 

@@ -176,10 +176,11 @@ class Asked:
 
 
 class Drawn(LogitsProcessor):
-    """Draws each row's next token from softmax(scores / temperature), so that the largest score is what was drawn.
+    """Draws each row's next token from softmax(scores / temperature): it is the one that has the largest score then.
 
-    The noise is Gumbel's, whose largest sum with log-probabilities is such a draw. Each row has a generator of its own,
-    on the CPU: what is drawn for it depends neither on the other rows nor on the device.
+    The largest sum of scores / temperature and Gumbel noise is such a draw; here both are multiplied by the
+    temperature, which may be very small. Each row has a generator of its own, on the CPU: what is drawn for it depends
+    neither on the other rows nor on the device.
     """
 
     def __init__(self, temperature: float, seed: int, names: Sequence[str]):
@@ -190,7 +191,7 @@ class Drawn(LogitsProcessor):
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # (B, V)
         noise = [-torch.empty(scores.shape[1]).exponential_(generator=one).log() for one in self.generators]
-        return scores.float() / self.temperature + torch.stack(noise).to(scores.device)
+        return scores.float() + self.temperature * torch.stack(noise).to(scores.device)
 
 
 class Absent:
