@@ -170,6 +170,8 @@ def begin_likewise(
         read_given(encoders.store, name, given[name], found.items.item_id, found.order)
     of = encoders.store.description.features
     like = {name: [of[name].dtype, {k: v for k, v in of[name].made.items() if k not in OWN}] for name in sorted(names)}
+    if any(of[name].made.get("source") == "captions" for name in names if name not in given):
+        like["captions"] = captioned_by(encoders.store.folder / CAPTIONS)
     content = {
         "items": found.items.digest(),
         "metadata": found.metadata and found.metadata.digest(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from feature_engineering.encoding import captioner
 from feature_engineering.encoding.asking import Asked, Drawn
 from feature_engineering.encoding.captioner import captioner_of
 from feature_engineering.encoding.captions import captioned_by, read_captions
+from feature_engineering.jobs import likewise
 from feature_engineering.jobs.progress import Progress
 from feature_engineering.settings import CaptionSettings, EncoderSettings
 
@@ -331,7 +333,9 @@ def test_a_killed_run_goes_on_to_the_same_file_and_what_is_refused_is_listed(qwe
 @pytest.mark.parametrize(
     ("model", "how"), [("idefics", ("--prompt", ASKS, "--temperature", 1.2, "--seed", 5)), ("blip", ())]
 )
-def test_new_videos_are_captioned_as_those_of_the_data_set(model, how, bert, tmp_path, load_script, request):
+def test_new_videos_are_captioned_as_those_of_the_data_set(
+    model, how, bert, tmp_path, load_script, request, monkeypatch
+):
     old, new = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"], ["k", "l"]
     rng = np.random.default_rng(0)
     (tmp_path / "videos").mkdir()
@@ -359,6 +363,14 @@ def test_new_videos_are_captioned_as_those_of_the_data_set(model, how, bert, tmp
     together, vectors = path.read_text().splitlines(), np.array(FeatureStore.open(path.parent).features["retrieval"])
     make(old, "--overwrite")
     assert path.read_text().splitlines() == together[:11]
-    call(importing, tmp_path, "--append", table("more", new), *videos, "--workers", 1)
+    append = ("--append", table("more", new), *videos, "--workers", 1)
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(likewise, "from_texts", Mock(side_effect=Killed))
+        call(importing, tmp_path, *append)
+    path.write_text("\n".join([together[0].replace('"max_new_tokens": 6', '"max_new_tokens": 7'), *together[1:11], ""]))
+    with pytest.raises(InputError, match="unfinished work of another --append .*made of another like"):
+        call(importing, tmp_path, *append)
+    path.write_text("\n".join([*together[:11], ""]))
+    call(importing, tmp_path, *append)
     assert path.read_text().splitlines() == together
     np.testing.assert_allclose(FeatureStore.open(path.parent).features["retrieval"], vectors, atol=1e-6)
