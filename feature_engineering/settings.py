@@ -123,6 +123,24 @@ class TextSettings:
 
 
 @dataclass(frozen=True)
+class CaptionSettings:
+    """What is asked about frames, and how the words of the answer are chosen."""
+
+    prompt: str | None = setting(
+        None,
+        "what a multimodal language model is asked about the frames; without it to describe them in one sentence",
+        kind=str,
+    )
+    max_new_tokens: int | None = setting(
+        None, "of a caption, at most; without it 20 by BLIP, 100 by a multimodal language model", whole_number(1)
+    )
+    temperature: float = setting(
+        0.0, "of a multimodal language model: 0 takes the likeliest words, more draws them", number(0, most=100)
+    )
+    seed: int | None = setting(None, "of what is drawn, for each video; without it 0", whole_number(0))
+
+
+@dataclass(frozen=True)
 class FrameSettings:
     """Where the frames of the items are, and how many are taken of each."""
 

@@ -28,7 +28,7 @@ from feature_engineering.encoding.folders import READABLE, lacking_weights, refu
 # What libraries raise on files that are no encoder's.
 LOADING = (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError, TypeError, EOFError)
 LOADING += (AttributeError, StrictDataclassError)
-HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
+HUB_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.safetensors"]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import numpy as np
 
 from common.console import InputError
 from common.files import read_json, write_json
+from common.settings import made as settings_of
 from dataloader.description import FILE
 from dataloader.growing import added
 from dataloader.importing.feature_files import as_retrieval, load_features
@@ -39,6 +40,7 @@ from feature_engineering.jobs.comparing import (
 from feature_engineering.jobs.making import make_captions, make_textual, make_visual
 from feature_engineering.jobs.storing import write_features
 from feature_engineering.settings import (
+    CaptionSettings,
     DecodingSettings,
     EncoderSettings,
     FrameSettings,
@@ -47,7 +49,7 @@ from feature_engineering.settings import (
 )
 
 if TYPE_CHECKING:
-    from feature_engineering.encoding.captioner import Captioner
+    from feature_engineering.encoding.captioner import Asked, Blip
     from feature_engineering.encoding.clips import ClipEncoder
     from feature_engineering.encoding.images import ImageEncoder
     from feature_engineering.encoding.texts import TextEncoder
@@ -93,18 +95,16 @@ class Encoders:
 
         return self._once(f"texts of {name}", load)
 
-    def captioner(self) -> Captioner:
-        from feature_engineering.encoding.captioner import Captioner
+    def captioner(self) -> Blip | Asked:
+        from feature_engineering.encoding.captioner import captioner_of
 
         made = captioned_by(self.store.folder / CAPTIONS)
-        return self._once(
-            CAPTIONS,
-            lambda: self._same(
-                "captions",
-                made,
-                Captioner(self._settings("captions", made, 32), made.get("max_new_tokens", 20)),
-            ),
-        )
+
+        def load() -> Blip | Asked:
+            settings, captions = self._settings("captions", made, 32), settings_of(CaptionSettings, made)
+            return self._same("captions", made, captioner_of(settings, captions, made["frame_num"]))
+
+        return self._once(CAPTIONS, load)
 
     def lexical(self, name: str) -> Lexical:
         """Of the texts that the words of the features `name` were counted in."""
@@ -175,6 +175,8 @@ def begin_likewise(
         read_given(encoders.store, name, given[name], found.items.item_id, found.order)
     of = encoders.store.description.features
     like = {name: [of[name].dtype, {k: v for k, v in of[name].made.items() if k not in OWN}] for name in sorted(names)}
+    if any(of[name].made.get("source") == "captions" for name in names if name not in given):
+        like["captions"] = captioned_by(encoders.store.folder / CAPTIONS)
     content = {
         "items": found.items.digest(),
         "metadata": found.metadata and found.metadata.digest(),

@@ -14,7 +14,7 @@ from feature_engineering.settings import DecodingSettings, StorageSettings
 
 if TYPE_CHECKING:
     from feature_engineering.decoding.frames import Plan
-    from feature_engineering.encoding.captioner import Captioner
+    from feature_engineering.encoding.captioner import Asked, Blip
     from feature_engineering.encoding.clips import ClipEncoder
     from feature_engineering.encoding.images import ImageEncoder
     from feature_engineering.encoding.texts import TextEncoder
@@ -61,16 +61,15 @@ def make_visual(
     return FeatureStore.open(store.folder), *lost
 
 
-def captioned(captioner: Captioner, plan: Plan) -> dict:
+def captioned(captioner: Blip | Asked, plan: Plan) -> dict:
     """What captions.jsonl says of who made it."""
     from feature_engineering.encoding.encoders import provenance
 
-    settings = {"frame_num": plan.frame_num, "max_new_tokens": captioner.max_new_tokens}
-    return provenance(captioner.model, captioner.source, **settings)
+    return provenance(captioner.model, captioner.source, **({"frame_num": plan.frame_num} | captioner.acted))
 
 
 def make_captions(
-    store: FeatureStore, captioner: Captioner, plan: Plan, decoding: DecodingSettings, *, overwrite: bool
+    store: FeatureStore, captioner: Blip | Asked, plan: Plan, decoding: DecodingSettings, *, overwrite: bool
 ) -> tuple[FeatureStore, int, int]:
     """captions.jsonl; what is returned is as by make_visual."""
     from feature_engineering.encoding.captioner import caption_frames
@@ -82,5 +81,8 @@ def make_captions(
     write_captions(path, captions, captioned(captioner, plan))
     lost = len(progress.failed), progress.total
     progress.remove()
-    print(f"{path}: {plan.frame_num} captions of each of {len(store)} videos")
+    number = plan.frame_num // captioner.frames_per_request
+    print(f"{path}: {number} caption{'s' * (number > 1)} of each of {len(store)} videos")
+    if empty := sum("" in texts for texts in captions.values()):
+        print(f"{empty} of them have an empty one: the model said nothing in at most {captioner.max_new_tokens} tokens")
     return store, *lost
