@@ -26,13 +26,12 @@ KINDS = {"kill": 5, "damage": 8, "hostile": 1, "race": 2, "full disk": 2}  # how
 
 def build_parser() -> Parser:
     parser = Parser(prog="python -m benchmarks.faults", description=__doc__)
-    parser.add_argument("--seed", type=whole_number(0), default=0, help="of all trials")
-    parser.add_argument("--minutes", type=number(0, above=True), default=10.0, help="no trial begins after so many")
-    parser.add_argument("--trials", type=whole_number(1), help="until there are so many, over all calls")
-    parser.add_argument("--only", type=whole_number(0), metavar="NUMBER", help="this trial alone, as it was")
-    parser.add_argument(
-        "--work", type=Path, default=Path("faults"), help="folder for the world and what came of trials"
-    )
+    tried = parser.add_argument_group("what is tried")
+    tried.add_argument("--seed", type=whole_number(0), default=0, help="of all trials")
+    tried.add_argument("--minutes", type=number(0, above=True), default=10.0, help="no trial begins after so many")
+    tried.add_argument("--trials", type=whole_number(1), help="until there are so many, over all calls")
+    tried.add_argument("--only", type=whole_number(0), metavar="NUMBER", help="this trial alone, as it was")
+    tried.add_argument("--work", type=Path, default=Path("faults"), help="folder for the world and what came of trials")
     return parser
 
 
