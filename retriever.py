@@ -1,4 +1,4 @@
-"""Find the top K most similar videos of the bank for every item of a data set: exact cosine search.
+"""Find the top K most similar videos of the bank for every item of a data set: cosine search, exact or by FAISS.
 
 The bank is split train (with --bank train+valid, the published choice, also valid); an item never retrieves itself,
 and no item of test or predict is ever retrieved. Where the data set is split by time, an item retrieves only what was
@@ -16,7 +16,7 @@ import commands
 from common.console import InputError, Parser, run_script, whole_number
 from common.devices import add_device_flag, pick_device
 from dataloader.modalities import METADATA, RETRIEVAL, modality
-from dataloader.names import BANKS
+from dataloader.names import AUTO, BACKENDS, BANKS
 from dataloader.place import add_dataset_flags, folder_of
 
 
@@ -48,6 +48,14 @@ def build_parser() -> Parser:
         default="train",
         choices=BANKS,
         help="train+valid is published, but shows validation labels to training",
+    )
+    search.add_argument(
+        "--backend",
+        default=AUTO,
+        choices=BACKENDS,
+        help="exact: all are compared; hnsw, ivf, ivfpq: an index of FAISS proposes, a graph, lists, or lists of codes "
+        "of a byte for eight dimensions, and what share it finds is measured and said (requirements-scale.txt); auto "
+        "is exact for a bank of up to 200,000 items, beyond which ivf pays",
     )
     search.add_argument("--batch_size", type=whole_number(1), default=2048, help="queries searched at once")
     show = parser.add_argument_group("a picture of what is retrieved")
@@ -85,7 +93,7 @@ def main(args) -> None:
     for source in dict.fromkeys(args.source):
         neighbours = already_there(store, k, args.bank, source) if args.show else None
         if neighbours is None:
-            neighbours = retrieve(store, k, args.bank, pick_device(args.device), args.batch_size, source)
+            neighbours = retrieve(store, k, args.bank, pick_device(args.device), args.batch_size, source, args.backend)
     if args.show:
         from feature_engineering.showcase import show_neighbours
 

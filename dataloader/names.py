@@ -15,3 +15,6 @@ FOLDS_BY = ("creator", "time", "random")
 NeighboursAs = Literal["aggregated", "each", "statistics"]
 # Which bank, of a data set that has grown: what a run was trained with, or all that is known now.
 TRAINED, GROWN = "trained", "grown"
+# Who searches: all are compared, or FAISS proposes whom to compare.
+AUTO = "auto"
+BACKENDS = (AUTO, "exact", "hnsw", "ivf", "ivfpq")

@@ -95,6 +95,7 @@ class Neighbours:
     backend: str  # what searched
     fingerprint: str  # of the store that was searched
     known_by: str = ""  # what of the bank an item could retrieve: a key of KNOWN_BY
+    recall: dict[str, float] | None = None  # of approximate search, on a sample: number of neighbours -> share found
 
     def write(self, store: FeatureStore, source: str = RETRIEVAL) -> Path:
         """source: the features that were compared."""

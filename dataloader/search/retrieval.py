@@ -12,10 +12,12 @@ from common.arrays import blocks, scan
 from common.console import InputError, listed
 from common.files import require_writable
 from dataloader.modalities import RETRIEVAL
-from dataloader.names import BANKS, SPLITS
+from dataloader.names import AUTO, BANKS, SPLITS
 from dataloader.neighbours import Known, Neighbours
 from dataloader.search.exact import search
 from dataloader.store import FeatureStore
+
+MOST_EXACT = 200_000  # items of the bank that exact search is taken for unasked: beyond, it takes an hour and more
 
 
 def already_there(store: FeatureStore, k: int, bank: str, source: str = RETRIEVAL) -> Neighbours | None:
@@ -28,7 +30,13 @@ def already_there(store: FeatureStore, k: int, bank: str, source: str = RETRIEVA
 
 
 def retrieve(
-    store: FeatureStore, k: int, bank: str, device: torch.device, batch_size: int, source: str = RETRIEVAL
+    store: FeatureStore,
+    k: int,
+    bank: str,
+    device: torch.device,
+    batch_size: int,
+    source: str = RETRIEVAL,
+    backend: str = AUTO,
 ) -> Neighbours:
     """Search, and write neighbours.npz, or of another `source` neighbours/<source>.npz.
 
@@ -51,21 +59,26 @@ def retrieve(
         print(
             f"{int(nothing.sum())} items have vectors of zeros, which are similar to nothing: no neighbours ({which})"
         )
-    start = time.perf_counter()
-    how, known_then = {"device": device, "batch_size": batch_size, "progress": True}, Known.of(store)
-    ids = np.full((len(store), k), -1, np.int32)  # -1: none
-    similarity = np.zeros((len(store), k), np.float32)
-    if nothing.any():
-        known = np.flatnonzero(~nothing)
-        times = {} if known_then is None else {"since": known_then.since[known], "asked": known_then.asked[known]}
-        found, similarity[known] = search(vectors[known], np.searchsorted(known, rows), k, **how, **times)
-        ids[known] = np.where(found < 0, -1, known[found])
+    start, known_then, recall = time.perf_counter(), Known.of(store), None
+    if backend == AUTO:
+        backend = "exact" if len(rows) <= MOST_EXACT else "ivf"
+    if backend == "exact":
+        ids, similarity = exactly(vectors, rows, np.flatnonzero(~nothing), k, known_then, device, batch_size)
+        said = f"exact cosine, torch {torch.__version__} on {device.type}"
     else:
+        # What needs FAISS is imported where it is asked for.
+        from dataloader.search.approximate import search_approximately
+        from dataloader.search.index import open_index
+
+        index = open_index(store.folder, source, backend, vectors, rows, known_then and known_then.since)
         times = {} if known_then is None else asdict(known_then)
-        ids, similarity = search(vectors, rows, k, **how, **times)
+        found = search_approximately(vectors, np.flatnonzero(~nothing), index, k, **times)
+        ids, similarity, recall = found.ids, found.similarity, found.recall
+        said = f"{index.described}, {index.effort_name} {found.effort}"
+        if found.compared_all:
+            print(f"of {found.compared_all} items all whom they may retrieve were compared")
     seconds = time.perf_counter() - start
-    backend = f"exact cosine, torch {torch.__version__} on {device.type}"
-    neighbours = Neighbours(ids, similarity, k, bank, backend, store.fingerprint, Known.rule_of(store))
+    neighbours = Neighbours(ids, similarity, k, bank, said, store.fingerprint, Known.rule_of(store), recall)
     path = neighbours.write(store, source)
     of = f"a bank of {len(rows)} ({neighbours.bank_in_words})"
     print(f"{path}: {k} neighbours for {len(store)} items from {of}, {seconds:.1f} s")
@@ -79,6 +92,26 @@ def retrieve(
                 none, fewer = int((of[:, 0] < 0).sum()), int((of[:, -1] < 0).sum())
                 print(f"{split}: {none} of {len(of)} items could know of no neighbour, {fewer} of fewer than {k}")
     return neighbours
+
+
+def exactly(
+    vectors: np.ndarray,
+    bank: np.ndarray,
+    asking: np.ndarray,
+    k: int,
+    known_then: Known | None,
+    device: torch.device,
+    batch_size: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """ids (N, k), similarity (N, k); -1 and 0 for those that are not `asking`, whose vectors are zeros."""
+    how = {"device": device, "batch_size": batch_size, "progress": True}
+    if len(asking) == len(vectors):
+        return search(vectors, bank, k, **how, **({} if known_then is None else asdict(known_then)))
+    ids, similarity = np.full((len(vectors), k), -1, np.int32), np.zeros((len(vectors), k), np.float32)
+    times = {} if known_then is None else {"since": known_then.since[asking], "asked": known_then.asked[asking]}
+    found, similarity[asking] = search(vectors[asking], np.searchsorted(asking, bank), k, **how, **times)
+    ids[asking] = np.where(found < 0, -1, asking[found])
+    return ids, similarity
 
 
 def changed_since(store: FeatureStore) -> list[str]:
