@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,6 +22,9 @@ from feature_engineering.encoding.encoders import (
 )
 from feature_engineering.jobs.progress import Progress
 from feature_engineering.settings import DecodingSettings, EncoderSettings
+
+if TYPE_CHECKING:
+    from feature_engineering.encoding.sounds import Hearing
 
 
 class ImageEncoder:
@@ -64,17 +68,28 @@ def settings_of(encoder, plan: Plan) -> dict:
 
 
 def encode_frames(
-    folder: Path, plan: Plan, encoder: ImageEncoder, decoding: DecodingSettings, *, overwrite: bool
+    folder: Path,
+    plan: Plan,
+    encoder: ImageEncoder,
+    decoding: DecodingSettings,
+    *,
+    overwrite: bool,
+    hearing: Hearing | None = None,
 ) -> Progress:
-    """The vectors (N, F, D) of all items, in a Progress in `folder`; what an earlier run finished is not done again."""
+    """The vectors (N, F, D) of all items, in a Progress in `folder`; what an earlier run finished is not done again.
+
+    hearing: takes the sound of the same videos, which are opened once for both.
+    """
     progress = Progress.open(folder, settings_of(encoder, plan), plan.item_ids, SHARD_ITEMS, restart=overwrite)
     if progress.done:
         print(f"{folder}: going on, {progress.units_done} of {progress.total} videos are encoded")
-    for number, units, batches, failed, captured in batches_by_shard(plan, progress, encoder, decoding):
+    for number, units, batches, failed, captured in batches_by_shard(plan, progress, encoder, decoding, hearing):
         vectors = torch.cat([encoder(batch) for batch in batches]).float().cpu().numpy()  # (S * F, D)
         vectors = vectors.reshape(len(units), plan.frame_num, -1)
         failed |= {plan.item_ids[units[i]]: "NaN or infinite features" for i in np.flatnonzero(~finite(vectors))}
         vectors[[item_id in failed for item_id in plan.item_ids[units.start : units.stop]]] = 0
+        if hearing:
+            hearing.commit(number)
         progress.commit(number, vectors, failed=failed, captured=captured)
     return progress
 

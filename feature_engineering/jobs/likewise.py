@@ -17,7 +17,8 @@ from dataloader.description import FILE
 from dataloader.growing import added
 from dataloader.importing.feature_files import as_retrieval, load_features
 from dataloader.importing.newcomers import Newcomers, write_newcomers
-from dataloader.modalities import METADATA, RETRIEVAL, in_order
+from dataloader.metadata import HAS_SOUND
+from dataloader.modalities import AUDIO, METADATA, RETRIEVAL, in_order
 from dataloader.replacing import UNSCALED
 from dataloader.store import FeatureStore
 from feature_engineering.encoding.captions import CAPTIONS, captioned_by
@@ -32,7 +33,7 @@ from feature_engineering.jobs.comparing import (
     from_texts,
     from_words,
 )
-from feature_engineering.jobs.making import make_captions, make_textual, make_visual
+from feature_engineering.jobs.making import make_audio, make_captions, make_textual, make_visual
 from feature_engineering.jobs.storing import write_features
 from feature_engineering.settings import (
     DecodingSettings,
@@ -43,8 +44,10 @@ from feature_engineering.settings import (
 )
 
 if TYPE_CHECKING:
+    from feature_engineering.decoding.frames import Plan
     from feature_engineering.encoding.captioner import Captioner
     from feature_engineering.encoding.images import ImageEncoder
+    from feature_engineering.encoding.sounds import Hearing, SoundEncoder
     from feature_engineering.encoding.texts import TextEncoder
 
 WORK = "work.json"  # in the folder of new items: all that their features depend on
@@ -87,6 +90,16 @@ class Encoders:
             return self._same(name, made, TextEncoder(self._settings(name, made, 64), settings, **how))
 
         return self._once(f"texts of {name}", load)
+
+    def sounds(self) -> SoundEncoder:
+        from feature_engineering.encoding.sounds import SoundEncoder
+
+        made = self._made(AUDIO)
+
+        def load() -> SoundEncoder:
+            return self._same(AUDIO, made, SoundEncoder(self._settings(AUDIO, made, 32), made["seconds"]))
+
+        return self._once(AUDIO, load)
 
     def captioner(self) -> Captioner:
         from feature_engineering.encoding.captioner import Captioner
@@ -230,11 +243,15 @@ def make_likewise(
     refuse_unknown_origins(like, names, given)
     encoders.require([name for name in names if name not in given])
     for name in names:
+        if name in new.features:  # made beside another one
+            continue
         feature = like.description.features[name]
         storage, made = StorageSettings.of(feature), feature.made
         if name in given:
             array = read_given(like, name, given[name], new.items.item_id, order)
             write_features(new, [name], array, storage, {"source": Path(given[name]).name})
+            if name == AUDIO and HAS_SOUND in like.description.added_columns:
+                print(f"{HAS_SOUND} is unknown of all items, as their sound was not listened to here")
         elif (twin := twin_of(like, name)) and feature.sha256 == like.description.features[twin].sha256:
             new = make_likewise(new, encoders, [twin], given, frames, decoding, order)
             # What was scaled by statistics is kept as it was before them, here as there.
@@ -266,7 +283,11 @@ def make_likewise(
 
             plan = make_plan(new, with_frames(frames, feature.shape[1]), decoding.on_error)
             how = {"from_videos": frames.videos is not None, "overwrite": False}
+            if frames.videos and AUDIO in names and AUDIO not in {*given, *new.features}:
+                how["hearing"] = hearing_of(new, encoders, plan, decoding)
             new, _, _ = make_visual(new, encoders.images(name), plan, decoding, storage, **how)
+        elif name == AUDIO:
+            make_audio(new, hearing_of(new, encoders, plan_sound(new, frames, decoding), decoding), decoding, storage)
         else:
             make_textual(new, encoders.texts(name), [name], storage, overwrite=False)
         new = FeatureStore.open(new.folder)
@@ -286,8 +307,14 @@ def refuse_unknown_origins(like: FeatureStore, names: Sequence[str], given: Mapp
         )
 
 
-def needs_frames(like: FeatureStore, names: Collection[str]) -> bool:
-    """Whether some of these features are made of frames, so that an item needs a video or pictures."""
+def hears(like: FeatureStore, names: Collection[str]) -> bool:
+    """Whether some of these features are made of sound, so that an item needs a video."""
+    of = like.description.features
+    return AUDIO in names and AUDIO in of and "encoder" in of[AUDIO].made
+
+
+def needs_videos(like: FeatureStore, names: Collection[str]) -> bool:
+    """Whether some are made of frames, for which pictures would do, or of sound."""
 
     def of_frames(name: str) -> bool:
         feature, twin = like.description.features[name], twin_of(like, name)
@@ -296,7 +323,7 @@ def needs_frames(like: FeatureStore, names: Collection[str]) -> bool:
         sides = [*feature.made.get("made_of", {}), *([twin] if twin else [])]
         return any(map(of_frames, sides)) or (len(feature.shape) == 3 and "encoder" in feature.made)
 
-    return any(map(of_frames, names))
+    return hears(like, names) or any(map(of_frames, names))
 
 
 def with_captions_like(
@@ -309,6 +336,20 @@ def with_captions_like(
     made = captioned_by(encoders.store.folder / CAPTIONS)
     plan = make_plan(new, with_frames(frames, made["frame_num"]), decoding.on_error)
     return make_captions(new, encoders.captioner(), plan, decoding, overwrite=False)[0]
+
+
+def plan_sound(new: FeatureStore, frames: FrameSettings, decoding: DecodingSettings) -> Plan:
+    from feature_engineering.decoding.frames import make_plan
+
+    if not frames.videos:
+        raise InputError("sound is heard of videos: --videos says where they are, or --features audio=<file> brings it")
+    return make_plan(new, FrameSettings(videos=frames.videos), decoding.on_error)
+
+
+def hearing_of(new: FeatureStore, encoders: Encoders, plan: Plan, decoding: DecodingSettings) -> Hearing:
+    from feature_engineering.encoding.sounds import Hearing
+
+    return Hearing(new.folder / "audio.progress", plan, encoders.sounds(), decoding.on_error, overwrite=False)
 
 
 def with_frames(frames: FrameSettings, count: int) -> FrameSettings:

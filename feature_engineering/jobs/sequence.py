@@ -16,7 +16,7 @@ from common.devices import add_device_flag
 from common.settings import add_flags, flags_of
 from dataloader.describing import describe
 from dataloader.importing.video_files import Videos
-from dataloader.skipped import ROWS, read_skipped
+from dataloader.skipped import lost_items
 from dataloader.store import FeatureStore
 from feature_engineering.encoding.captions import CAPTIONS, captioner
 from feature_engineering.jobs.skipped import warn_of_losses
@@ -73,8 +73,8 @@ def run_sequence(
             sys.exit(code)
     store = FeatureStore.open(store.folder)
     print(f"\n{describe(store)}")
-    lost = {row["item_id"] for row in read_skipped(store.folder) if row["stage"] != ROWS}
-    warn_of_losses(len(lost), len(lost | set(store.items.item_id)), store.folder / "skipped.csv")
+    lost = lost_items(store.folder)
+    warn_of_losses(len(lost), len(lost.keys() | set(store.items.item_id)), store.folder / "skipped.csv")
     return store
 
 
@@ -92,14 +92,29 @@ def steps(
         yield [*script("video_frame_capture", store), *videos, *typed_again(typed, DECODING[:-1])]
     decoding = [*([] if sequence.keep_frames else videos), *typed_again(typed, DECODING)]
 
+    def mode_of(name: str) -> str:
+        return normalise.get(name, "none")
+
     def encoding(name: str, encoder: str) -> list[str]:
-        mode = normalise.get(name, "none")
+        mode = mode_of(name)
         scale = [] if mode == "none" else ["--normalise", mode]
         flags = [*scale, *common, *typed_again(typed, ["dtype"])]
         return [*script(f"{name}_engineering", store), "--encoder", encoder, *flags]
 
+    audio, hears = sequence.audio_encoder, sequence.audio_encoder != NO_ENCODER
+    hears = hears and not is_made(store, "audio", audio, given)
     if not is_made(store, "visual", sequence.visual_encoder, given):
-        yield encoding("visual", sequence.visual_encoder) + decoding
+        # The sound is decoded on the way of the frames, where one step can do both.
+        together = hears and not sequence.keep_frames and mode_of("audio") == mode_of("visual")
+        yield [
+            *encoding("visual", sequence.visual_encoder),
+            *(["--audio_encoder", audio] if together else []),
+            *decoding,
+        ]
+        hears = hears and not together
+    if hears:
+        strict = ["--on_error", "fail"] if typed.get("on_error") == "fail" else []  # it knows no policy skip
+        yield [*encoding("audio", audio), *videos, *typed_again(typed, DECODING[1:-1]), *strict]
     captions, path = sequence.caption_encoder != NO_ENCODER, store.folder / CAPTIONS
     if captions and path.exists() and captioner(path) not in (None, label_of(sequence.caption_encoder)):
         raise InputError(f"{path}: captions by {captioner(path)} are here already; --overwrite begins anew")

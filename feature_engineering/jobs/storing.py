@@ -8,6 +8,8 @@ from common.arrays import Derived, Rows
 from common.console import InputError
 from common.files import require_writable
 from dataloader.importing.scaling import add_normalised
+from dataloader.metadata import HAS_SOUND
+from dataloader.modalities import AUDIO
 from dataloader.store import FeatureStore
 from feature_engineering.settings import StorageSettings
 
@@ -28,6 +30,12 @@ def check_before_encoding(store: FeatureStore, names: list[str], storage: Storag
     require_writable(store.folder)
     if "standard" in storage.normalise:
         store.rows("train")  # Statistics are taken over split train: this raises the InputError where it is empty.
+    columns = store.metadata.columns if store.metadata is not None else {}
+    if AUDIO in names and HAS_SOUND in columns and HAS_SOUND not in store.description.added_columns:
+        raise InputError(
+            f"{store.folder}: its table has a column {HAS_SOUND}, which is the name of what is found out about the "
+            "sound; import the table with another name of it"
+        )
     # An unfinished run is gone on with although there are features: it was started with --overwrite, or it was killed
     # after it had written them and before it had removed its progress.
     unfinished = (store.folder / f"{names[0]}.progress").exists()
