@@ -68,7 +68,10 @@ def main(args) -> None:
         from feature_engineering.jobs.making import hearing_beside
 
         settings = replace(made(EncoderSettings, vars(args)), encoder=args.audio_encoder)
-        sounds = SoundEncoder(settings, args.seconds)
+        try:
+            sounds = SoundEncoder(settings, args.seconds)
+        except InputError as error:
+            raise InputError(str(error).replace("--encoder", "--audio_encoder", 1)) from None
         how["hearing"] = hearing_beside(store, plan, sounds, decoding, overwrite=args.overwrite)
     store, lost, tried = make_visual(store, encoder, plan, decoding, storage, **how)
     commands.say_next(commands.next_steps(store))

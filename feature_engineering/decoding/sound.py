@@ -27,7 +27,8 @@ class Listener:
     def __init__(self, rate: int):
         self.rate = rate
         self.ended = False  # whether all packets that can be read have been
-        self._there, self._broken, self._count, self._errors = False, "", 0, []
+        self._there, self._broken, self._errors = False, "", []
+        self._packets = self._count = 0  # packets with something in them, and samples
         self._parts: list[np.ndarray] = []  # (n,) each
         self._resampler: av.AudioResampler | None = None
         self._format: tuple | None = None  # of the frames that the resampler takes
@@ -42,6 +43,7 @@ class Listener:
         """Packets that cannot be decoded are passed over."""
         if self._count >= LONGEST * self.rate:
             return
+        self._packets += packet.size > 0
         if isinstance(result := attempt(self._decode, (packet,)), Failure):
             self._errors.append(result.reason)
 
@@ -59,8 +61,8 @@ class Listener:
         samples = np.concatenate([*self._parts, np.empty(0, np.float32)])[: LONGEST * self.rate]
         notes = [f"{len(self._errors)} packets of sound cannot be decoded, {self._errors[0]}"] if self._errors else []
         notes += [f"its sound is broken: {self._broken}"] if self._broken and self._there else []
-        if notes and not len(samples):
-            raise ValueError("; ".join(notes))
+        if (notes or self._packets) and not len(samples):
+            raise ValueError("; ".join(notes) or f"nothing comes from its {self._packets} packets of sound")
         return samples, "; ".join(notes)
 
     def _resample(self, frame: av.AudioFrame | None) -> None:

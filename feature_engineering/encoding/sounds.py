@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from feature_engineering.decoding.frames import SHARD_ITEMS, Plan, in_shards
 from feature_engineering.decoding.sound import Ear
 from feature_engineering.decoding.workers import Failure
 from feature_engineering.encoding.encoders import (
+    Source,
     fetch,
     first_line,
     load_encoder,
@@ -43,9 +45,7 @@ class SoundEncoder:
 
     def __init__(self, settings: EncoderSettings, seconds: float):
         self.source, self.batch_size = fetch(settings.encoder), settings.batch_size
-        extractor = load_pretrained(AutoFeatureExtractor, self.source)
-        if not isinstance(extractor, SequenceFeatureExtractor):
-            raise InputError(f"--encoder {self.source.label}: no encoder of sound; take {KNOWN}")
+        extractor = _extractor(self.source)
         model = load_encoder(self.source, pick_device(settings.device), settings.precision, AutoModel)
         self.model = model
         if getattr(model.config, "is_encoder_decoder", False):  # Whisper, whose decoder writes what is said
@@ -97,6 +97,20 @@ class SoundEncoder:
 
     def provenance(self) -> dict:
         return provenance(self.model, self.source, pooling=self.pooling, seconds=self.ear.seconds)
+
+
+def _extractor(source: Source) -> SequenceFeatureExtractor:
+    extractor = None
+    try:
+        extractor = load_pretrained(AutoFeatureExtractor, source)
+    except InputError as error:
+        # What else is wrong, as code that would have to be run, is told as it is.
+        if not re.search("Unrecognized feature extractor|Can't load feature extractor", str(error)):
+            raise
+    if not isinstance(extractor, SequenceFeatureExtractor):
+        why = "it has no feature extractor of sounds that transformers knows"
+        raise InputError(f"--encoder {source.label}: no encoder of sound, as {why}; take {KNOWN}")
+    return extractor
 
 
 def _longest(extractor: SequenceFeatureExtractor) -> int:
