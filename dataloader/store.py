@@ -25,7 +25,7 @@ from dataloader.metadata import Metadata
 from dataloader.modalities import METADATA, MODALITIES, RETRIEVAL, axes, in_order
 from dataloader.names import DTYPES, SPLITS
 from dataloader.place import Lacks
-from dataloader.replacing import NEXT, UNSCALED, clear, finish_replacement, write_next
+from dataloader.replacing import NEXT, UNSCALED, finish_replacement, write_next
 from dataloader.thumbnails import FILE as THUMBNAILS
 
 if TYPE_CHECKING:
@@ -255,24 +255,6 @@ class FeatureStore:
         self._update_feature(METADATA, Feature(shape, "columns", metadata.digest(), made))
         self.metadata = metadata
 
-    def add_column(self, name: str, values: np.ndarray) -> None:
-        """Put a column (N,) that was made of the videos behind the metadata, in place of one of before.
-
-        A kill leaves the old metadata or the new ones, which the next opening puts into place.
-        """
-        there = self.metadata.columns if self.metadata is not None else {}
-        metadata = Metadata({key: column for key, column in there.items() if key != name} | {name: values})
-        made = self.description.features[METADATA].made if METADATA in self.description.features else {}
-        made = made | {"columns": metadata.kinds, "added": sorted({*self.description.added_columns, name})}
-        feature = Feature((len(self), len(metadata.columns)), "columns", metadata.digest(), made)
-        if feature != self.description.features.get(METADATA):
-            changed = self._described_now(METADATA).with_feature(METADATA, feature)
-            clear(self.folder)
-            metadata.write(self.folder / f"{METADATA_FILE}{NEXT}")
-            changed.write(self.folder / f"{FILE}{NEXT}")
-            finish_replacement(self.folder)
-            self.description, self.metadata = replace(self.description, features=changed.features), metadata
-
     def unscaled(self, name: str) -> np.ndarray:
         """The features `name` as they were before statistics of split train scaled them (--normalise standard)."""
         feature = self.description.features[name]
@@ -313,13 +295,13 @@ class FeatureStore:
 
     def _update_feature(self, name: str, feature: Feature | None) -> None:
         """Change one array's entry; those of other arrays may have come in since this store was opened."""
-        now = self._described_now(name)
+        now = self.described_now(name)
         changed = now.with_feature(name, feature)
         self.description = replace(self.description, features=changed.features)
         if changed.features != now.features:
             self.description.write(self.folder / FILE)
 
-    def _described_now(self, name: str) -> Description:
+    def described_now(self, name: str) -> Description:
         """What dataset.json says now; InputError where the features `name` would be of other items."""
         now = Description.read(self.folder / FILE)
         if now.items != self.description.items:

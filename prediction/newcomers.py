@@ -23,7 +23,8 @@ from dataloader.store import FeatureStore
 from engine.difficulty import doubts_of
 from engine.evaluation import Judged, evaluate, predictions
 from engine.intervals import Intervals
-from feature_engineering.jobs.likewise import OtherWork, needs_videos
+from feature_engineering.jobs.likewise import OtherWork
+from feature_engineering.jobs.origins import needs_videos
 from feature_engineering.settings import DecodingSettings, FrameSettings
 from prediction.predictor import BATCH_SIZE, Predicted, Predictor, contributions
 from prediction.report import write_report

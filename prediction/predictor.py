@@ -23,7 +23,8 @@ from dataloader.store import FeatureStore
 from engine.method import Prediction
 from engine.recipe import Recipe
 from engine.run import Run
-from feature_engineering.jobs.likewise import Encoders, begin_likewise, hears, make_likewise, needs_videos
+from feature_engineering.jobs.likewise import Encoders, begin_likewise, make_likewise
+from feature_engineering.jobs.origins import hears, needs_videos
 from feature_engineering.settings import DecodingSettings, FrameSettings
 from prediction.why import without
 
@@ -82,9 +83,12 @@ class Predictor:
         self.store.require(self.names)
         if spare := [name for name in given or {} if name not in self.names]:
             raise InputError(f"--features {spare[0]}: the run takes {', '.join(sorted(self.names)) or 'none'}")
-        names, told = sorted(self.names), METADATA in self.needs.features
-        if told and frames.videos and HAS_SOUND in self.store.description.added_columns and hears(self.store, [AUDIO]):
-            names = sorted({*names, AUDIO})  # With the sound comes the column that says whether there is any.
+        names = sorted(self.names)
+        told = METADATA in self.needs.features and HAS_SOUND in self.store.description.added_columns
+        if told and AUDIO not in names and frames.videos and hears(self.store, [AUDIO]):
+            names = sorted([*names, AUDIO])  # With the sound comes the column that says whether there is any.
+        elif told and AUDIO not in names:
+            print(f"note: {HAS_SOUND} is unknown of all items: no videos of them are given", file=sys.stderr)
         if (frames.videos or frames.frames) and not needs_videos(self.store, names):
             note = "the run looks at no frames, nor listens, so that videos and pictures are not opened"
             print(f"note: {note}", file=sys.stderr)

@@ -22,6 +22,7 @@ from dataloader.importing.tables import Table, as_text, read_table
 from dataloader.importing.video_files import check_videos, leads_away, write_named
 from dataloader.items import Items
 from dataloader.modalities import RETRIEVAL
+from dataloader.replacing import add_column
 from dataloader.skipped import write_skipped_rows
 from dataloader.store import FeatureStore, refuse_to_overwrite
 
@@ -163,7 +164,7 @@ def add_metadata(store: FeatureStore, chosen: Chosen, kept: np.ndarray) -> None:
         added = {name: store.metadata.columns[name] for name in store.description.added_columns}
         store.add_metadata(metadata, consequences=chosen.consequences)
         for name, values in added.items():
-            store.add_column(name, values)
+            add_column(store, name, values)
     if chosen.consequences:
         print(
             f"warning: {listed(chosen.consequences)}: counted after publication, so no prediction before it can have "

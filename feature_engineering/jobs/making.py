@@ -10,6 +10,7 @@ from common.arrays import Rows
 from common.console import InputError, listed
 from dataloader.metadata import HAS_SOUND
 from dataloader.modalities import AUDIO
+from dataloader.replacing import add_column
 from dataloader.skipped import SOUND, write_skipped
 from dataloader.store import FeatureStore
 from feature_engineering.decoding.captured import CAPTURED, read_captured, write_captured, write_pictures
@@ -105,7 +106,7 @@ def make_audio(store: FeatureStore, hearing: Hearing, decoding: DecodingSettings
     if len(failed) == len(ids) and storage.like is None:
         raise NothingUsable(f"{hearing.plan.place}: the sound of none of the {len(ids)} items can be decoded ({shown})")
     has_sound = np.array([-1 if item in failed else heard[item]["sound"] for item in ids], np.int8)
-    store.add_column(HAS_SOUND, has_sound)
+    add_column(store, HAS_SOUND, has_sound)
     write_features(store, [AUDIO], Rows(progress.features, np.arange(len(ids))), storage, hearing.encoder.provenance())
     print(f"sound: of {int((has_sound == 1).sum())} items; of {int((has_sound == 0).sum())} none, or silence: zeros")
     if damaged := [f"{item}: {facts['note']}" for item, facts in heard.items() if "note" in facts]:

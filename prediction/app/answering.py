@@ -10,15 +10,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from PIL import Image
 
 from baselines import opened
 from common.console import InputError
 from dataloader.importing.newcomers import columns_of, kinds_of_table, unused_id
-from dataloader.modalities import METADATA
+from dataloader.modalities import AUDIO, METADATA
 from dataloader.skipped import lost_items
-from feature_engineering.jobs.likewise import needs_videos, refuse_unknown_origins
+from feature_engineering.jobs.origins import hears, needs_videos, refuse_unknown_origins
 from feature_engineering.settings import DecodingSettings
 from prediction.newcomers import ITEMS, Asked, predict_newcomers
 from prediction.predictor import Predictor
@@ -80,15 +81,21 @@ class Answerer:
 
     def warm_up(self) -> None:
         """Answer a question of no meaning, so that all that is loaded or fitted once is."""
-        question = self.question()
+        question, features = self.question(), {}
         frames = None
         if self.takes_videos:
             frames = question.folder / "frames"
             frames.mkdir()
             Image.new("RGB", (64, 64), "grey").save(frames / f"{self.item_id}_0.jpg")
+        if hears(self.predictor.store, self.predictor.names):  # what loads its encoder tries it out
+            np.save(question.folder / "sound.npy", np.zeros((1, self.predictor.encoders.sounds().dimension), "f4"))
+            features[AUDIO] = str(question.folder / "sound.npy")
         title = next((text for text in self.predictor.store.items.text if text), "title")
         try:
-            self._predict(Question(question.folder, title), Asked(frames=frames, table=self._table(question, title)))
+            self._predict(
+                Question(question.folder, title),
+                Asked(frames=frames, table=self._table(question, title), features=features),
+            )
         finally:
             question.forget()
 
