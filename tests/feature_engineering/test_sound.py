@@ -27,16 +27,15 @@ RESULT = ("audio.npy", "visual.npy", "metadata.parquet", "items.parquet", "datas
 RESULT += ("thumbnails.parquet", "skipped.csv")
 
 
+def in_this_process(function, tasks, workers, timeout, ahead, begin, how):
+    """In place of in_workers, as workers take seconds to start."""
+    begin(*how)
+    yield from (attempt(function, task) for task in tasks)
+
+
 @pytest.fixture(autouse=True)
-def in_this_process(monkeypatch, request):
-    """No workers, which take seconds to start, but in slow tests."""
-
-    def decoded(function, tasks, workers, timeout, ahead, begin, how):
-        begin(*how)
-        yield from (attempt(function, task) for task in tasks)
-
-    if request.node.get_closest_marker("slow") is None:
-        monkeypatch.setattr(frames, "in_workers", decoded)
+def without_workers(monkeypatch):
+    monkeypatch.setattr(frames, "in_workers", in_this_process)
 
 
 @pytest.fixture(scope="module")
