@@ -298,6 +298,11 @@ def test_stopped_between_frames_and_sound_it_goes_on(tmp_path, encoder, vit, mon
             except KeyboardInterrupt:
                 killed += 1
         assert killed <= 4
+        if killed == 2:
+            with pytest.raises(
+                InputError, match=r"audio.progress: the unfinished work of another command \(seconds 0.5"
+            ):
+                call(visual_engineering, tmp_path / "killed", *flags[:-1], 2)
     assert killed == 4
     assert content(tmp_path / "killed/set") == content(tmp_path / "undisturbed/set")
     assert "going on, the sound of 4 of 6 videos is encoded" in capsys.readouterr().out

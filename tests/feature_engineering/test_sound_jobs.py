@@ -15,7 +15,6 @@ import pytest
 import torch
 from bare import bare_store, call
 from safetensors.torch import load_file, save_file
-from test_hostile_videos import finish, gone, start, wait_for
 from test_resumption import Killed, kill_at  # noqa: F401
 from test_sound import RESULT, content, in_this_process, shards_of_four, write_odd
 from tiny import refused, run_test, trained
@@ -25,7 +24,6 @@ import retriever
 from baselines import opened
 from common.settings import made
 from dataloader.metadata import Metadata
-from dataloader.skipped import read_skipped
 from dataloader.store import FeatureStore
 from engine.run import Run
 from feature_engineering import audio_engineering, retrieval_engineering, textual_engineering, visual_engineering
@@ -173,12 +171,12 @@ def visual_engineering_processor(vit: Path):
 
 
 @pytest.mark.slow
-def test_killed_at_every_moment_of_writing_and_continued(tmp_path, vit, monkeypatch, kill_at):
+def test_killed_at_every_moment_of_writing_and_continued(tmp_path, vit, monkeypatch, kill_at):  # noqa: F811
     """A data set whose table has metadata, of which nothing may be lost."""
     shards_of_four(monkeypatch)
     monkeypatch.setattr(frames, "in_workers", in_this_process)
     odd = write_odd(tmp_path)
-    ids = [item for item in odd if item not in ("hushed", "quiet", "garbled")]
+    ids = [item for item in odd if item in ("fine", "soundless", "alone", "nothing", "missing")]
     wave = write_wave(tmp_path / "wave")
     flags = ("--videos", tmp_path, "--encoder", vit, "--frame_num", 2, "--audio_encoder", wave)
     original = bare_store(tmp_path / "original", ids)
@@ -209,34 +207,7 @@ def test_killed_at_every_moment_of_writing_and_continued(tmp_path, vit, monkeypa
         shutil.rmtree(place)
         moment += 1
     print(f"killed at {moment} moments")
-    assert moment > 60
-
-
-@pytest.mark.slow
-def test_the_command_killed_in_the_middle_and_continued(tmp_path):
-    """With workers, as it is typed."""
-    ids = tuple(f"v{k}" for k in range(70))
-    (tmp_path / "videos").mkdir()
-    clip = write_clip(tmp_path / "clip.mp4", tones(3, 48000, 0.5, 0.2), 48000, "aac")
-    for item in ids[:-1]:
-        (tmp_path / f"videos/{item}.mp4").symlink_to(clip)
-    script = "feature_engineering/audio_engineering.py"
-    flags = ("--videos", tmp_path / "videos", "--encoder", write_clap(tmp_path / "clap"), "--workers", 2)
-    for name in ("undisturbed", "killed"):
-        bare_store(tmp_path / name, ids)
-    finish(script, tmp_path / "undisturbed", *flags)
-    process = start(script, tmp_path / "killed", *flags)
-    wait_for(process, tmp_path / "killed/set/audio.progress/done.jsonl", 1)
-    process.kill()
-    process.communicate()
-    assert gone(process)
-    with refused("the unfinished work of another command .*seconds 30.0"):
-        call(audio_engineering, tmp_path / "killed", *flags, "--seconds", 2)
-    out = finish(script, tmp_path / "killed", *flags)
-    assert "of 70 videos is encoded" in out
-    assert content(tmp_path / "killed/set") == content(tmp_path / "undisturbed/set")
-    (row,) = read_skipped(tmp_path / "killed/set")
-    assert (row["item_id"], row["stage"]) == ("v69", "audio")
+    assert moment > 90
 
 
 # ---- to a prediction -----------------------------------------------------------------------------
