@@ -153,10 +153,11 @@ def finish_replacement(folder: Path) -> None:
     """Put the files of write_next or write_grown in place: dataset.json.next, written last, says that they are all."""
     if not (folder / f"{FILE}{NEXT}").exists():
         return
-    # dataset.json comes last, as long as its .next stands the replacement is not finished.
-    for new in sorted(folder.glob(f"*{NEXT}"), key=lambda path: path.name == f"{FILE}{NEXT}"):
+    if (folder / f"items.parquet{NEXT}").exists():
         for neighbours in (folder / "neighbours.npz", *folder.glob("neighbours/*.npz")):
             neighbours.unlink(missing_ok=True)  # their rows are the old ones
+    # dataset.json comes last, as long as its .next stands the replacement is not finished.
+    for new in sorted(folder.glob(f"*{NEXT}"), key=lambda path: path.name == f"{FILE}{NEXT}"):
         new.replace(new.with_name(new.name.removesuffix(NEXT)))
 
 

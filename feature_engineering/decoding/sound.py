@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
-from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 
 from feature_engineering.decoding.videos import open_file, reason_of
 from feature_engineering.decoding.workers import Failure, attempt
 
-LONGEST = 20 * 60  # seconds of a file that are listened to: so many samples fit into a worker's memory
+if TYPE_CHECKING:
+    from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
+
+LONGEST = 10 * 60  # seconds of a file that are listened to: so many samples fit into a worker's memory
 QUIET = 1e-4  # of full scale: what is nowhere louder (-80 dB) is silence, digital or of a microphone that was off
 LEAST_RATE = 1000  # samples a second: a header that says less would make minutes of every packet
 SHORTEST = 0.1  # seconds: what is shorter is filled up, as convolutions need some samples

@@ -17,7 +17,7 @@ from common.console import InputError
 from dataloader.metadata import Metadata
 from dataloader.skipped import read_skipped
 from feature_engineering import audio_engineering, visual_engineering
-from feature_engineering.decoding import frames
+from feature_engineering.decoding import frames, sound
 from feature_engineering.decoding.sound import listen, windows
 from feature_engineering.decoding.workers import attempt
 from feature_engineering.encoding import images, sounds
@@ -67,11 +67,13 @@ def test_samples_are_those_that_were_written(tmp_path, rate, asked):
     assert error[within].max() < (1e-4 if rate == asked else 2e-3)
 
 
-def test_six_channels_of_lossy_sound(tmp_path):
+def test_six_channels_of_lossy_sound(tmp_path, monkeypatch):
     path = write_clip(tmp_path / "v.mp4", tones(2, 48000, 0.6, 0.5, 0.4, 0.0, 0.2, 0.1), 48000, "aac")
     samples, note = listen(path, 16000).heard()
     (expected,) = tones(2, 16000, 0.3)
     assert note == "" and np.abs(samples[4000:12000] - expected[4000:12000]).max() < 0.03
+    monkeypatch.setattr(sound, "LONGEST", 1)  # of hours of sound the beginning alone is kept
+    assert np.array_equal(listen(path, 16000).heard()[0], samples[:16000])
 
 
 @pytest.mark.parametrize(
@@ -247,10 +249,10 @@ def test_frames_and_sound_in_one_pass_have_the_bits_of_two(tmp_path, encoder, vi
     shards_of_four(monkeypatch)
     ids = list(write_odd(tmp_path))
     frames = ("--frame_num", 3, "--batch_size", 7, "--on_error", policy, "--encoder", vit)
-    sound = ("--batch_size", 7, "--encoder", encoder("clap"))
+    listening = ("--batch_size", 7, "--encoder", encoder("clap"))
     for place in ("two", "one"):
         bare_store(tmp_path / place, tuple(ids))
-    call(audio_engineering, tmp_path / "two", "--videos", tmp_path, *sound)
+    call(audio_engineering, tmp_path / "two", "--videos", tmp_path, *listening)
     two = call(visual_engineering, tmp_path / "two", "--videos", tmp_path, *frames)
     opened = []
     commit = Progress.commit
