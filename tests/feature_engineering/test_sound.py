@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from dataloader.metadata import Metadata
 from dataloader.skipped import read_skipped
 from feature_engineering import audio_engineering, visual_engineering
 from feature_engineering.decoding import frames, sound
-from feature_engineering.decoding.sound import listen, windows
+from feature_engineering.decoding.sound import Listener, listen, windows
+from feature_engineering.decoding.videos import capture
 from feature_engineering.decoding.workers import attempt
 from feature_engineering.encoding import images, sounds
 from feature_engineering.jobs.progress import Progress
@@ -74,6 +76,24 @@ def test_six_channels_of_lossy_sound(tmp_path, monkeypatch):
     assert note == "" and np.abs(samples[4000:12000] - expected[4000:12000]).max() < 0.03
     monkeypatch.setattr(sound, "LONGEST", 1)  # of hours of sound the beginning alone is kept
     assert np.array_equal(listen(path, 16000).heard()[0], samples[:16000])
+
+
+@pytest.mark.slow
+def test_sound_that_comes_by_on_the_way_of_frames_is_that_of_the_file_alone(shared):
+    """Of real clips in Opus, MP3, Vorbis and AAC, of one, two and six channels."""
+    heard = {}
+    for path in sorted(shared.glob("clips/*.*")):
+        with contextlib.suppress(av.FFmpegError), av.open(str(path)) as container:
+            if container.streams.audio:
+                heard[path] = container.streams.audio[0].codec_context.name, container.duration / 1e6
+    assert {"opus", "mp3float", "vorbis", "aac"} <= {codec for codec, _ in heard.values()}
+    for path, (_, duration) in heard.items():
+        listener = Listener(16000)
+        capture(path, 1, lambda image: image[:1, :1], threads=1, listener=listener)
+        samples, note = listener.heard()
+        alone, same = listen(path, 16000).heard()
+        assert np.array_equal(samples, alone) and note == same == "" and samples.any(), path.name
+        assert len(samples) / 16000 == pytest.approx(duration, abs=0.2), path.name
 
 
 @pytest.mark.parametrize(
