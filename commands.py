@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from common.console import STEP
-from dataloader.modalities import RETRIEVAL
+from dataloader.modalities import AUDIO, RETRIEVAL
 from dataloader.place import Lacks, place
 
 MAKERS = {
@@ -23,6 +23,7 @@ DEFAULT_MAKER = (
 ENCODERS = {
     "visual": "visual_engineering.py",
     "textual": "textual_engineering.py",
+    AUDIO: "audio_engineering.py",
     RETRIEVAL: "retrieval_engineering.py",
 }
 CAPTIONS = "captions.jsonl"
@@ -67,6 +68,9 @@ def next_steps(store) -> str:
     """A line for what `store` lacks before a method can be trained; what else could be made of it, in a line each."""
     folder, has = store.folder, store.features
     could = [name for name in ("textual", "visual") if name not in has and (name == "visual" or store.items.has_text)]
+    visual = store.description.features.get("visual")
+    if visual is not None and "encoder" in visual.made and visual.shape[1] > 1 and AUDIO not in has:  # of videos
+        could.append(AUDIO)
     if not store.arrays:
         made = [f"{encoding_command(name, folder)}{videos(name)}" for name in could]
         # Of texts and of metadata more can be made here and now; videos have to be there.
@@ -86,7 +90,7 @@ def next_steps(store) -> str:
 
 
 def videos(name: str) -> str:
-    return " --videos <folder>" if name == "visual" else ""
+    return " --videos <folder>" if name in ("visual", AUDIO) else ""
 
 
 def training_command(store) -> str:

@@ -2,6 +2,8 @@
 
 pipeline  ViT-B/16 with random weights on F frames of each clip, videos to vectors, against the encoder alone on ready
           tensors: decoding should hide behind it
+sound     CLAP with random weights on 30 s of the sound of 12 clips of a minute: the share of the time that its encoder
+          computes in and does not wait for decoding, and the rate against the encoder alone on ready tensors
 capture   10 frames of a 60 s H.264 clip of 720 x 1280, against reading every frame with OpenCV, as published
 texts     a sentence encoder on real captions, against one text at a time
 memory    peak resident memory of visual_engineering.py with four times as many videos
@@ -23,7 +25,7 @@ from pathlib import Path
 import av
 import numpy as np
 import torch
-from transformers import ViTConfig, ViTImageProcessorPil, ViTModel
+from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, ViTConfig, ViTImageProcessorPil, ViTModel
 
 from benchmarks.synthetic import report
 from common.console import InputError, Parser, run_script, whole_number
@@ -33,13 +35,16 @@ from dataloader.importing.video_files import VIDEO_SUFFIXES, unusable
 from dataloader.items import Items
 from dataloader.store import FeatureStore
 from feature_engineering.decoding.frames import plan_videos
+from feature_engineering.decoding.sound import listen
 from feature_engineering.decoding.videos import capture, frame_indices
 from feature_engineering.encoding.images import ImageEncoder, encode_frames
+from feature_engineering.encoding.sounds import Hearing, SoundEncoder
 from feature_engineering.encoding.texts import TextEncoder, encode_texts
 from feature_engineering.settings import DecodingSettings, EncoderSettings, TextSettings
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("pipeline", "capture", "texts", "memory")
+PARTS = ("pipeline", "sound", "capture", "texts", "memory")
+HEARD = 30.0  # seconds of a clip's sound
 CLIP_SECONDS, CLIP_WIDTH, CLIP_HEIGHT, CLIP_RATE = 60, 720, 1280, 30
 
 
@@ -64,6 +69,7 @@ def main(args) -> None:
         encoding = EncoderSettings("", args.batch_size, args.precision, args.device)
         parts = {
             "pipeline": lambda: pipeline(shared, place, encoding, args.frame_num, args.workers),
+            "sound": lambda: sound(place, encoding, args.workers),
             "capture": lambda: capture_part(shared, place),
             "texts": lambda: texts(shared, place, args.device),
             "memory": lambda: memory(shared, place, args.workers, args.device),
@@ -124,6 +130,65 @@ def encoder_rate(encoder: ImageEncoder, batch_size: int, repeats: int = 8) -> fl
     start = time.perf_counter()
     torch.cat([encoder(batch) for _ in range(repeats)]).float().cpu()
     return repeats * batch_size / (time.perf_counter() - start)
+
+
+class Watched(Hearing):
+    """Knows how long the encoder was busy; not with the first video, which it has to wait for."""
+
+    def __init__(self, *args, **how):
+        super().__init__(*args, **how)
+        self.busy, self.first = 0.0, None
+
+    def take(self, item_id, result) -> None:
+        start = time.perf_counter()
+        super().take(item_id, result)
+        self._vectors[-1] = self._vectors[-1].cpu()  # on a GPU it is ready only now
+        now = time.perf_counter()
+        self.busy += now - start if self.first else 0
+        self.first = self.first or now
+
+
+def sound(folder: Path, encoding: EncoderSettings, workers: int) -> None:
+    videos = folder / "sounding"
+    videos.mkdir()
+    write_sounding_clip(folder / "minute.mp4")
+    ids = [f"v{number}" for number in range(12)]
+    for item_id in ids:
+        (videos / f"{item_id}.mp4").symlink_to(folder / "minute.mp4")
+    encoder = SoundEncoder(replace(encoding, encoder=str(write_clap(folder / "clap"))), HEARD)
+    plan = plan_videos(store_of(folder / "sound", ids, [""] * len(ids)), videos, 1)
+    hearing = Watched(folder / "audio.progress", plan, encoder, "fail", overwrite=True)
+    hearing.finish(DecodingSettings(workers=workers))
+    taken = time.perf_counter() - hearing.first
+    inputs, samples, _ = encoder.ear.inputs(listen(folder / "minute.mp4", encoder.ear.rate))  # (3, ...)
+    start = time.perf_counter()
+    for _ in ids:
+        encoder(inputs, samples).cpu()
+    alone = len(ids) / (time.perf_counter() - start)
+    shape = {"videos": len(ids), "windows": len(inputs), "seconds": CLIP_SECONDS, "workers": workers}
+    rates = {"videos_per_s": (len(ids) - 1) / taken, "videos_per_s_alone": alone}
+    report("features", "sound_busy_share", hearing.busy / taken, 1.0, "an encoder that never waits", **rates, **shape)
+
+
+def write_clap(folder: Path) -> Path:
+    """The encoder of sound of laion/clap-htsat-unfused by its size, with random weights, and next to none of texts."""
+    torch.manual_seed(0)
+    none = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1}
+    ClapModel(ClapConfig(text_config={"vocab_size": 10, **none})).save_pretrained(folder)
+    ClapFeatureExtractor(truncation="rand_trunc").save_pretrained(folder)
+    return folder
+
+
+def write_sounding_clip(path: Path, rate: int = 44100) -> None:
+    """A minute of noise that swells, stereo, as AAC."""
+    noise = np.random.default_rng(0).standard_normal((2, CLIP_SECONDS * rate), dtype=np.float32)
+    noise *= 0.2 * np.sin(np.arange(CLIP_SECONDS * rate, dtype=np.float32) / rate) ** 2
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("aac", rate=rate, layout="stereo")
+        frame = av.AudioFrame.from_ndarray(noise, "fltp", "stereo")
+        frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), 0
+        out.mux(stream.encode(frame))
+        out.mux(stream.encode())
 
 
 def capture_part(shared: Path, folder: Path) -> None:

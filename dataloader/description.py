@@ -120,6 +120,11 @@ class Description:
         """Columns of metadata that were counted after publication, and taken all the same."""
         return self.features[METADATA].made.get("consequences", []) if METADATA in self.features else []
 
+    @property
+    def added_columns(self) -> list[str]:
+        """Columns of metadata that are no table's, as they were made of the videos."""
+        return self.features[METADATA].made.get("added", []) if METADATA in self.features else []
+
     def with_feature(self, name: str, feature: Feature | None) -> Description:
         """The same with this array, or without it."""
         others = {key: value for key, value in self.features.items() if key != name}
@@ -149,7 +154,7 @@ class Description:
             and all(isinstance(a, dict) and {"shape", "dtype", "sha256"} <= set(a) for a in arrays.values())
             and all(isinstance(a["shape"], list) and isinstance(a.get("made_of", {}), dict) for a in arrays.values())
             and all(isinstance(a.get("normalise", ""), str) for a in arrays.values())
-            and isinstance(arrays.get(METADATA, {}).get("consequences", []), list)
+            and all(isinstance(arrays.get(METADATA, {}).get(said, []), list) for said in ("consequences", "added"))
         )
         if not sound:
             raise InputError(f"{path}: not a {FILE} of format {FORMAT} (truncated or edited?); import the data anew")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from dataloader.names import KINDS
 FILE = "metadata.parquet"
 LETTERS = dict(zip(KINDS, "fOMi", strict=True))  # kind -> numpy's letter of its array; unknown: NaN, None, NaT, -1
 AGE = "age_days"  # of an item when it was counted: made of its times
+HAS_SOUND = "has_sound"  # yes/no, unknown of a broken one: made of its video, when the sound is encoded
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class Metadata:
     def take(self, rows: np.ndarray) -> Metadata:
         """The items of a mask or of rows, in this order."""
         return Metadata({name: values[rows] for name, values in self.columns.items()})
+
+    def without(self, names: Collection[str]) -> Metadata | None:
+        """The other columns; None where there are none."""
+        columns = {name: values for name, values in self.columns.items() if name not in names}
+        return Metadata(columns) if columns else None
 
     def only(self, kinds: Mapping[str, str], where: Path) -> Metadata:
         """The columns of these names and kinds, in this order; InputError where one is not there.

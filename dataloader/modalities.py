@@ -11,7 +11,8 @@ from common.console import InputError
 from dataloader.names import NeighboursAs
 
 # name -> axes of its array: visual (N, F, Dv), textual (N, Dt), audio (N, Da); any other name has two or three
-MODALITIES = {"visual": 3, "textual": 2, "audio": 2}
+AUDIO = "audio"
+MODALITIES = {"visual": 3, "textual": 2, AUDIO: 2}
 METADATA = "metadata"  # typed columns, in a file of their own; a method takes them as they are, or as an array (N, Dm)
 RETRIEVAL = "retrieval"  # (N, R): what the retriever compares, and no method takes
 TAKEN = {"items", "dataset", "neighbours", "metadata", "captions", "captured", "skipped"}  # files of a data set

@@ -73,6 +73,27 @@ def write_grown(
     write_beside(store, items, features, unscaled, metadata, lineage, folders)
 
 
+def add_column(store: FeatureStore, name: str, values: np.ndarray) -> None:
+    """Put a column (N,) that was made of the videos behind the metadata of `store`, in place of one of before.
+
+    A kill leaves the old metadata or the new ones, which the next opening puts into place.
+    """
+    there, described = store.metadata, store.description.features.get(METADATA)
+    columns = there.columns if there is not None else {}
+    metadata = Metadata({key: column for key, column in columns.items() if key != name} | {name: values})
+    made = described.made if described is not None else {}
+    made = made | {"columns": metadata.kinds, "added": sorted({*store.description.added_columns, name})}
+    feature = Feature((len(metadata), len(metadata.columns)), "columns", metadata.digest(), made)
+    if feature == described:
+        return
+    changed = store.described_now(METADATA).with_feature(METADATA, feature)
+    clear(store.folder)
+    metadata.write(store.folder / f"{METADATA_FILE}{NEXT}")
+    changed.write(store.folder / f"{FILE}{NEXT}")
+    finish_replacement(store.folder)
+    store.description, store.metadata = replace(store.description, features=changed.features), metadata
+
+
 def scaled(store: FeatureStore) -> list[str]:
     """The features that split train's statistics scaled, and that are kept as they were before."""
     return [name for name in store.features if UNSCALED in store.description.features[name].made]
@@ -132,10 +153,11 @@ def finish_replacement(folder: Path) -> None:
     """Put the files of write_next or write_grown in place: dataset.json.next, written last, says that they are all."""
     if not (folder / f"{FILE}{NEXT}").exists():
         return
-    # dataset.json comes last, as long as its .next stands the replacement is not finished.
-    for new in sorted(folder.glob(f"*{NEXT}"), key=lambda path: path.name == f"{FILE}{NEXT}"):
+    if (folder / f"items.parquet{NEXT}").exists():
         for neighbours in (folder / "neighbours.npz", *folder.glob("neighbours/*.npz")):
             neighbours.unlink(missing_ok=True)  # their rows are the old ones
+    # dataset.json comes last, as long as its .next stands the replacement is not finished.
+    for new in sorted(folder.glob(f"*{NEXT}"), key=lambda path: path.name == f"{FILE}{NEXT}"):
         new.replace(new.with_name(new.name.removesuffix(NEXT)))
 
 

@@ -11,6 +11,7 @@ from common.files import written_beside
 
 COLUMNS = ("item_id", "stage", "reason")
 ROWS = "table"  # The stage of rows of the table that became no item; another row of the same id may have become one.
+SOUND = "audio"  # The stage of items that lost their sound alone, and are items all the same.
 
 
 def write_skipped(folder: Path, stage: str, reasons: dict[str, str], tried: Iterable[str] | None = None) -> Path:
@@ -21,7 +22,7 @@ def write_skipped(folder: Path, stage: str, reasons: dict[str, str], tried: Iter
     tried = None if tried is None else set(tried)
     old = read_skipped(folder)
     rows = [row for row in old if row["stage"] != stage or (tried is not None and row["item_id"] not in tried)]
-    before = {row["item_id"] for row in rows if row["stage"] != ROWS}
+    before = {row["item_id"] for row in rows if row["stage"] not in (ROWS, SOUND)} if stage != SOUND else set()
     rows += [dict(zip(COLUMNS, (item, stage, why), strict=True)) for item, why in reasons.items() if item not in before]
     return _write(folder, rows)
 
@@ -40,6 +41,11 @@ def _write(folder: Path, rows: list[dict[str, str]]) -> Path:
             writer.writeheader()
             writer.writerows(rows)
     return path
+
+
+def lost_items(folder: Path) -> dict[str, str]:
+    """Item id -> why it was left out, or has no frames; without rows of the table, and what lost its sound alone."""
+    return {row["item_id"]: row["reason"] for row in read_skipped(folder) if row["stage"] not in (ROWS, SOUND)}
 
 
 def read_skipped(folder: Path) -> list[dict[str, str]]:

@@ -295,13 +295,18 @@ class FeatureStore:
 
     def _update_feature(self, name: str, feature: Feature | None) -> None:
         """Change one array's entry; those of other arrays may have come in since this store was opened."""
-        now = Description.read(self.folder / FILE)
-        if now.items != self.description.items:
-            raise InputError(f"{self.folder}: its items were replaced meanwhile; {name} belongs to the old ones")
+        now = self.described_now(name)
         changed = now.with_feature(name, feature)
         self.description = replace(self.description, features=changed.features)
         if changed.features != now.features:
             self.description.write(self.folder / FILE)
+
+    def described_now(self, name: str) -> Description:
+        """What dataset.json says now; InputError where the features `name` would be of other items."""
+        now = Description.read(self.folder / FILE)
+        if now.items != self.description.items:
+            raise InputError(f"{self.folder}: its items were replaced meanwhile; {name} belongs to the old ones")
+        return now
 
 
 def _features_in(folder: Path) -> set[str]:

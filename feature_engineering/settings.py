@@ -25,6 +25,7 @@ VISUAL_ENCODER = "google/vit-base-patch16-224-in21k"
 CAPTION_ENCODER = "Salesforce/blip-image-captioning-base"
 TEXTUAL_ENCODER = "WhereIsAI/angle-bert-base-uncased-nli-en-v1"
 RETRIEVAL_ENCODER = "WhereIsAI/UAE-Large-V1"
+AUDIO_ENCODER = "laion/clap-htsat-unfused"  # ours: the published system hears nothing
 NO_ENCODER = "none"
 
 POOLINGS = ("mean", "cls", "cls_avg", "max", "last")
@@ -38,7 +39,7 @@ ON_ERROR = {  # policy -> what becomes of an item that cannot be used
 def on_error_setting(*policies: str) -> Any:
     """The field `on_error` of a settings class, for a script that offers these policies."""
     meanings = "; ".join(f"{policy}: {ON_ERROR[policy]}" for policy in policies)
-    return setting("skip", f"an item that cannot be used: {meanings}", str, policies)
+    return setting(policies[0], f"an item that cannot be used: {meanings}", str, policies)
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,24 @@ class DecodingSettings:
 
 
 @dataclass(frozen=True)
+class SoundSettings:
+    """What is heard of a video."""
+
+    seconds: float = setting(
+        30.0,
+        "of sound that are heard of a video at most, in windows as long as the encoder takes, spread evenly over it",
+        number(0, above=True),
+    )
+
+
+@dataclass(frozen=True)
+class ListeningSettings(DecodingSettings):
+    """As of every script that decodes, but for the policy skip: a video whose sound is broken keeps all else."""
+
+    on_error: str = on_error_setting("zero", "fail")
+
+
+@dataclass(frozen=True)
 class SequenceSettings:
     """What is to be made of a folder of videos, and by which encoders; nothing where `videos` is None.
 
@@ -186,6 +205,12 @@ class SequenceSettings:
     textual_encoder: str = setting(TEXTUAL_ENCODER, "textual features", metavar="NAME|FOLDER")
     retrieval_encoder: str = setting(
         RETRIEVAL_ENCODER, "retrieval vectors, of titles and captions", metavar="NAME|FOLDER"
+    )
+    audio_encoder: str = setting(
+        NO_ENCODER,
+        f"audio features, of the sound, which is decoded on the way of the frames, such as {AUDIO_ENCODER}; "
+        f"{NO_ENCODER}: no audio features",
+        metavar="NAME|FOLDER",
     )
     keep_frames: bool = setting(False, "write the frames as pictures, and read them there")
     frame_num: int | None = setting(None, "frames of a video; those of the family without it", whole_number(1))

@@ -18,12 +18,13 @@ from dataloader.importing.newcomers import Newcomers, already_there, one_video, 
 from dataloader.importing.settings import TableSettings
 from dataloader.importing.video_files import VIDEO_SUFFIXES
 from dataloader.items import Items
-from dataloader.skipped import ROWS, read_skipped
+from dataloader.skipped import lost_items
 from dataloader.store import FeatureStore
 from engine.difficulty import doubts_of
 from engine.evaluation import Judged, evaluate, predictions
 from engine.intervals import Intervals
-from feature_engineering.jobs.likewise import OtherWork, needs_frames
+from feature_engineering.jobs.likewise import OtherWork
+from feature_engineering.jobs.origins import needs_videos
 from feature_engineering.settings import DecodingSettings, FrameSettings
 from prediction.predictor import BATCH_SIZE, Predicted, Predictor, contributions
 from prediction.report import write_report
@@ -66,14 +67,14 @@ def predict_newcomers(
     if not len(found.items):
         raise InputError(f"nothing is left to predict: {listed(f'{item}: {why}' for item, why in reasons)}")
     folder = output / ITEMS
-    if asked.table is None and asked.text is None and not needs_frames(predictor.store, predictor.names):
-        raise InputError("--videos: the run looks at no frames; --table or --text says what it looks at")
+    if asked.table is None and asked.text is None and not needs_videos(predictor.store, predictor.names):
+        raise InputError("--videos: the run looks at no frames, nor listens; --table or --text says what it looks at")
     try:
         new = predictor.encode(found, folder, frames, decoding, asked.features)
     except OtherWork as error:
         where = f"--output {output}: predictions of other videos, or of another table, are there; name another folder"
         raise InputError(f"{where} ({error})") from None
-    reasons += [(row["item_id"], row["reason"]) for row in read_skipped(folder) if row["stage"] != ROWS]
+    reasons += lost_items(folder).items()
     result = predictor.predict(new)
     measured, table = metrics(result, seed), table_of(result)
     if measured:

@@ -15,14 +15,16 @@ from baselines.predicting import Needs, predicted
 from common.console import InputError
 from dataloader.growing import as_of, searching, states, with_new
 from dataloader.importing.newcomers import Newcomers
-from dataloader.modalities import METADATA
+from dataloader.metadata import HAS_SOUND
+from dataloader.modalities import AUDIO, METADATA
 from dataloader.names import TRAINED
 from dataloader.opening import Data
 from dataloader.store import FeatureStore
 from engine.method import Prediction
 from engine.recipe import Recipe
 from engine.run import Run
-from feature_engineering.jobs.likewise import Encoders, begin_likewise, make_likewise, needs_frames
+from feature_engineering.jobs.likewise import Encoders, begin_likewise, make_likewise
+from feature_engineering.jobs.origins import hears, needs_videos
 from feature_engineering.settings import DecodingSettings, FrameSettings
 from prediction.why import without
 
@@ -82,8 +84,14 @@ class Predictor:
         if spare := [name for name in given or {} if name not in self.names]:
             raise InputError(f"--features {spare[0]}: the run takes {', '.join(sorted(self.names)) or 'none'}")
         names = sorted(self.names)
-        if (frames.videos or frames.frames) and not needs_frames(self.store, names):
-            print("note: the run looks at no frames, so that videos and pictures are not opened", file=sys.stderr)
+        told = METADATA in self.needs.features and HAS_SOUND in self.store.description.added_columns
+        if told and AUDIO not in names and frames.videos and hears(self.store, [AUDIO]):
+            names = sorted([*names, AUDIO])  # With the sound comes the column that says whether there is any.
+        elif told and AUDIO not in names:
+            print(f"note: {HAS_SOUND} is unknown of all items: no videos of them are given", file=sys.stderr)
+        if (frames.videos or frames.frames) and not needs_videos(self.store, names):
+            note = "the run looks at no frames, nor listens, so that videos and pictures are not opened"
+            print(f"note: {note}", file=sys.stderr)
         new = begin_likewise(folder, found, self.encoders, names, given or {}, frames)
         return make_likewise(new, self.encoders, names, given or {}, frames, decoding, found.order)
 

@@ -22,6 +22,7 @@ from dataloader.importing.tables import Table, as_text, read_table
 from dataloader.importing.video_files import check_videos, leads_away, write_named
 from dataloader.items import Items
 from dataloader.modalities import RETRIEVAL
+from dataloader.replacing import add_column
 from dataloader.skipped import write_skipped_rows
 from dataloader.store import FeatureStore, refuse_to_overwrite
 
@@ -155,11 +156,15 @@ def write(given: Given, gathered: Gathered) -> tuple[FeatureStore, list[str]]:
 def add_metadata(store: FeatureStore, chosen: Chosen, kept: np.ndarray) -> None:
     """Write the metadata; those that are here already must be the same."""
     metadata = chosen.of(kept)
-    if store.metadata is not None and metadata is not None:
-        if metadata.digest() != store.metadata.digest():
+    there = store.metadata and store.metadata.without(store.description.added_columns)
+    if there is not None and metadata is not None:
+        if metadata.digest() != there.digest():
             raise InputError(f"{store.folder}: other metadata are here already; --overwrite begins the data set anew")
     elif metadata is not None:
+        added = {name: store.metadata.columns[name] for name in store.description.added_columns}
         store.add_metadata(metadata, consequences=chosen.consequences)
+        for name, values in added.items():
+            add_column(store, name, values)
     if chosen.consequences:
         print(
             f"warning: {listed(chosen.consequences)}: counted after publication, so no prediction before it can have "

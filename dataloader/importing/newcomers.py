@@ -56,6 +56,12 @@ def columns_of(store: FeatureStore) -> ColumnSettings:
     return ColumnSettings(text_column=["text"], **usual)
 
 
+def kinds_of_table(store: FeatureStore) -> dict[str, str]:
+    """The columns of metadata that a table says, and their kinds: without those that are made."""
+    made = {AGE, *store.description.added_columns}
+    return {} if store.metadata is None else {k: v for k, v in store.metadata.kinds.items() if k not in made}
+
+
 def read_newcomers(
     store: FeatureStore,
     path: Path,
@@ -71,7 +77,7 @@ def read_newcomers(
     are told from those of the data set by their ids, which must be there, unless its own were made of other columns.
     """
     named = columns_of(store)
-    kinds = {} if store.metadata is None else {k: v for k, v in store.metadata.kinds.items() if k != AGE}
+    kinds = kinds_of_table(store)
     optional = {*named.wanted, *kinds}
     how = {"encoding": reading.encoding, "sheet": reading.sheet, "policy": reading.policy}
     table = read_table(path, [*named.wanted], optional, metadata=list(kinds), **how)

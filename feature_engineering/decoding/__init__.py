@@ -1,1 +1,1 @@
-"""Files -> pixels: videos and pictures, decoded in processes that may die."""
+"""Files -> pixels and samples: videos, pictures and sound, decoded in processes that may die."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -14,7 +16,7 @@ from common.console import PROGRESS_BAR, InputError, listed
 from dataloader.importing.video_files import Videos, read_named
 from dataloader.place import place
 from dataloader.store import FeatureStore
-from feature_engineering.decoding import pixels
+from feature_engineering.decoding import pixels, sound
 from feature_engineering.decoding.captured import JPEG, in_text
 from feature_engineering.decoding.naming import IMAGE_SUFFIXES, find_images, refuse_hostile_ids
 from feature_engineering.decoding.videos import family_frames, frame_indices
@@ -102,8 +104,43 @@ def make_plan(store: FeatureStore, source: FrameSettings, on_error: str, clip: i
     return plan
 
 
+def in_shards(
+    plan: Plan,
+    progress: Progress,
+    load: Callable,
+    arguments: tuple,
+    setup: tuple,
+    decoding: DecodingSettings,
+    ahead: int,
+) -> Iterator[tuple[int, range, Iterator[tuple[int, Any]]]]:
+    """The shards that are not done: number, items, and of each item its number and what was made of it, or a Failure.
+
+    That is load(input, *arguments), by workers that `setup`, a function and its arguments, prepares. ahead: items that
+    are decoded before they are taken.
+    """
+    shards = list(progress.pending())
+    todo = [unit for _, units in shards for unit in units if plan.inputs[unit] is not None]
+    tasks = ((plan.inputs[unit], *arguments) for unit in todo)
+    results = in_workers(load, tasks, decoding.workers, decoding.timeout, ahead, *setup)
+    bar = tqdm(total=progress.total, initial=progress.units_done, desc="videos", unit="video", **PROGRESS_BAR)
+
+    def decoded(units: range) -> Iterator[tuple[int, Any]]:
+        for unit in units:
+            there = plan.inputs[unit] is not None
+            result = next(results) if there else Failure(plan.reasons[plan.item_ids[unit]])
+            bar.update()
+            yield unit, result
+
+    try:
+        for number, units in shards:
+            yield number, units, decoded(units)
+    finally:
+        results.close()
+        bar.close()
+
+
 def batches_by_shard(
-    plan: Plan, progress: Progress, encoder, decoding: DecodingSettings
+    plan: Plan, progress: Progress, encoder, decoding: DecodingSettings, hearing=None
 ) -> Iterator[tuple[int, range, Iterator[np.ndarray], dict, dict]]:
     """The shards that are not done: number, items, their frames in batches (B, 3, H, W), failures, captured.
 
@@ -111,25 +148,25 @@ def batches_by_shard(
     a video encoder a multiple of F.
     The two dictionaries fill while the batches are taken: item id -> why it failed, item id -> {real, note, jpeg}, the
     last one a thumbnail as decoding/captured.py reads it. An item that fails keeps its place, as black frames: what
-    surrounds an item in its batch is always the same.
+    surrounds an item in its batch is always the same. hearing: takes the sound of the items, which is decoded on the
+    way (encoding/sounds.py).
     """
-    pixels.begin(encoder.processor)
+    setup = pixels.begin, (encoder.processor, *([hearing.ear] if hearing else ()))
+    pixels.begin(*setup[1])
     blank = np.repeat(pixels.process(Image.new("RGB", (32, 32)))[None] * 0, plan.frame_num, axis=0)  # (F, 3, H, W)
-    shards = list(progress.pending())
-    todo = [unit for _, units in shards for unit in units if plan.inputs[unit] is not None]
-    tasks = ((plan.inputs[unit], plan.frame_num) for unit in todo)
     # So many items are decoded ahead that the next batch is complete when the encoder has finished this one.
     ahead = -(-encoder.batch_size // plan.frame_num) + 1
-    setup = pixels.begin, (encoder.processor,)
-    results = in_workers(plan.load, tasks, decoding.workers, decoding.timeout, ahead, *setup)
-    bar = tqdm(total=progress.total, initial=progress.units_done, desc="videos", unit="video", **PROGRESS_BAR)
+    load = pixels.with_sound if hearing else plan.load
 
-    def frames(units: range, failed: dict, captured: dict) -> Iterator[np.ndarray]:
-        for unit in units:
+    def frames(results: Iterator[tuple[int, Any]], failed: dict, captured: dict) -> Iterator[np.ndarray]:
+        for unit, result in results:
             item_id, images = plan.item_ids[unit], blank
-            if plan.inputs[unit] is None:
-                failed[item_id] = plan.reasons[item_id]
-            elif isinstance(result := next(results), Failure):
+            if hearing:
+                if isinstance(result, Failure):
+                    result = apart(plan, unit, result, encoder.processor, hearing.ear, decoding)
+                result, heard = result
+                hearing.take(item_id, heard)
+            if isinstance(result, Failure):
                 failed[item_id] = result.reason
                 fail_on({item_id: result.reason}, decoding.on_error, plan.place)
             else:
@@ -140,16 +177,23 @@ def batches_by_shard(
                         "one that resizes or crops to one size is needed"
                     )
                 captured[item_id] = {"real": real} | ({"note": note} if note else {}) | {JPEG: in_text(jpeg)}
-            bar.update()
             yield images
 
-    try:
-        for number, units in shards:
+    with contextlib.closing(in_shards(plan, progress, load, (plan.frame_num,), setup, decoding, ahead)) as shards:
+        for number, units, results in shards:
             failed, captured = {}, {}
-            yield number, units, _batched(frames(units, failed, captured), encoder.batch_size), failed, captured
-    finally:
-        results.close()
-        bar.close()
+            yield number, units, _batched(frames(results, failed, captured), encoder.batch_size), failed, captured
+
+
+def apart(plan: Plan, unit: int, failure: Failure, processor, ear: sound.Ear, decoding: DecodingSettings) -> tuple:
+    """Frames and sound of a file that ended the worker which read both: what is wrong with one spares the other."""
+    if (path := plan.inputs[unit]) is None:
+        return failure, failure
+    ways = (plan.load, (path, plan.frame_num), pixels.begin, processor), (sound.from_video, (path,), sound.begin, ear)
+    results = []
+    for load, task, begin, what in ways:
+        results += in_workers(load, [task], 1, decoding.timeout, 0, begin, (what,))
+    return tuple(results)
 
 
 def _batched(arrays: Iterator[np.ndarray], size: int) -> Iterator[np.ndarray]:

@@ -1,5 +1,5 @@
 """What the workers of the encoding scripts do: a video, or its frames as pictures -> an encoder's input, and a
-thumbnail."""
+thumbnail; beside it, where that is asked for, the input of an encoder of sound."""
 
 from __future__ import annotations
 
@@ -10,21 +10,35 @@ from PIL import Image
 from transformers.image_processing_utils import BaseImageProcessor
 
 from feature_engineering.decoding.pictures import read_image, rough, thumbnail
+from feature_engineering.decoding.sound import Ear, Listener, listen
 from feature_engineering.decoding.videos import capture
+from feature_engineering.decoding.workers import Failure, attempt
 
 LARGEST = (588, 1024)  # (H, W) of as many pixels as a picture has at most that is not processed here
 _processor: BaseImageProcessor | None = None
+_ear: Ear | None = None
 
 
-def begin(processor: BaseImageProcessor | None) -> None:
-    """Give this process the encoder's processor; None: pictures are to stay pictures."""
-    global _processor
-    _processor = processor
+def begin(processor: BaseImageProcessor | None, ear: Ear | None = None) -> None:
+    """Give this process the encoder's processor; None: pictures are to stay pictures. ear: for `with_sound`."""
+    global _processor, _ear
+    _processor, _ear = processor, ear
 
 
-def from_video(path: Path, frame_num: int) -> tuple[np.ndarray, int, str, bytes]:
+def with_sound(path: Path, frame_num: int) -> tuple[tuple | Failure, tuple | Failure]:
+    """What `from_video` gives, and what decoding/sound.py does, of a file that is read once; each may be a Failure."""
+    listener = Listener(_ear.rate)
+    frames = attempt(from_video, (path, frame_num, listener))
+    if not listener.ended:  # as of a file without a stream of moving pictures, which may hold sound all the same
+        listener = attempt(listen, (path, _ear.rate))
+    return frames, listener if isinstance(listener, Failure) else attempt(_ear.inputs, (listener,))
+
+
+def from_video(path: Path, frame_num: int, listener: Listener | None = None) -> tuple[np.ndarray, int, str, bytes]:
     """(F, 3, H, W) float32, how many of the frames are real, what is wrong with the file, and a thumbnail."""
-    captured = capture(path, frame_num, lambda image: (process(Image.fromarray(image)), rough(image)), threads=1)
+    captured = capture(
+        path, frame_num, lambda image: (process(Image.fromarray(image)), rough(image)), threads=1, listener=listener
+    )
     images, looks = zip(*captured.images, strict=True)
     return np.stack(images), captured.real, captured.note, thumbnail(Image.fromarray(looks[len(looks) // 2]))
 

@@ -9,10 +9,13 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
+
+if TYPE_CHECKING:
+    from feature_engineering.decoding.sound import Listener
 
 # The formats that are opened. Playlists and concatenations are not among them, as those are texts that make the reader
 # open other files.
@@ -48,7 +51,13 @@ def frame_indices(count: int, frame_num: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, frame_num).astype(int))
 
 
-def capture(path: Path, frame_num: int, transform: Transform | None = None, threads: int = 0) -> Captured:
+def capture(
+    path: Path,
+    frame_num: int,
+    transform: Transform | None = None,
+    threads: int = 0,
+    listener: Listener | None = None,
+) -> Captured:
     """The F frames of a video at the published positions, upright; where it has fewer, the last one repeats.
 
     A first pass over the packets, which decodes nothing, tells how many frames there really are, whatever the header
@@ -56,10 +65,11 @@ def capture(path: Path, frame_num: int, transform: Transform | None = None, thre
     decoded through, as far as it goes.
 
     transform: applied to each (H, W, 3) uint8 frame as it comes. threads: of the decoder, 0: as many as it likes.
-    ValueError or av.FFmpegError where the file gives no frame.
+    listener: is given the packets of the sound on the first pass, so that nothing is read for them alone. ValueError or
+    av.FFmpegError where the file gives no frame.
     """
     transform = transform or (lambda image: image)
-    index = read_index(path)
+    index = read_index(path, listener)
     images = _seek(path, index, frame_num, transform, threads) if index.exact else None
     count, declared, broken = len(index.pts), index.declared - index.hidden, index.broken
     if images is None:
@@ -86,16 +96,23 @@ class Index:
     exact: bool = False  # whether a frame can be found by its time
 
 
-def read_index(path: Path) -> Index:
-    """Read the packets of the first video stream, decoding none; ValueError where there is no such stream."""
-    with _open(path) as container:
+def read_index(path: Path, listener: Listener | None = None) -> Index:
+    """Read the packets of the first video stream, decoding none; ValueError where there is no such stream.
+
+    listener: takes those of the sound.
+    """
+    with open_file(path) as container:
         stream = _video_stream(container)
         index, orderly = Index(declared=stream.frames), True
         if container.format.name.startswith("mov"):
             # The edit list of such a file may leave frames out on purpose, which are then not missing.
             index.declared = min(stream.frames, len(stream.index_entries))
+        streams = [stream, *(listener.streams(container) if listener else ())]
         try:
-            for packet in container.demux(stream):
+            for packet in container.demux(streams):
+                if packet.stream_index != stream.index:
+                    listener.take(packet)
+                    continue
                 if not packet.size:
                     continue
                 index.hidden += packet.is_discard
@@ -105,7 +122,9 @@ def read_index(path: Path) -> Index:
                 if packet.is_keyframe:
                     index.keys.append(packet.pts)
         except av.FFmpegError as error:
-            index.broken = _reason(error)
+            index.broken = reason_of(error)
+        if listener:
+            listener.end(index.broken)
         if not stream.frames:
             index.ends = _ends_early(container, stream, index.pts)
         index.exact = orderly and not index.broken and 0 < len(set(index.pts)) == len(index.pts)
@@ -134,7 +153,7 @@ def _seek(path: Path, index: Index, frame_num: int, transform: Transform, thread
     wanted = [times[i] for i in frame_indices(len(times), frame_num)]
     pending, found = set(wanted), {}
     try:
-        with _open(path) as container:
+        with open_file(path) as container:
             stream = _video_stream(container, threads)
             # A frame that no other refers to need not be decoded on the way. Only H.264 marks such frames reliably.
             skips = stream.codec_context.name == "h264"
@@ -178,7 +197,7 @@ def _decode_through(
 
 def _decoded(path: Path, threads: int, errors: list[str]) -> Iterator[av.VideoFrame]:
     """Every frame that can be decoded; packets that cannot are passed over."""
-    with _open(path) as container:
+    with open_file(path) as container:
         packets = container.demux(_video_stream(container, threads))
         while True:
             try:
@@ -186,15 +205,15 @@ def _decoded(path: Path, threads: int, errors: list[str]) -> Iterator[av.VideoFr
             except StopIteration:
                 return
             except av.FFmpegError as error:
-                errors.append(_reason(error))
+                errors.append(reason_of(error))
                 return
             try:
                 yield from packet.decode()
             except av.FFmpegError as error:
-                errors.append(_reason(error))
+                errors.append(reason_of(error))
 
 
-def _open(path: Path):
+def open_file(path: Path):
     """As a file, even where its name looks like an address (pipe:0, concat:a|b), and nothing that it points to."""
     options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
     try:
@@ -227,7 +246,7 @@ def _refuse_huge(width: int, height: int) -> None:
         raise ValueError(f"frames of {width} x {height} are too large")
 
 
-def _reason(error: av.FFmpegError) -> str:
+def reason_of(error: av.FFmpegError) -> str:
     return error.strerror or type(error).__name__
 
 

@@ -57,7 +57,7 @@ def in_workers(
     waiting: collections.deque = collections.deque()
     try:
         for task in tasks:
-            waiting.append(pool.schedule(_attempt, args=(function, task), timeout=timeout))
+            waiting.append(pool.schedule(attempt, args=(function, task), timeout=timeout))
             if len(waiting) > workers + ahead:
                 yield _result(waiting.popleft(), timeout)
         while waiting:
@@ -92,7 +92,8 @@ def _begin(initializer, initargs) -> None:
         initializer(*initargs)
 
 
-def _attempt(function: Callable, task: tuple) -> Any:
+def attempt(function: Callable, task: tuple) -> Any:
+    """`function(*task)`, or a Failure that says why there is none."""
     try:
         return function(*task)
     except OSError as error:

@@ -1,1 +1,1 @@
-"""Pixels and texts -> vectors and captions, by encoders of transformers and sentence-transformers, and by words."""
+"""Pixels, sound and texts -> vectors and captions, by transformers and sentence-transformers, and by words."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from feature_engineering.encoding.folders import READABLE, lacking_weights, refu
 LOADING = (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError, TypeError, EOFError)
 LOADING += (AttributeError, StrictDataclassError)
 HUB_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.safetensors"]
+UNUSED = ("pooler", "masked_spec_embed")  # parts of names of weights that act on no feature, and may be missing
 
 
 @dataclass(frozen=True)
@@ -109,14 +110,16 @@ def load_encoder(source: Source, device: torch.device, precision: str, loader) -
     require_weights(source.folder, source.label)
     model, report = load_pretrained(loader, source, dtype=torch.float32, output_loading_info=True)
     require_complete(report, source.label)
-    model.weights_hash = hash_of(model)  # The hash is of the weights of the checkpoint, before they are rounded.
+    # The hash is of the weights of the checkpoint, before they are rounded.
+    model.weights_hash = hash_of(model, report["missing_keys"])
     return model.eval().to(device, pick_precision(precision, device))
 
 
 def require_complete(report: dict, label: str) -> None:
     """InputError where transformers reports, on loading, that weights are missing."""
-    # A checkpoint may lack the weights of a pooler, as no feature is taken from behind one.
-    if missing := sorted(key for key in report["missing_keys"] if "pooler" not in key):
+    # A checkpoint may lack the weights of a pooler, as no feature is taken from behind one, and what hides sound from a
+    # model that learns.
+    if missing := sorted(key for key in report["missing_keys"] if not any(part in key for part in UNUSED)):
         raise InputError(f"--encoder {label}: its checkpoint lacks {len(missing)} of the weights ({listed(missing)})")
 
 
@@ -132,9 +135,10 @@ def revision_of(model: torch.nn.Module, source: Source) -> str:
     return source.revision or f"weights-sha256:{model.weights_hash}"
 
 
-def hash_of(model: torch.nn.Module) -> str:
+def hash_of(model: torch.nn.Module, missing: Collection[str] = ()) -> str:
+    """missing: weights that the checkpoint lacks, which are other ones each time that it is loaded."""
     sha = hashlib.sha256()
-    for key, tensor in sorted(model.state_dict().items()):
+    for key, tensor in sorted((key, tensor) for key, tensor in model.state_dict().items() if key not in missing):
         sha.update(key.encode() + tensor.contiguous().numpy().tobytes())
     return sha.hexdigest()[:16]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -24,6 +25,9 @@ from feature_engineering.encoding.encoders import (
 from feature_engineering.encoding.processors import cannot_encode, load_processor, try_out
 from feature_engineering.jobs.progress import Progress
 from feature_engineering.settings import DecodingSettings, EncoderSettings
+
+if TYPE_CHECKING:
+    from feature_engineering.encoding.sounds import Hearing
 
 
 class ImageEncoder:
@@ -73,10 +77,12 @@ def encode_frames(
     decoding: DecodingSettings,
     *,
     overwrite: bool,
+    hearing: Hearing | None = None,
     then: Mapping[str, str] = MappingProxyType({}),
 ) -> Progress:
     """The vectors (N, F, D) of all items, in a Progress in `folder`; what an earlier run finished is not done again.
 
+    hearing: takes the sound of the same videos, which are opened once for both.
     then: what is to become of them, by which other work is told from this too. Of a video encoder (clips.py) F is 1,
     however many frames of an item it takes.
     """
@@ -84,11 +90,13 @@ def encode_frames(
     progress = Progress.open(folder, settings, plan.item_ids, SHARD_ITEMS, restart=overwrite)
     if progress.done:
         print(f"{folder}: going on, {progress.units_done} of {progress.total} videos are encoded")
-    for number, units, batches, failed, captured in batches_by_shard(plan, progress, encoder, decoding):
+    for number, units, batches, failed, captured in batches_by_shard(plan, progress, encoder, decoding, hearing):
         vectors = torch.cat([encoder(batch) for batch in batches]).float().cpu().numpy()  # (S * F, D)
         vectors = vectors.reshape(len(units), -1, vectors.shape[-1])  # (S, F, D)
         failed |= {plan.item_ids[units[i]]: "NaN or infinite features" for i in np.flatnonzero(~finite(vectors))}
         vectors[[item_id in failed for item_id in plan.item_ids[units.start : units.stop]]] = 0
+        if hearing:
+            hearing.commit(number)
         progress.commit(number, vectors, failed=failed, captured=captured)
     return progress
 

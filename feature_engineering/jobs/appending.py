@@ -15,7 +15,7 @@ from dataloader.growing import CAME, additions, grow
 from dataloader.importing.newcomers import Newcomers, already_there, read_newcomers
 from dataloader.importing.settings import TableSettings
 from dataloader.items import Items
-from dataloader.skipped import ROWS, read_skipped, write_skipped
+from dataloader.skipped import SOUND, lost_items, read_skipped, write_skipped
 from dataloader.store import FeatureStore
 from feature_engineering.jobs.likewise import WORK, Encoders, OtherWork, begin_likewise, make_likewise
 from feature_engineering.jobs.skipped import NothingUsable
@@ -99,8 +99,9 @@ def encode(
     except NothingUsable as error:
         print(f"warning: {error}", file=sys.stderr)
         encoded = None
-    lost = {row["item_id"]: row["reason"] for row in read_skipped(place) if row["stage"] != ROWS}
-    write_skipped(store.folder, "append", lost, tried=found.items.item_id)
+    without_sound = {row["item_id"]: row["reason"] for row in read_skipped(place) if row["stage"] == SOUND}
+    for stage, reasons in (("append", lost_items(place)), (SOUND, without_sound)):
+        write_skipped(store.folder, stage, reasons, tried=found.items.item_id)
     if encoded is None:
         shutil.rmtree(folder)
     return encoded

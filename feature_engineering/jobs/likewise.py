@@ -18,7 +18,8 @@ from dataloader.description import FILE
 from dataloader.growing import added
 from dataloader.importing.feature_files import as_retrieval, load_features
 from dataloader.importing.newcomers import Newcomers, write_newcomers
-from dataloader.modalities import METADATA, RETRIEVAL, in_order
+from dataloader.metadata import HAS_SOUND
+from dataloader.modalities import AUDIO, METADATA, RETRIEVAL, in_order
 from dataloader.replacing import UNSCALED
 from dataloader.store import FeatureStore
 from feature_engineering.encoding.captions import CAPTIONS, captioned_by
@@ -37,7 +38,8 @@ from feature_engineering.jobs.comparing import (
     reads_texts,
     recipe,
 )
-from feature_engineering.jobs.making import make_captions, make_textual, make_visual
+from feature_engineering.jobs.making import make_audio, make_captions, make_textual, make_visual
+from feature_engineering.jobs.origins import refuse_unknown_origins, twin_of
 from feature_engineering.jobs.storing import write_features
 from feature_engineering.settings import (
     CaptionSettings,
@@ -49,9 +51,11 @@ from feature_engineering.settings import (
 )
 
 if TYPE_CHECKING:
+    from feature_engineering.decoding.frames import Plan
     from feature_engineering.encoding.captioner import Asked, Blip
     from feature_engineering.encoding.clips import ClipEncoder
     from feature_engineering.encoding.images import ImageEncoder
+    from feature_engineering.encoding.sounds import Hearing, SoundEncoder
     from feature_engineering.encoding.texts import TextEncoder
 
 WORK = "work.json"  # in the folder of new items: all that their features depend on
@@ -94,6 +98,16 @@ class Encoders:
             return self._same(name, made, TextEncoder(self._settings(name, made, 64), settings, **how))
 
         return self._once(f"texts of {name}", load)
+
+    def sounds(self) -> SoundEncoder:
+        from feature_engineering.encoding.sounds import SoundEncoder
+
+        made = self._made(AUDIO)
+
+        def load() -> SoundEncoder:
+            return self._same(AUDIO, made, SoundEncoder(self._settings(AUDIO, made, 32), made["seconds"]))
+
+        return self._once(AUDIO, load)
 
     def captioner(self) -> Blip | Asked:
         from feature_engineering.encoding.captioner import captioner_of
@@ -237,11 +251,15 @@ def make_likewise(
     refuse_unknown_origins(like, names, given)
     encoders.require([name for name in names if name not in given])
     for name in names:
+        if name in new.features:  # made beside another one
+            continue
         feature = like.description.features[name]
         storage, made = StorageSettings.of(feature), feature.made
         if name in given:
             array = read_given(like, name, given[name], new.items.item_id, order)
             write_features(new, [name], array, storage, {"source": Path(given[name]).name})
+            if name == AUDIO and HAS_SOUND in like.description.added_columns:
+                print(f"{HAS_SOUND} is unknown of all items, as their sound was not listened to here")
         elif (twin := twin_of(like, name)) and feature.sha256 == like.description.features[twin].sha256:
             new = make_likewise(new, encoders, [twin], given, frames, decoding, order)
             # What was scaled by statistics is kept as it was before them, here as there.
@@ -281,37 +299,15 @@ def make_likewise(
             clip = made["encoder"].get("frame_num")  # of a video encoder, whose one vector is of so many frames
             plan = make_plan(new, with_frames(frames, feature.shape[1]), decoding.on_error, clip)
             how = {"from_videos": frames.videos is not None, "overwrite": False}
+            if frames.videos and AUDIO in names and AUDIO not in {*given, *new.features}:
+                how["hearing"] = hearing_of(new, encoders, plan, decoding)
             new, _, _ = make_visual(new, encoders.images(name), plan, decoding, storage, **how)
+        elif name == AUDIO:
+            make_audio(new, hearing_of(new, encoders, plan_sound(new, frames, decoding), decoding), decoding, storage)
         else:
             make_textual(new, encoders.texts(name), [name], storage, overwrite=False)
         new = FeatureStore.open(new.folder)
     return new
-
-
-def refuse_unknown_origins(like: FeatureStore, names: Sequence[str], given: Mapping[str, str]) -> None:
-    """InputError, naming all, where features were made by nothing that could make them again."""
-    of = like.description.features
-    made = {name for name in names if "encoder" in of[name].made or recipe(of[name].made)}
-    lacking = [name for name in names if name not in {*made, *given}]
-    if lacking := [name for name in lacking if (twin := twin_of(like, name)) is None or twin in lacking]:
-        said = ", ".join(f"{name} from {of[name].made.get('source', 'elsewhere')}" for name in lacking)
-        raise InputError(
-            f"{like.folder}: some of its features came from files ({said}); give those of the new items too: "
-            f"--features {' '.join(f'{name}=<file>' for name in lacking)}"
-        )
-
-
-def needs_frames(like: FeatureStore, names: Collection[str]) -> bool:
-    """Whether some of these features are made of frames, so that an item needs a video or pictures."""
-
-    def of_frames(name: str) -> bool:
-        feature, twin = like.description.features[name], twin_of(like, name)
-        if any(source in (*OF_FRAMES, "captions") for source in recipe(feature.made)):
-            return True
-        sides = [*feature.made.get("made_of", {}), *([twin] if twin else [])]
-        return any(map(of_frames, sides)) or (len(feature.shape) == 3 and "encoder" in feature.made)
-
-    return any(map(of_frames, names))
 
 
 def with_captions_like(
@@ -326,6 +322,20 @@ def with_captions_like(
     return make_captions(new, encoders.captioner(), plan, decoding, overwrite=False)[0]
 
 
+def plan_sound(new: FeatureStore, frames: FrameSettings, decoding: DecodingSettings) -> Plan:
+    from feature_engineering.decoding.frames import make_plan
+
+    if not frames.videos:
+        raise InputError("sound is heard of videos: --videos says where they are, or --features audio=<file> brings it")
+    return make_plan(new, FrameSettings(videos=frames.videos), decoding.on_error)
+
+
+def hearing_of(new: FeatureStore, encoders: Encoders, plan: Plan, decoding: DecodingSettings) -> Hearing:
+    from feature_engineering.encoding.sounds import Hearing
+
+    return Hearing(new.folder / "audio.progress", plan, encoders.sounds(), decoding.on_error, overwrite=False, then={})
+
+
 def with_frames(frames: FrameSettings, count: int) -> FrameSettings:
     return FrameSettings(videos=frames.videos, frames=frames.frames, frame_num=count)
 
@@ -333,14 +343,3 @@ def with_frames(frames: FrameSettings, count: int) -> FrameSettings:
 def plain(storage: StorageSettings) -> StorageSettings:
     """As they are: what they are a copy of is scaled."""
     return StorageSettings(storage.dtype)
-
-
-def twin_of(store: FeatureStore, name: str) -> str | None:
-    """Of retrieval vectors: other features of which they are a copy, or of frames the mean."""
-    if name != RETRIEVAL:
-        return None
-    features = store.description.features
-    alike = (other for other, feature in features.items() if other != name and feature.sha256 == features[name].sha256)
-    source = str(features[name].made.get("source", ""))
-    of_file = (other for other in features if f": the {other} features, as no" in source)
-    return next(alike, None) or next(of_file, None)

@@ -16,8 +16,8 @@ from common.devices import add_device_flag
 from common.settings import add_flags, flags_of
 from dataloader.describing import describe
 from dataloader.importing.video_files import Videos
-from dataloader.modalities import RETRIEVAL
-from dataloader.skipped import ROWS, read_skipped
+from dataloader.modalities import AUDIO, RETRIEVAL
+from dataloader.skipped import lost_items
 from dataloader.store import FeatureStore
 from feature_engineering.encoding.captions import CAPTIONS
 from feature_engineering.jobs.skipped import warn_of_losses
@@ -74,8 +74,8 @@ def run_sequence(
             sys.exit(code)
     store = FeatureStore.open(store.folder)
     print(f"\n{describe(store)}")
-    lost = {row["item_id"] for row in read_skipped(store.folder) if row["stage"] != ROWS}
-    warn_of_losses(len(lost), len(lost | set(store.items.item_id)), store.folder / "skipped.csv")
+    lost = lost_items(store.folder)
+    warn_of_losses(len(lost), len(lost.keys() | set(store.items.item_id)), store.folder / "skipped.csv")
     return store
 
 
@@ -93,14 +93,28 @@ def steps(
         yield [*script("video_frame_capture", store), *videos, *typed_again(typed, DECODING[:-1])]
     decoding = [*([] if sequence.keep_frames else videos), *typed_again(typed, DECODING)]
 
+    def mode_of(name: str) -> str:
+        return normalise.get(name, "none")
+
     def encoding(name: str, encoder: str) -> list[str]:
-        mode = normalise.get(name, "none")
+        mode = mode_of(name)
         scale = [] if mode == "none" else ["--normalise", mode]
         flags = [*scale, *common, *typed_again(typed, ["dtype"])]
         return [*script(f"{name}_engineering", store), "--encoder", encoder, *flags]
 
+    hears = sequence.audio_encoder != NO_ENCODER and AUDIO not in given
     if "visual" not in given:
-        yield encoding("visual", sequence.visual_encoder) + decoding
+        # The sound is decoded on the way of the frames, where one step can do both.
+        together = hears and not sequence.keep_frames and mode_of(AUDIO) == mode_of("visual")
+        yield [
+            *encoding("visual", sequence.visual_encoder),
+            *(["--audio_encoder", sequence.audio_encoder] if together else []),
+            *decoding,
+        ]
+        hears = hears and not together
+    if hears:
+        strict = ["--on_error", "fail"] if typed.get("on_error") == "fail" else []  # it knows no policy skip
+        yield [*encoding(AUDIO, sequence.audio_encoder), *videos, *typed_again(typed, DECODING[1:-1]), *strict]
     captions = sequence.caption_encoder != NO_ENCODER
     if captions and (RETRIEVAL not in store.features or (store.folder / CAPTIONS).exists()):
         yield [*script("captioning", store), "--encoder", sequence.caption_encoder, *common, *decoding]

@@ -63,8 +63,8 @@ def leave_out_failed(
     return (store if kept.all() else store.keep(kept)), kept
 
 
-def warn_of_losses(lost: int, total: int, path: Path) -> None:
-    """The last line of a job that lost many of its items."""
+def warn_of_losses(lost: int, total: int, path: Path, what: str = "items") -> None:
+    """The last line of a job that lost many of its items, or of `what` it took of them."""
     if lost > MOST_LOST * total:
         sys.stdout.flush()
-        print(f"warning: {lost} of {total} items ({lost / total:.0%}) could not be used; see {path}", file=sys.stderr)
+        print(f"warning: {lost} of {total} {what} ({lost / total:.0%}) could not be used; see {path}", file=sys.stderr)

@@ -11,6 +11,8 @@ from common.arrays import Derived, Rows
 from common.console import InputError
 from common.files import require_writable
 from dataloader.importing.scaling import add_normalised
+from dataloader.metadata import HAS_SOUND
+from dataloader.modalities import AUDIO
 from dataloader.store import UNSCALED, FeatureStore
 from feature_engineering.settings import StorageSettings
 
@@ -38,6 +40,12 @@ def check_before_encoding(
     require_writable(store.folder)
     if "standard" in storage.normalise:
         store.rows("train")  # Statistics are taken over split train: this raises the InputError where it is empty.
+    columns = store.metadata.columns if store.metadata is not None else {}
+    if AUDIO in names and HAS_SOUND in columns and HAS_SOUND not in store.description.added_columns:
+        raise InputError(
+            f"{store.folder}: its table has a column {HAS_SOUND}, which is the name of what is found out about the "
+            "sound; import the table with another name of it"
+        )
     refuse_others(store, names, storage, source, overwrite)
 
 

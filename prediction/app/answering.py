@@ -10,16 +10,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from PIL import Image
 
 from baselines import opened
 from common.console import InputError
-from dataloader.importing.newcomers import columns_of, unused_id
-from dataloader.metadata import AGE
-from dataloader.modalities import METADATA
-from dataloader.skipped import ROWS, read_skipped
-from feature_engineering.jobs.likewise import needs_frames, refuse_unknown_origins
+from dataloader.importing.newcomers import columns_of, kinds_of_table, unused_id
+from dataloader.modalities import AUDIO, METADATA
+from dataloader.skipped import lost_items
+from feature_engineering.jobs.origins import hears, needs_videos, refuse_unknown_origins
 from feature_engineering.settings import DecodingSettings
 from prediction.newcomers import ITEMS, Asked, predict_newcomers
 from prediction.predictor import Predictor
@@ -56,14 +56,14 @@ class Answerer:
         store, run = predictor.store, predictor.run
         self.named = columns_of(store)
         self.name = f"{predictor.settings['model_id']} on {store.dataset_id}"
-        self.takes_videos = needs_frames(store, predictor.names)
+        self.takes_videos = needs_videos(store, predictor.names)
         self.item_id = unused_id(store.items)
         self.columns: dict[str, str] = {}
         configs = [run.config, *(opened(member, "--model_path")[0].config for member, _ in run.members)]
         if self.named.user_column and not self.named.anonymise and any(one.get("creators") for one in configs):
             self.columns[self.named.user_column] = "creator"
         if METADATA in predictor.needs.features and store.metadata is not None:
-            self.columns |= {name: kind for name, kind in store.metadata.kinds.items() if name != AGE}
+            self.columns |= kinds_of_table(store)
         try:
             refuse_unknown_origins(store, sorted(predictor.names), {})
         except InputError as error:
@@ -81,15 +81,21 @@ class Answerer:
 
     def warm_up(self) -> None:
         """Answer a question of no meaning, so that all that is loaded or fitted once is."""
-        question = self.question()
+        question, features = self.question(), {}
         frames = None
         if self.takes_videos:
             frames = question.folder / "frames"
             frames.mkdir()
             Image.new("RGB", (64, 64), "grey").save(frames / f"{self.item_id}_0.jpg")
+        if hears(self.predictor.store, self.predictor.names):  # what loads its encoder tries it out
+            np.save(question.folder / "sound.npy", np.zeros((1, self.predictor.encoders.sounds().dimension), "f4"))
+            features[AUDIO] = str(question.folder / "sound.npy")
         title = next((text for text in self.predictor.store.items.text if text), "title")
         try:
-            self._predict(Question(question.folder, title), Asked(frames=frames, table=self._table(question, title)))
+            self._predict(
+                Question(question.folder, title),
+                Asked(frames=frames, table=self._table(question, title), features=features),
+            )
         finally:
             question.forget()
 
@@ -100,7 +106,7 @@ class Answerer:
             table = self._table(question, question.title, question.known)
             return self._predict(question, Asked(table=table, videos=videos))
         except InputError as error:
-            reasons = [row["reason"] for row in read_skipped(question.folder / "out" / ITEMS) if row["stage"] != ROWS]
+            reasons = [*lost_items(question.folder / "out" / ITEMS).values()]
             raise InputError(reasons[0] if reasons else self._in_public(str(error), question)) from None
 
     def _table(self, question: Question, title: str, known: Mapping[str, str] | None = None) -> Path:

@@ -26,7 +26,7 @@ from dataloader.thumbnails import write_thumbnails
 from feature_engineering import visual_engineering
 from feature_engineering.decoding import frames
 from feature_engineering.decoding.naming import find_images
-from feature_engineering.decoding.workers import _attempt
+from feature_engineering.decoding.workers import attempt
 from feature_engineering.encoding import images
 from feature_engineering.jobs.progress import Progress
 
@@ -102,7 +102,7 @@ def pictures(tmp_path) -> Path:
 
 def in_this_process(function, tasks, *_):
     """In place of in_workers, as hundreds of jobs follow each other."""
-    yield from (_attempt(function, task) for task in tasks)
+    yield from (attempt(function, task) for task in tasks)
 
 
 @pytest.mark.parametrize("policy", ["skip", pytest.param("zero", marks=pytest.mark.slow)])
