@@ -120,6 +120,8 @@ def from_features(
     if not sides and not words.shape[1]:
         raise InputError(f"{store.folder}: no features to compare yet", Lacks("features", store.folder, "textual"))
 
+    store.check_features(*sides)
+
     def side_by_side(rows: slice) -> np.ndarray:  # (n, D)
         parts = [weight * unit(one_vector(store.features[name][rows])) for name, weight in sides.items()]
         return np.concatenate([*parts, weights.lexical_weight * words[rows]], axis=1)
