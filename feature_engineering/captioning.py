@@ -10,7 +10,7 @@ import commands
 from common.console import InputError, Parser, run_script, whole_number
 from common.files import require_writable
 from common.settings import add_flags, made
-from dataloader.place import folder_of
+from dataloader.place import folder_of, one_writer
 from dataloader.store import FeatureStore
 from feature_engineering.decoding.frames import make_plan
 from feature_engineering.encoding.captions import CAPTIONS
@@ -35,6 +35,7 @@ def build_parser() -> Parser:
     return parser
 
 
+@one_writer
 def main(args) -> None:
     decoding = made(DecodingSettings, vars(args))
     store = FeatureStore.open(folder_of(args.dataset_path, args.dataset_id))
