@@ -77,7 +77,13 @@ def _holder(path: Path) -> str:
     try:
         said = json.loads(path.read_bytes())
         who = f"`{said['command']}` (process {said['process']} on {said['machine']}, since {said['since']})"
-    except (OSError, ValueError, KeyError, TypeError):  # it is being written, or cannot be read by whoever asks
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        RecursionError,
+    ):  # it is being written, or cannot be read by whoever asks
         who = "another command"
     return f"{who}, or what it started, is writing here"
 

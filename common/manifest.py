@@ -83,6 +83,6 @@ def noted(folder: Path) -> dict[str, set[str]]:
         try:
             one = json.loads(line)
             found.setdefault(str(one["file"]), set()).add(str(one["sha256"]))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             continue
     return found

@@ -98,6 +98,9 @@ def test_damage_in_a_run_is_found_before_anything_is_predicted(copies, load_scri
         for name in each_damage(run, [record]):
             with pytest.raises(InputError, match=f"{name}: damaged.*the run still predicts"):
                 Run(run, {}).valid()
+    for content in (b"[" * 10**5, b"null\n7\n", b"\xff\x00", b""):  # of a damaged manifest, whose lines are lost
+        (svr / manifest.FILE).write_bytes(content)
+        opened(svr, "--model_path")
     (svr / manifest.FILE).unlink()  # of an earlier version
     run_test(load_script, "--model_path", svr, *where)
 
