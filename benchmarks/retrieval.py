@@ -1,4 +1,8 @@
-"""retriever.py's search against the bare float32 matrix product of the same shapes, and the memory it takes."""
+"""retriever.py's search against the bare float32 matrix product of the same shapes, and the memory it takes.
+
+With --fused, the vectors are those of two sources side by side, as retrieval_engineering.py makes them, and the rival
+is the search of one source as wide as both.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,11 @@ import numpy as np
 import torch
 
 from benchmarks.synthetic import report
+from common.arrays import blocks
 from common.console import InputError, Parser, run_script, whole_number
 from common.devices import add_device_flag, pick_device
 from dataloader.search.exact import search
+from feature_engineering.jobs.comparing import directions, side_by_side
 
 BLOCK = 1024
 
@@ -23,6 +29,9 @@ def build_parser() -> Parser:
     measured.add_argument("--items", type=whole_number(2), default=19738, help="queries")
     measured.add_argument("--bank", type=whole_number(2), default=15790, help="the first so many items are the bank")
     measured.add_argument("--dim", type=whole_number(1), default=1024, help="of the vectors")
+    measured.add_argument(
+        "--fused", type=whole_number(1), nargs=2, metavar=("DIM", "DIM"), help="of two sources, in place of --dim"
+    )
     measured.add_argument("--k", type=whole_number(1), default=20, help="neighbours an item")
     measured.add_argument("--repeats", type=whole_number(0), default=5, help="pairs of search and bare product")
     add_device_flag(measured)
@@ -31,6 +40,8 @@ def build_parser() -> Parser:
 
 def main(args) -> None:
     device = pick_device(args.device)
+    if args.fused:
+        return fused(args, device)
     vectors = np.random.default_rng(0).standard_normal((args.items, args.dim), dtype=np.float32)
     if not args.k < args.bank <= args.items:
         raise InputError(f"--bank {args.bank}: more than --k {args.k} and at most --items {args.items} are needed")
@@ -55,6 +66,26 @@ def main(args) -> None:
     searching, bare = np.median(pairs, axis=0)
     ratio = float(np.median([a / b for a, b in pairs]))
     report("retrieval", "seconds", float(searching), float(bare), "the bare matrix product, s", ratio, **shape)
+
+
+def fused(args, device: torch.device) -> None:
+    rng, bank = np.random.default_rng(0), np.arange(args.bank)
+    sides = [rng.standard_normal((args.items, dim), dtype=np.float32) for dim in args.fused]
+    joined = side_by_side([(weight, directions(side)) for weight, side in zip((1.0, 0.5), sides, strict=True)])
+    both = np.concatenate([joined[rows] for rows in blocks(joined)])
+    one = rng.standard_normal(both.shape, dtype=np.float32)
+    pairs = []
+    for _ in range(max(1, args.repeats)):
+        seconds = []
+        for vectors in (both, one):
+            start = time.perf_counter()
+            search(vectors, bank, args.k, device=device)
+            seconds.append(time.perf_counter() - start)
+        pairs.append(seconds)
+    ours, rival = np.median(pairs, axis=0)
+    shape = {"items": args.items, "bank": args.bank, "dims": args.fused, "k": args.k, "device": str(device)}
+    ratio = float(np.median([a / b for a, b in pairs]))
+    report("fused retrieval", "seconds", float(ours), float(rival), "one source of the joined width, s", ratio, **shape)
 
 
 def resident() -> int:

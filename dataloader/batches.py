@@ -7,7 +7,7 @@ Nothing that a method learns from reaches it but through these, and none of them
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -38,6 +38,11 @@ class NeighbourBatch:
     similarity: Tensor | None = None  # each: (B, K, S) by source, NaN where a source does not name the video
     same_creator: Tensor | None = None  # each: (B, K) bool
     days: Tensor | None = None  # each: (B, K) from the neighbour's publication to the item's, NaN where unknown
+
+    def of(self, rows: slice) -> NeighbourBatch:
+        """Each: what some of the B items have; the features are all there."""
+        own = {one.name: getattr(self, one.name)[rows] for one in fields(self) if one.name != "features"}
+        return replace(self, **own)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from dataloader.neighbours import Neighbours
 from dataloader.statistics import folds_of_train, others_of_creators
 from dataloader.store import FeatureStore
 
-ROWS_AT_ONCE = 1024
+PAIRS_AT_ONCE = 1 << 21  # of a candidate and a neighbour, compared at once
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,9 @@ def candidates(
     ids = np.full((len(rows), k), -1, np.int32)
     similarity = np.full((len(rows), k, len(sources)), np.nan, np.float32)
     same = videos_of_creators(store, rows, fold, k) if creators else None
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        block = slice(start, start + ROWS_AT_ONCE)
+    step = max(1, PAIRS_AT_ONCE // (k * max((found.ids.shape[1] for found in sources.values()), default=k)))
+    for start in range(0, len(rows), step):
+        block = slice(start, start + step)
         chosen = rows[block]
         lists = [] if same is None else [same[block]]
         for found in sources.values():

@@ -17,12 +17,13 @@ import pyarrow.parquet as pq
 
 import commands
 from common.console import InputError, Parser, listed, run_script, whole_number
+from common.files import require_writable
 from common.settings import add_flags, flags_of, made
 from dataloader.place import add_dataset_flags, folder_of, one_writer
 from dataloader.store import FeatureStore
 from feature_engineering.decoding.naming import item_and_number
 from feature_engineering.jobs.skipped import fail_on, leave_out_failed, warn_of_losses
-from feature_engineering.jobs.storing import check_before_encoding, write_features
+from feature_engineering.jobs.storing import REPLACES, write_features
 from feature_engineering.settings import DecodingSettings, StorageSettings
 
 MOST_FRAMES = 10_000
@@ -58,7 +59,11 @@ def build_parser() -> Parser:
 def main(args) -> None:
     storage = made(StorageSettings, vars(args))
     store = FeatureStore.open(folder_of(args.dataset_path, args.dataset_id))
-    check_before_encoding(store, ["visual"], storage, args.overwrite)
+    require_writable(store.folder)
+    if "visual" in store.features and not args.overwrite:
+        raise InputError(f"{store.folder}: visual features are here already; {REPLACES}")
+    if "standard" in storage.normalise:
+        store.rows("train")  # raises the InputError where it is empty
     match_table(store, args.table, args.name_column, args.frame_num, args.missing_frames, args.on_error, storage)
 
 

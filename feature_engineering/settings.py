@@ -46,7 +46,9 @@ class EncoderSettings:
     """Which encoder makes the features, and how it is run."""
 
     encoder: str = setting(MISSING, "from the hub or its cache, or a folder", metavar="NAME[@REVISION]|FOLDER")
-    batch_size: int = setting(32, "inputs encoded at once", whole_number(1))
+    batch_size: int = setting(
+        32, "inputs encoded at once; a video encoder takes whole clips of so many frames together", whole_number(1)
+    )
     precision: str = setting(
         "auto",
         "of the encoder's arithmetic; auto is bf16 on CUDA and fp32 on a CPU, whose bf16 units, where it has them, "
@@ -55,6 +57,11 @@ class EncoderSettings:
         ("auto", *PRECISIONS),
     )
     device: str = "auto"  # The flag is that of common/devices.py, which every script with a --device adds.
+
+    @property
+    def label(self) -> str:
+        """The name that a data set knows the encoder by: a folder's own, or that on the hub."""
+        return Path(self.encoder).resolve().name if Path(self.encoder).is_dir() else self.encoder.partition("@")[0]
 
 
 def add_encoder_flags(parser: argparse.ArgumentParser, **defaults: Any) -> None:
@@ -80,6 +87,10 @@ class StorageSettings:
     )
     # Features of another data set, whose scale these are to have; no flag.
     like: Feature | None = None
+
+    @property
+    def as_flags(self) -> dict[str, str]:
+        return {"--dtype": self.dtype, "--normalise": self.normalise}
 
     @classmethod
     def of(cls, like: Feature) -> StorageSettings:
@@ -112,6 +123,24 @@ class TextSettings:
 
 
 @dataclass(frozen=True)
+class CaptionSettings:
+    """What is asked about frames, and how the words of the answer are chosen."""
+
+    prompt: str | None = setting(
+        None,
+        "what a multimodal language model is asked about the frames; without it to describe them in one sentence",
+        kind=str,
+    )
+    max_new_tokens: int | None = setting(
+        None, "of a caption, at most; without it 20 by BLIP, 100 by a multimodal language model", whole_number(1)
+    )
+    temperature: float = setting(
+        0.0, "of a multimodal language model: 0 takes the likeliest words, more draws them", number(0, most=100)
+    )
+    seed: int | None = setting(None, "of what is drawn, for each video; without it 0", whole_number(0))
+
+
+@dataclass(frozen=True)
 class FrameSettings:
     """Where the frames of the items are, and how many are taken of each."""
 
@@ -127,7 +156,8 @@ class FrameSettings:
     )
     frame_num: int | None = setting(
         None,
-        "frames of a video; of videos as the data set's family has them, of pictures as most items have",
+        "frames of a video; of videos as the data set's family has them, of pictures as most items have, of a video "
+        "encoder as its configuration says",
         whole_number(1),
     )
 

@@ -13,7 +13,7 @@ from common.settings import add_flags, made
 from dataloader.place import folder_of, one_writer
 from dataloader.store import FeatureStore
 from feature_engineering.jobs.making import make_textual
-from feature_engineering.jobs.storing import check_before_encoding
+from feature_engineering.jobs.storing import check_before_encoding, is_made
 from feature_engineering.settings import (
     TEXTUAL_ENCODER,
     EncoderSettings,
@@ -42,8 +42,11 @@ def main(args) -> None:
 
     names, storage = OUTPUTS[args.output], made(StorageSettings, vars(args))
     store = FeatureStore.open(folder_of(args.dataset_path, args.dataset_id))
-    check_before_encoding(store, names, storage, args.overwrite)
-    encoder = TextEncoder(made(EncoderSettings, vars(args)), made(TextSettings, vars(args)))
+    encoding = made(EncoderSettings, vars(args))
+    check_before_encoding(store, names, storage, {"encoder": {"name": encoding.label}}, args.overwrite)
+    encoder = TextEncoder(encoding, made(TextSettings, vars(args)))
+    if is_made(store, names, storage, encoder.provenance(), args.overwrite):
+        return commands.say_next(commands.next_steps(store))
     make_textual(store, encoder, names, storage, overwrite=args.overwrite)
     commands.say_next(commands.next_steps(FeatureStore.open(store.folder)))
 

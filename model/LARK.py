@@ -9,15 +9,19 @@ has weight and says nothing: where no neighbour is near, f is left alone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from model.layers import METADATA, scaled
 
 FREQUENCIES, OF_NUMBER = 8, 8  # of a number's sines and cosines, and what a layer of its own makes of them
 SLOWEST = 0.1  # deviation of the frequencies at the start, in turns for each standard deviation of the number
 OF_PAIR = 32  # hidden, of what is judged by what is known of a pair
+VIDEOS, PAIRS = 2048, 1 << 14  # that are computed at once: memory stays the same however many neighbours there are
 FAR = -1e9  # a score that leaves no weight
 
 
@@ -60,8 +64,7 @@ class LARK(nn.Module):
 
         The prediction is their mean. In training each is to be right by itself: of their mean they could err together.
         """
-        features, theirs = scaled(batch.features), batch.neighbours and scaled(batch.neighbours.features)
-        return torch.stack([member(features, theirs, batch.neighbours) for member in self.members])
+        return torch.stack([member(batch.features, batch.neighbours) for member in self.members])
 
 
 class Member(nn.Module):
@@ -71,15 +74,22 @@ class Member(nn.Module):
         super().__init__()
         self.own, self.judgement = own, judgement
 
-    def forward(self, features: dict[str, Tensor], theirs: dict[str, Tensor] | None, near) -> Tensor:
-        """Features of B videos, and of the U that any of them names in the NeighbourBatch `near` -> (B, label_dim)."""
+    def forward(self, features: dict[str, Tensor], near) -> Tensor:
+        """Features of B videos, and the NeighbourBatch `near` with those of the U that any names -> (B, label_dim)."""
         x, f = self.own(features)  # (B, D), (B, label_dim)
         if self.judgement is None:
             return f
-        x_k, f_k = self.own(theirs)  # (U, D), (U, label_dim)
+        count = len(next(iter(near.features.values())))
+        parts = [{name: values[s] for name, values in near.features.items()} for s in slices(count, VIDEOS)]
+        x_k, f_k = map(torch.cat, zip(*in_parts(self.own, [(part,) for part in parts]), strict=True))
+        rows = slices(len(x), max(1, PAIRS // near.there.shape[1]))
+        return f + torch.cat(in_parts(self.from_labels, [(x[s], x_k, f_k, near.of(s)) for s in rows]))
+
+    def from_labels(self, x: Tensor, x_k: Tensor, f_k: Tensor, near) -> Tensor:
+        """What the neighbours say (B, label_dim) beyond f."""
         a = self.judgement(x, x_k, near)  # (B, K)
         # Not a matrix product, which --precision bf16 would round labels for.
-        return f + (a.unsqueeze(2) * (near.label - f_k[near.place])).sum(dim=1)
+        return (a.unsqueeze(2) * (near.label - f_k[near.place])).sum(dim=1)
 
 
 class Own(nn.Module):
@@ -100,6 +110,7 @@ class Own(nn.Module):
             zero(self.f)
 
     def forward(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        features = scaled(features)
         total = sum(layer(self._vector(name, features[name])) for name, layer in self.project.items())  # (n, D)
         if self.numbers is not None:
             total = total + self.numbers(features[METADATA])
@@ -168,6 +179,18 @@ class Judgement(nn.Module):
             there = there & (torch.rand(there.shape, device=there.device) >= self.drop_neighbour)
         score = torch.cat([score.masked_fill(~there, FAR), self.sink.expand(len(score), 1)], dim=1)  # (B, K + 1)
         return score.softmax(dim=1)[:, :-1]
+
+
+def slices(count: int, most: int) -> list[slice]:
+    """Of `count` in a row, at most `most` each; one where there are none."""
+    return [slice(start, start + most) for start in range(0, max(1, count), most)]
+
+
+def in_parts(make: Callable, parts: list[tuple]) -> list:
+    """What `make` makes of each; where these are several, what one holds is let go, and made again for gradients."""
+    if len(parts) == 1 or not torch.is_grad_enabled():
+        return [make(*part) for part in parts]
+    return [checkpoint(make, *part, use_reentrant=False) for part in parts]
 
 
 def zero(layer: nn.Linear) -> None:

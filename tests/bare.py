@@ -14,14 +14,16 @@ from dataloader.store import FeatureStore
 TEXTS = ("a red ball", "a red ball", "the dog runs far away", "dog", "ball on the beach today", "a")
 
 
-def bare_store(tmp_path: Path, ids=("a", "b", "c", "d", "e", "f"), family="MicroLens", titles=TEXTS) -> FeatureStore:
+def bare_store(
+    tmp_path: Path, ids=("a", "b", "c", "d", "e", "f"), family="MicroLens", titles=TEXTS, user=None
+) -> FeatureStore:
     """A data set `set` in `tmp_path`, without features."""
     n = len(ids)
     texts = np.array([titles[i % len(titles)] for i in range(n)], object)
     values = np.ones((n, 1))
     split = np.array(["train", "valid", "test"] * n, object)[:n]
     described = Label(("count",), "log2", 1)
-    items = Items(np.array(ids, object), texts, values, values, split)
+    items = Items(np.array(ids, object), texts, values, values, split, user=user)
     return FeatureStore.create(tmp_path / "set", items, family=family, label=described, overwrite=True)
 
 

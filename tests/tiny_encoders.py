@@ -167,3 +167,102 @@ def write_sentences(
 
 def write(path: Path, content) -> None:
     path.write_text(json.dumps(content))
+
+
+# ---- encoders of pictures and of clips ----------------------------------------------------------
+
+FRAMES = 4  # of a clip
+SQUARE = {"image_size": IMAGE, "patch_size": 8, **SMALL}
+STEPS = {  # what the file of a processor on the hub says
+    **{"do_resize": True, "do_rescale": True, "do_normalize": True, "resample": 2, "rescale_factor": 1 / 255},
+    **{"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]},
+}
+CROPPED = {"do_center_crop": True, "crop_size": {"height": IMAGE, "width": IMAGE}}
+TEXT = {"max_position_embeddings": 16, **SMALL}
+
+
+def write_siglip(folder: Path) -> Path:
+    """Its tokenizer gives no mask, as those of the hub."""
+    special = {"pad_token": "<pad>", "eos_token": "</s>", "model_input_names": ["input_ids"]}
+    size = write_words(folder, ("<pad>", "</s>"), **special)
+    text = {"vocab_size": size, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 0, **TEXT}
+    config = transformers.SiglipConfig(text_config=text, vision_config=SQUARE)
+    return saved(folder, transformers.SiglipModel, config, transformers.SiglipImageProcessorPil(**PIXELS))
+
+
+def write_naflex(folder: Path) -> Path:
+    text = {"vocab_size": 9, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 0, **TEXT}
+    config = transformers.Siglip2Config(text_config=text, vision_config={"num_patches": 16, "patch_size": 8, **SMALL})
+    processor = transformers.Siglip2ImageProcessorPil(patch_size=8, max_num_patches=16)
+    return saved(folder, transformers.Siglip2Model, config, processor)
+
+
+def write_dinov2(folder: Path) -> Path:
+    sizes = {name: size for name, size in SQUARE.items() if name != "intermediate_size"}
+    processor = transformers.BitImageProcessorPil(size={"shortest_edge": 36}, crop_size=CROPPED["crop_size"])
+    return saved(folder, transformers.Dinov2Model, transformers.Dinov2Config(**sizes), processor)
+
+
+def write_dinov3(folder: Path) -> Path:
+    config = transformers.DINOv3ViTConfig(num_register_tokens=2, **SQUARE)
+    return saved(folder, transformers.DINOv3ViTModel, config, dinov3_processor())
+
+
+def write_dinov3_convnext(folder: Path) -> Path:
+    config = transformers.DINOv3ConvNextConfig(hidden_sizes=[4, 6, 8, 12], depths=[1, 1, 1, 1], image_size=IMAGE)
+    return saved(folder, transformers.DINOv3ConvNextModel, config, dinov3_processor())
+
+
+def dinov3_processor() -> dict:
+    return {"image_processor_type": "DINOv3ViTImageProcessorFast", "do_center_crop": None, **STEPS, **PIXELS}
+
+
+def write_mobilevit(folder: Path) -> Path:
+    sizes = {"hidden_sizes": [8, 8, 8], "neck_hidden_sizes": [4, 4, 4, 8, 8, 8, 16], "num_attention_heads": 2}
+    config = transformers.MobileViTConfig(image_size=IMAGE, initializer_range=0.5, **sizes)
+    processor = transformers.MobileViTImageProcessorPil(size={"shortest_edge": 36}, crop_size=CROPPED["crop_size"])
+    return saved(folder, transformers.MobileViTModel, config, processor)
+
+
+def write_videomae(folder: Path) -> Path:
+    config = transformers.VideoMAEConfig(num_frames=FRAMES, **SQUARE)
+    return saved(folder, transformers.VideoMAEModel, config, videomae_processor())
+
+
+def write_timesformer(folder: Path) -> Path:
+    config = transformers.TimesformerConfig(num_frames=FRAMES, **SQUARE)
+    return saved(folder, transformers.TimesformerModel, config, videomae_processor())
+
+
+def write_xclip(folder: Path) -> Path:
+    between = {"mit_hidden_size": 10, "mit_intermediate_size": 20, "mit_num_attention_heads": 2}
+    text = {"vocab_size": 9, "bos_token_id": 0, "eos_token_id": 8, "pad_token_id": 1, **TEXT}
+    vision = {"num_frames": FRAMES, **between, **SQUARE}
+    config = transformers.XCLIPConfig(
+        text_config=text, vision_config=vision, projection_dim=10, prompt_num_attention_heads=2
+    )
+    return saved(folder, transformers.XCLIPModel, config, videomae_processor())
+
+
+def videomae_processor() -> dict:
+    return {"feature_extractor_type": "VideoMAEFeatureExtractor", "size": {"shortest_edge": IMAGE}, **STEPS, **CROPPED}
+
+
+def write_vjepa2(folder: Path) -> Path:
+    sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+    predictor = {"pred_hidden_size": 24, "pred_num_hidden_layers": 1, "pred_num_attention_heads": 2}
+    config = transformers.VJEPA2Config(crop_size=IMAGE, patch_size=8, frames_per_clip=FRAMES, **sizes, **predictor)
+    said = {"video_processor_type": "VJEPA2VideoProcessor", "size": {"shortest_edge": 36}, **STEPS, **CROPPED}
+    return saved(folder, transformers.VJEPA2Model, config, said)
+
+
+def saved(folder: Path, model: type, config, processor) -> Path:
+    """processor: an object, or what its file says."""
+    torch.manual_seed(0)
+    model(config).save_pretrained(folder)
+    if isinstance(processor, dict):
+        video = "video_" * ("video_processor_type" in processor)
+        write(folder / f"{video}preprocessor_config.json", processor)
+    else:
+        processor.save_pretrained(folder)
+    return folder

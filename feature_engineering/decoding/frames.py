@@ -17,7 +17,7 @@ from dataloader.store import FeatureStore
 from feature_engineering.decoding import pixels
 from feature_engineering.decoding.captured import JPEG, in_text
 from feature_engineering.decoding.naming import IMAGE_SUFFIXES, find_images, refuse_hostile_ids
-from feature_engineering.decoding.videos import family_frames
+from feature_engineering.decoding.videos import family_frames, frame_indices
 from feature_engineering.decoding.workers import Failure, in_workers
 from feature_engineering.jobs.progress import Progress
 from feature_engineering.jobs.skipped import fail_on
@@ -49,8 +49,11 @@ def plan_videos(store: FeatureStore, folder: Path, frame_num: int | None) -> Pla
     return plan
 
 
-def plan_images(store: FeatureStore, folder: Path, frame_num: int | None) -> Plan:
-    """Items have all as many pictures as most of them have; the last picture of those that have fewer repeats."""
+def plan_images(store: FeatureStore, folder: Path, frame_num: int | None, *, clips: bool) -> Plan:
+    """Items have all as many pictures as most of them have; the last picture of those that have fewer repeats.
+
+    clips: of those that have more, pictures are taken at the positions at which frames of a video would be.
+    """
     if not folder.is_dir():
         raise InputError(
             f"{folder}: no such folder of frames; capture frames with: python "
@@ -61,27 +64,37 @@ def plan_images(store: FeatureStore, folder: Path, frame_num: int | None) -> Pla
     counts = [len(found[item_id]) for item_id in ids if item_id in found]
     if not counts:
         raise InputError(f"{folder}: no picture <item id>_<i>.jpg ({', '.join(IMAGE_SUFFIXES)}) of any item in it")
-    frame_num = frame_num or int(np.bincount(counts).argmax())
+    most = int(np.bincount(counts).argmax())
+    frame_num = frame_num or most
+    if clips and most < frame_num:
+        print(
+            f"{folder}: most items have {most} of the {frame_num} pictures that the video encoder takes: the last one "
+            f"repeats; video_frame_capture.py --frame_num {frame_num} captures as many"
+        )
     plan = Plan(ids, folder, frame_num, pixels.from_images, [])
     for item_id in ids:
         paths = found.get(item_id, [])
+        if clips and paths:
+            paths = [paths[i] for i in frame_indices(len(paths), frame_num)]
         if not paths or len(paths) > frame_num:
             plan.reasons[item_id] = f"{len(paths)} pictures, not {frame_num}" if paths else "no picture of it"
         plan.inputs.append(None if item_id in plan.reasons else paths)
     return plan
 
 
-def make_plan(store: FeatureStore, source: FrameSettings, on_error: str) -> Plan:
+def make_plan(store: FeatureStore, source: FrameSettings, on_error: str, clip: int | None = None) -> Plan:
     """A plan for videos where `source` names their folder, else for pictures.
 
+    clip: how many frames a video encoder takes of each, in place of `source`'s number.
     InputError where no item has anything to decode, and with `on_error` fail also where one item has nothing.
     """
     if not source.videos or read_named(store.folder) is None:
         refuse_hostile_ids(store)
+    frame_num = clip or source.frame_num
     if source.videos:
-        plan = plan_videos(store, source.videos, source.frame_num)
+        plan = plan_videos(store, source.videos, frame_num)
     else:
-        plan = plan_images(store, source.frames or store.folder / "frames", source.frame_num)
+        plan = plan_images(store, source.frames or store.folder / "frames", frame_num, clips=clip is not None)
     if len(plan.reasons) == len(plan.item_ids):
         shown = listed(f"{item}: {why}" for item, why in plan.reasons.items())
         raise InputError(f"{plan.place}: nothing for any of the {len(plan.item_ids)} items ({shown})")
@@ -94,7 +107,8 @@ def batches_by_shard(
 ) -> Iterator[tuple[int, range, Iterator[np.ndarray], dict, dict]]:
     """The shards that are not done: number, items, their frames in batches (B, 3, H, W), failures, captured.
 
-    encoder: an encoder or captioner of frames, whose processor makes a picture its input and whose batch_size is B.
+    encoder: an encoder or captioner of frames, whose processor makes a picture its input and whose batch_size is B, of
+    a video encoder a multiple of F.
     The two dictionaries fill while the batches are taken: item id -> why it failed, item id -> {real, note, jpeg}, the
     last one a thumbnail as decoding/captured.py reads it. An item that fails keeps its place, as black frames: what
     surrounds an item in its batch is always the same.

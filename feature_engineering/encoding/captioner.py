@@ -1,33 +1,69 @@
-"""Frames -> captions, by BLIP."""
+"""Frames -> captions: by BLIP, or by a multimodal language model that is asked about them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import AutoImageProcessor, AutoTokenizer, BlipForConditionalGeneration
+import transformers
+from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, BlipForConditionalGeneration
 
+from common.console import InputError
 from common.devices import pick_device
 from feature_engineering.decoding.frames import SHARD_ITEMS, Plan, batches_by_shard
-from feature_engineering.encoding.encoders import fetch, load_encoder, load_pretrained, to_device
+from feature_engineering.decoding.workers import Failure
+from feature_engineering.encoding.asking import Asked
+from feature_engineering.encoding.encoders import Source, fetch, load_encoder, load_pretrained, to_device
 from feature_engineering.encoding.images import settings_of
 from feature_engineering.jobs.progress import Progress
-from feature_engineering.settings import DecodingSettings, EncoderSettings
+from feature_engineering.jobs.skipped import fail_on
+from feature_engineering.settings import CaptionSettings, DecodingSettings, EncoderSettings
+
+LENGTH = 20  # new tokens of a caption at most, where the settings do not say
 
 
-class Captioner:
-    """BLIP, its processor and its tokenizer; it decodes greedily, so that equal frames get equal captions."""
+def captioner_of(settings: EncoderSettings, captions: CaptionSettings, frame_num: int) -> Blip | Asked:
+    """The captioner that the settings ask for, of videos of `frame_num` frames.
 
-    def __init__(self, settings: EncoderSettings, max_new_tokens: int):
-        self.source, self.batch_size, self.max_new_tokens = fetch(settings.encoder), settings.batch_size, max_new_tokens
+    InputError, before anything is captioned, where the model is none, and for settings that would not act.
+    """
+    source = fetch(settings.encoder)
+    if captions.seed is not None and not captions.temperature:
+        raise InputError("--seed does nothing at --temperature 0, where nothing is drawn")
+    config = load_pretrained(AutoConfig, source)
+    if config.model_type == "blip":
+        idle = {"prompt": captions.prompt is not None, "temperature": captions.temperature > 0}
+        if typed := [f"--{name}" for name, is_typed in idle.items() if is_typed]:
+            raise InputError(f"{typed[0]} does nothing with BLIP (--encoder {source.label}), which is asked nothing")
+        return Blip(source, settings, captions.max_new_tokens or LENGTH)
+    if type(config) not in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        raise InputError(
+            f"--encoder {source.label}: a model of the type {config.model_type}, which captions no pictures; take "
+            "BLIP or an image-text-to-text model"
+        )
+    return Asked(source, config, settings, captions, frame_num)
+
+
+class Blip:
+    """BLIP, its processor and its tokenizer; it decodes greedily, so that equal frames get equal captions.
+
+    frames_per_request, acted: as of Asked.
+    """
+
+    frames_per_request = 1
+
+    def __init__(self, source: Source, settings: EncoderSettings, max_new_tokens: int):
+        self.source, self.batch_size, self.max_new_tokens = source, settings.batch_size, max_new_tokens
+        self.acted = {"max_new_tokens": max_new_tokens}
         self.processor = load_pretrained(AutoImageProcessor, self.source, backend="pil")
         self.tokenizer = load_pretrained(AutoTokenizer, self.source)
         device = pick_device(settings.device)
         self.model = load_encoder(self.source, device, settings.precision, BlipForConditionalGeneration)
 
     @torch.inference_mode()
-    def __call__(self, pixels: np.ndarray) -> list[str]:
+    def __call__(self, pixels: np.ndarray, names: Sequence[str]) -> list[str]:
         """(B, 3, H, W) -> B captions"""
         tokens = self.model.generate(
             pixel_values=to_device(pixels, self.model), max_new_tokens=self.max_new_tokens, do_sample=False, num_beams=1
@@ -36,16 +72,25 @@ class Captioner:
 
 
 def caption_frames(
-    folder: Path, plan: Plan, captioner: Captioner, decoding: DecodingSettings, *, overwrite: bool
+    folder: Path, plan: Plan, captioner: Blip | Asked, decoding: DecodingSettings, *, overwrite: bool
 ) -> Progress:
     """The captions of all items, as notes of a Progress in `folder`."""
-    settings = settings_of(captioner, plan) | {"max_new_tokens": captioner.max_new_tokens}
+    settings = settings_of(captioner, plan) | captioner.acted
     progress = Progress.open(folder, settings, plan.item_ids, SHARD_ITEMS, restart=overwrite)
     if progress.done:
         print(f"{folder}: going on, {progress.units_done} of {progress.total} videos are captioned")
+    number_of = plan.frame_num // captioner.frames_per_request  # captions of an item
     for number, units, batches, failed, _ in batches_by_shard(plan, progress, captioner, decoding):
-        texts = [text for batch in batches for text in captioner(batch)]  # S * F
-        items = {plan.item_ids[unit]: texts[i * plan.frame_num :][: plan.frame_num] for i, unit in enumerate(units)}
-        captions = {item_id: frames for item_id, frames in items.items() if item_id not in failed}
+        names = [f"{plan.item_ids[unit]} {k}" for unit in units for k in range(number_of)]
+        texts: list[str | Failure] = []  # S * number_of
+        for batch in batches:
+            asked = len(batch) // captioner.frames_per_request
+            texts += captioner(batch, names[len(texts) :][:asked])
+        items = {plan.item_ids[unit]: texts[i * number_of :][:number_of] for i, unit in enumerate(units)}
+        refused = {one: text.reason for one, said in items.items() for text in said if isinstance(text, Failure)}
+        refused = {item_id: reason for item_id, reason in refused.items() if item_id not in failed}
+        fail_on(refused, decoding.on_error, plan.place)
+        failed |= refused
+        captions = {item_id: said for item_id, said in items.items() if item_id not in failed}
         progress.commit(number, None, failed=failed, captions=captions)
     return progress

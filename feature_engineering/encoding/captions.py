@@ -19,14 +19,6 @@ def write_captions(path: Path, captions: dict[str, list[str]], encoder: dict) ->
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-def captioner(path: Path) -> str | None:
-    """The name of what made the captions; None where the file does not say."""
-    try:
-        return captioned_by(path)["name"]
-    except InputError:
-        return None
-
-
 def captioned_by(path: Path) -> dict:
     """What made the captions, and how; InputError where the file does not say."""
     try:

@@ -13,14 +13,22 @@ import numpy as np
 import torch
 import transformers
 from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    StrictDataclassError,
+)
 from safetensors import SafetensorError
 
 from common.console import InputError, listed
 from common.devices import pick_precision
 from feature_engineering.encoding.folders import READABLE, lacking_weights, refuse_layouts, require_weights
 
-HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
+# What libraries raise on files that are no encoder's.
+LOADING = (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError, TypeError, EOFError)
+LOADING += (AttributeError, StrictDataclassError)
+HUB_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.safetensors"]
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,11 @@ def told_in_a_line(source: Source, library: str = "transformers") -> Iterator[No
         yield
     except InputError:
         raise
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError, TypeError, EOFError) as error:
+    except LOADING as error:
+        if "trust_remote_code" in str(error):
+            raise InputError(
+                f"--encoder {source.label}: needs code that came with it (trust_remote_code), which is never executed"
+            ) from None
         raise InputError(f"--encoder {source.label}: {library} cannot load it ({first_line(error)})") from None
     except Exception as error:
         # Where a file holds more than plain tensors, torch refuses it with an exception of pickle's.
@@ -136,4 +148,4 @@ def to_device(batch: np.ndarray, model: torch.nn.Module) -> torch.Tensor:
 
 
 def first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return next((line.strip(" :") for line in str(error).splitlines() if line.strip(" :")), type(error).__name__)

@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
-from transformers import AutoImageProcessor, AutoModel
+from transformers import AutoModel
 
 from common.console import InputError
 from common.devices import pick_device
 from feature_engineering.decoding.frames import SHARD_ITEMS, Plan, batches_by_shard
 from feature_engineering.encoding.encoders import (
+    Source,
     fetch,
     load_encoder,
-    load_pretrained,
     provenance,
     revision_of,
     to_device,
 )
+from feature_engineering.encoding.processors import cannot_encode, load_processor, try_out
 from feature_engineering.jobs.progress import Progress
 from feature_engineering.settings import DecodingSettings, EncoderSettings
 
 
 class ImageEncoder:
-    """An image encoder and its processor, as the settings ask for them."""
+    """An image encoder and its processor, as the settings ask for them; pooling: how a vector is made."""
 
-    def __init__(self, settings: EncoderSettings):
-        self.source, self.batch_size = fetch(settings.encoder), settings.batch_size
-        self.processor = load_pretrained(AutoImageProcessor, self.source, backend="pil")
+    frame_num: int | None = None  # of the frames that one vector is of; None: each frame has a vector of its own
+
+    def __init__(self, settings: EncoderSettings, source: Source | None = None):
+        """source: the encoder's files, where they are known already."""
+        self.source, self.batch_size = source or fetch(settings.encoder), settings.batch_size
+        self.processor = load_processor(self.source)
+        picture = try_out(self.processor, self.source)
         self.model = load_encoder(self.source, pick_device(settings.device), settings.precision, AutoModel)
         if hasattr(self.model.config, "mask_ratio"):
             self.model.config.mask_ratio = 0.0  # Else ViTMAE would hide random patches, in inference mode too.
-        self.pooling: str | None = None  # This is known once a batch is encoded.
+        with cannot_encode(self.source):  # It is told of here, and not when much has been decoded.
+            self(picture[None])
 
     @torch.inference_mode()
     def __call__(self, pixels: np.ndarray) -> torch.Tensor:
@@ -41,11 +49,6 @@ class ImageEncoder:
         return pooled
 
     def provenance(self, **settings) -> dict:
-        if self.pooling is None:
-            # An earlier run has encoded everything, so one black picture is encoded to learn how features are pooled.
-            size = self.processor.crop_size if getattr(self.processor, "do_center_crop", None) else self.processor.size
-            side = size.get("height") or size.get("shortest_edge")
-            self(np.zeros((1, 3, side, side), np.float32))
         return provenance(self.model, self.source, pooling=self.pooling, **settings)
 
 
@@ -64,15 +67,26 @@ def settings_of(encoder, plan: Plan) -> dict:
 
 
 def encode_frames(
-    folder: Path, plan: Plan, encoder: ImageEncoder, decoding: DecodingSettings, *, overwrite: bool
+    folder: Path,
+    plan: Plan,
+    encoder: ImageEncoder,
+    decoding: DecodingSettings,
+    *,
+    overwrite: bool,
+    then: Mapping[str, str] = MappingProxyType({}),
 ) -> Progress:
-    """The vectors (N, F, D) of all items, in a Progress in `folder`; what an earlier run finished is not done again."""
-    progress = Progress.open(folder, settings_of(encoder, plan), plan.item_ids, SHARD_ITEMS, restart=overwrite)
+    """The vectors (N, F, D) of all items, in a Progress in `folder`; what an earlier run finished is not done again.
+
+    then: what is to become of them, by which other work is told from this too. Of a video encoder (clips.py) F is 1,
+    however many frames of an item it takes.
+    """
+    settings = settings_of(encoder, plan) | then
+    progress = Progress.open(folder, settings, plan.item_ids, SHARD_ITEMS, restart=overwrite)
     if progress.done:
         print(f"{folder}: going on, {progress.units_done} of {progress.total} videos are encoded")
     for number, units, batches, failed, captured in batches_by_shard(plan, progress, encoder, decoding):
         vectors = torch.cat([encoder(batch) for batch in batches]).float().cpu().numpy()  # (S * F, D)
-        vectors = vectors.reshape(len(units), plan.frame_num, -1)
+        vectors = vectors.reshape(len(units), -1, vectors.shape[-1])  # (S, F, D)
         failed |= {plan.item_ids[units[i]]: "NaN or infinite features" for i in np.flatnonzero(~finite(vectors))}
         vectors[[item_id in failed for item_id in plan.item_ids[units.start : units.stop]]] = 0
         progress.commit(number, vectors, failed=failed, captured=captured)
@@ -89,7 +103,8 @@ def pool(model, pixels: torch.Tensor) -> tuple[torch.Tensor, str]:
 
     The projected embedding where the encoder has one (CLIP, SigLIP); the CLS vector where there is a CLS token (ViT,
     DINOv2); else the mean over tokens (Swin) or the pooled feature map (ResNet, ConvNeXt). The pooler behind a CLS
-    token is passed over: many checkpoints carry no weights for it.
+    token is passed over: many checkpoints carry no weights for it. DINOv3's ConvNeXt puts the pooled map, as its
+    pooler gives it, before the pixels of the map.
     """
     if hasattr(model, "get_image_features"):
         return _one_vector(model.get_image_features(pixel_values=pixels).pooler_output), "projected"
@@ -100,6 +115,8 @@ def pool(model, pixels: torch.Tensor) -> tuple[torch.Tensor, str]:
         if pooled is not None:
             return _one_vector(pooled.flatten(start_dim=1)), "pooler"  # (B, D)
         return states.mean(dim=(2, 3)), "mean"  # (B, D)
+    if model.config.model_type == "dinov3_convnext":
+        return _one_vector(output.pooler_output), "pooler"  # (B, D)
     if has_cls_token(model):
         return states[:, 0], "cls"  # (B, D)
     return states.mean(dim=1), "mean"  # (B, D)

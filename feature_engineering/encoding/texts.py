@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -182,9 +183,17 @@ class TextEncoder:
             )
 
 
-def encode_texts(texts: Sequence[str], encoder: TextEncoder, folder: Path, *, overwrite: bool) -> tuple[Rows, Progress]:
+def encode_texts(
+    texts: Sequence[str],
+    encoder: TextEncoder,
+    folder: Path,
+    *,
+    overwrite: bool,
+    then: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[Rows, Progress]:
     """N texts -> their vectors (N, D) on disk, and the Progress in `folder` that holds them until it is removed.
 
+    then: what is to become of them, by which other work is told from this too.
     Equal texts are encoded once: their vectors are then equal to the last bit, and retrieval's ties are real ties.
     Batches hold texts of like length, so that little is spent on padding.
     """
@@ -204,6 +213,7 @@ def encode_texts(texts: Sequence[str], encoder: TextEncoder, folder: Path, *, ov
         "precision": str(next(encoder.model.parameters()).dtype),
         "batch_size": encoder.batch_size,
         **encoder.acted,
+        **then,
     }
     shard_size = SHARD_BATCHES * encoder.batch_size
     progress = Progress.open(folder, settings, [prompts[i] for i in order], shard_size, restart=overwrite)

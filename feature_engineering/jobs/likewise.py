@@ -13,6 +13,7 @@ import numpy as np
 
 from common.console import InputError
 from common.files import read_json, write_json
+from common.settings import made as settings_of
 from dataloader.description import FILE
 from dataloader.growing import added
 from dataloader.importing.feature_files import as_retrieval, load_features
@@ -23,18 +24,23 @@ from dataloader.store import FeatureStore
 from feature_engineering.encoding.captions import CAPTIONS, captioned_by
 from feature_engineering.encoding.lexical import Lexical
 from feature_engineering.jobs.comparing import (
+    FEATURES,
     FITTED,
     OF_FRAMES,
     WORDS,
+    Making,
     WeightSettings,
     from_features,
-    from_frames,
-    from_texts,
+    from_sources,
     from_words,
+    of_store,
+    reads_texts,
+    recipe,
 )
 from feature_engineering.jobs.making import make_captions, make_textual, make_visual
 from feature_engineering.jobs.storing import write_features
 from feature_engineering.settings import (
+    CaptionSettings,
     DecodingSettings,
     EncoderSettings,
     FrameSettings,
@@ -43,7 +49,8 @@ from feature_engineering.settings import (
 )
 
 if TYPE_CHECKING:
-    from feature_engineering.encoding.captioner import Captioner
+    from feature_engineering.encoding.captioner import Asked, Blip
+    from feature_engineering.encoding.clips import ClipEncoder
     from feature_engineering.encoding.images import ImageEncoder
     from feature_engineering.encoding.texts import TextEncoder
 
@@ -66,21 +73,21 @@ class Encoders:
         self.store, self.folders, self.device = store, folders, device
         self._loaded: dict[str, Any] = {}
 
-    def images(self, name: str) -> ImageEncoder:
-        from feature_engineering.encoding.images import ImageEncoder
+    def images(self, name: str) -> ImageEncoder | ClipEncoder:
+        from feature_engineering.encoding.clips import visual_encoder
 
         made = self._made(name)
-        return self._once(name, lambda: self._same(name, made, ImageEncoder(self._settings(name, made, 32))))
+        return self._once(name, lambda: self._same(name, made, visual_encoder(self._settings(name, made, 32))))
 
     def texts(self, name: str) -> TextEncoder:
-        """Of a source "fused" of retrieval by the encoder of its frames."""
+        """Of retrieval vectors of frames too by the encoder of these."""
         from feature_engineering.encoding.texts import TextEncoder
 
         made = self._made(name)
         said = {key: made[key] for key in ("prompt", "max_length") if key in made}
         pooling = None if made.get("pooling") in ("projected", "own") else made.get("pooling")
-        both = self.store.description.features[name].made.get("source") == "fused"
-        how = {"made": made} | ({"model": self.images(name).model} if both else {})
+        framed = any(source in OF_FRAMES for source in recipe(self.store.description.features[name].made))
+        how = {"made": made} | ({"model": self.images(name).model} if framed else {})
         settings = TextSettings(pooling=pooling, **said)
 
         def load() -> TextEncoder:
@@ -88,18 +95,16 @@ class Encoders:
 
         return self._once(f"texts of {name}", load)
 
-    def captioner(self) -> Captioner:
-        from feature_engineering.encoding.captioner import Captioner
+    def captioner(self) -> Blip | Asked:
+        from feature_engineering.encoding.captioner import captioner_of
 
         made = captioned_by(self.store.folder / CAPTIONS)
-        return self._once(
-            CAPTIONS,
-            lambda: self._same(
-                "captions",
-                made,
-                Captioner(self._settings("captions", made, 32), made.get("max_new_tokens", 20)),
-            ),
-        )
+
+        def load() -> Blip | Asked:
+            settings, captions = self._settings("captions", made, 32), settings_of(CaptionSettings, made)
+            return self._same("captions", made, captioner_of(settings, captions, made["frame_num"]))
+
+        return self._once(CAPTIONS, load)
 
     def lexical(self, name: str) -> Lexical:
         """Of the texts that the words of the features `name` were counted in."""
@@ -114,7 +119,7 @@ class Encoders:
         for name in names:
             if "encoder" in of[name].made:
                 self._settings(name, self._made(name), 1)
-            if of[name].made.get("source") == "captions":
+            if "captions" in recipe(of[name].made):
                 self._settings("captions", captioned_by(self.store.folder / CAPTIONS), 1)
 
     def _made(self, name: str) -> dict:
@@ -170,6 +175,8 @@ def begin_likewise(
         read_given(encoders.store, name, given[name], found.items.item_id, found.order)
     of = encoders.store.description.features
     like = {name: [of[name].dtype, {k: v for k, v in of[name].made.items() if k not in OWN}] for name in sorted(names)}
+    if any(of[name].made.get("source") == "captions" for name in names if name not in given):
+        like["captions"] = captioned_by(encoders.store.folder / CAPTIONS)
     content = {
         "items": found.items.digest(),
         "metadata": found.metadata and found.metadata.digest(),
@@ -243,7 +250,7 @@ def make_likewise(
         elif twin and twin in given:  # the same file, scaled in another way
             array = as_retrieval(load_features(Path(given[twin]), twin, new.items.item_id, order))
             write_features(new, [name], array, storage, {"source": Path(given[twin]).name})
-        elif made.get("source") == "features":
+        elif made.get("source") == FEATURES:
             weights = WeightSettings(made["visual_weight"], made["lexical_weight"])
             lexical = encoders.lexical(name) if weights.lexical_weight else None
             for side in made.get("made_of", {}):
@@ -251,19 +258,27 @@ def make_likewise(
             from_features(new, weights, storage, False, lexical)
         elif made.get("source") == WORDS:
             from_words(new, storage, encoders.lexical(name))
-        elif made.get("source") in OF_FRAMES:
-            frames_of = with_frames(frames, made["frame_num"])
-            texts = encoders.texts(name) if made["source"] == "fused" else None
-            from_frames(new, encoders.images(name), texts, frames_of, decoding, storage, False)
-        elif made.get("source") == "captions":
-            new = with_captions_like(new, encoders, frames, decoding)
-            from_texts(new, "captions", encoders.texts(name), storage, False)
         elif name == RETRIEVAL:
-            from_texts(new, "text", encoders.texts(name), storage, False)
+            # Vectors of titles that were made before their source was said have none.
+            sources = recipe(made) if "source" in made else {"text": 1.0}
+            for side in of_store(sources):
+                new = make_likewise(new, encoders, [side], given, frames, decoding, order)
+            if "captions" in sources:
+                new = with_captions_like(new, encoders, frames, decoding)
+            making = Making(None, None, None, None, decoding, storage)
+            if framed := any(source in OF_FRAMES for source in sources):
+                from feature_engineering.decoding.frames import make_plan
+
+                making.plan = make_plan(new, with_frames(frames, made["frame_num"]), decoding.on_error)
+            making.images = encoders.images(name) if framed else None
+            making.texts = encoders.texts(name) if reads_texts(sources) else None
+            making.lexical = encoders.lexical(name) if WORDS in sources else None
+            from_sources(new, sources, making)
         elif len(feature.shape) == 3:
             from feature_engineering.decoding.frames import make_plan
 
-            plan = make_plan(new, with_frames(frames, feature.shape[1]), decoding.on_error)
+            clip = made["encoder"].get("frame_num")  # of a video encoder, whose one vector is of so many frames
+            plan = make_plan(new, with_frames(frames, feature.shape[1]), decoding.on_error, clip)
             how = {"from_videos": frames.videos is not None, "overwrite": False}
             new, _, _ = make_visual(new, encoders.images(name), plan, decoding, storage, **how)
         else:
@@ -275,7 +290,7 @@ def make_likewise(
 def refuse_unknown_origins(like: FeatureStore, names: Sequence[str], given: Mapping[str, str]) -> None:
     """InputError, naming all, where features were made by nothing that could make them again."""
     of = like.description.features
-    made = {name for name in names if "encoder" in of[name].made or of[name].made.get("source") in ("features", WORDS)}
+    made = {name for name in names if "encoder" in of[name].made or recipe(of[name].made)}
     lacking = [name for name in names if name not in {*made, *given}]
     if lacking := [name for name in lacking if (twin := twin_of(like, name)) is None or twin in lacking]:
         said = ", ".join(f"{name} from {of[name].made.get('source', 'elsewhere')}" for name in lacking)
@@ -290,7 +305,7 @@ def needs_frames(like: FeatureStore, names: Collection[str]) -> bool:
 
     def of_frames(name: str) -> bool:
         feature, twin = like.description.features[name], twin_of(like, name)
-        if feature.made.get("source") in (*OF_FRAMES, "captions"):
+        if any(source in (*OF_FRAMES, "captions") for source in recipe(feature.made)):
             return True
         sides = [*feature.made.get("made_of", {}), *([twin] if twin else [])]
         return any(map(of_frames, sides)) or (len(feature.shape) == 3 and "encoder" in feature.made)

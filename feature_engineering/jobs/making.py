@@ -14,7 +14,8 @@ from feature_engineering.settings import DecodingSettings, StorageSettings
 
 if TYPE_CHECKING:
     from feature_engineering.decoding.frames import Plan
-    from feature_engineering.encoding.captioner import Captioner
+    from feature_engineering.encoding.captioner import Asked, Blip
+    from feature_engineering.encoding.clips import ClipEncoder
     from feature_engineering.encoding.images import ImageEncoder
     from feature_engineering.encoding.texts import TextEncoder
 
@@ -26,14 +27,14 @@ def make_textual(
     from feature_engineering.encoding.texts import encode_texts
 
     folder = store.folder / "textual.progress"
-    array, progress = encode_texts(store.items.text, encoder, folder, overwrite=overwrite)
+    array, progress = encode_texts(store.items.text, encoder, folder, overwrite=overwrite, then=storage.as_flags)
     write_features(store, names, array, storage, encoder.provenance())
     progress.remove()
 
 
 def make_visual(
     store: FeatureStore,
-    encoder: ImageEncoder,
+    encoder: ImageEncoder | ClipEncoder,
     plan: Plan,
     decoding: DecodingSettings,
     storage: StorageSettings,
@@ -44,7 +45,8 @@ def make_visual(
     """Of the frames: the data set without what could not be used, how many that were, and of how many."""
     from feature_engineering.encoding.images import encode_frames
 
-    progress = encode_frames(store.folder / "visual.progress", plan, encoder, decoding, overwrite=overwrite)
+    folder, then = store.folder / "visual.progress", storage.as_flags
+    progress = encode_frames(folder, plan, encoder, decoding, overwrite=overwrite, then=then)
     store, rows = leave_out(store, progress, decoding.on_error, "visual", plan.place)
     captured = write_pictures(store, progress.notes("captured"))
     if not from_videos:
@@ -59,20 +61,28 @@ def make_visual(
     return FeatureStore.open(store.folder), *lost
 
 
+def captioned(captioner: Blip | Asked, plan: Plan) -> dict:
+    """What captions.jsonl says of who made it."""
+    from feature_engineering.encoding.encoders import provenance
+
+    return provenance(captioner.model, captioner.source, **({"frame_num": plan.frame_num} | captioner.acted))
+
+
 def make_captions(
-    store: FeatureStore, captioner: Captioner, plan: Plan, decoding: DecodingSettings, *, overwrite: bool
+    store: FeatureStore, captioner: Blip | Asked, plan: Plan, decoding: DecodingSettings, *, overwrite: bool
 ) -> tuple[FeatureStore, int, int]:
     """captions.jsonl; what is returned is as by make_visual."""
     from feature_engineering.encoding.captioner import caption_frames
-    from feature_engineering.encoding.encoders import provenance
 
     progress = caption_frames(store.folder / "captions.progress", plan, captioner, decoding, overwrite=overwrite)
     store, _ = leave_out(store, progress, decoding.on_error, "captions", plan.place)
     captions = {item_id: [] for item_id in store.items.item_id} | progress.notes("captions")
-    settings = {"frame_num": plan.frame_num, "max_new_tokens": captioner.max_new_tokens}
     path = store.folder / CAPTIONS
-    write_captions(path, captions, provenance(captioner.model, captioner.source, **settings))
+    write_captions(path, captions, captioned(captioner, plan))
     lost = len(progress.failed), progress.total
     progress.remove()
-    print(f"{path}: {plan.frame_num} captions of each of {len(store)} videos")
+    number = plan.frame_num // captioner.frames_per_request
+    print(f"{path}: {number} caption{'s' * (number > 1)} of each of {len(store)} videos")
+    if empty := sum("" in texts for texts in captions.values()):
+        print(f"{empty} of them have an empty one: the model said nothing in at most {captioner.max_new_tokens} tokens")
     return store, *lost

@@ -48,7 +48,8 @@ class Progress:
             manifest.require_whole(file, "--overwrite drops the unfinished work and begins anew")
         found = read_json(path)
         if other := [name for name in settings.keys() | found.keys() if settings.get(name) != found.get(name)]:
-            raise other_work(folder, ", ".join(f"{name} {found.get(name)}" for name in sorted(other)))
+            both = (f"{name} {found.get(name)}, now {settings.get(name)}" for name in sorted(other))
+            raise other_work(folder, "; ".join(both))
         units = read_json(folder / "units.json").get("keys")
         progress = cls(folder, units if isinstance(units, list) else [], shard_size, cls._read_done(folder))
         complete, left_out = not any(progress.pending()), keys != progress.keys

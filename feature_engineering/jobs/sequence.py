@@ -17,9 +17,10 @@ from common.lock import handed_on, locked
 from common.settings import add_flags, flags_of
 from dataloader.describing import describe
 from dataloader.importing.video_files import Videos
+from dataloader.modalities import RETRIEVAL
 from dataloader.skipped import ROWS, read_skipped
 from dataloader.store import FeatureStore
-from feature_engineering.encoding.captions import CAPTIONS, captioner
+from feature_engineering.encoding.captions import CAPTIONS
 from feature_engineering.jobs.skipped import warn_of_losses
 from feature_engineering.settings import NO_ENCODER, DecodingSettings, SequenceSettings
 
@@ -87,7 +88,7 @@ def steps(
     normalise: dict[str, str],
     given: Collection[str] = (),
 ) -> Iterator[list[str]]:
-    """The commands that are still to be run; InputError where a result is there that another encoder made."""
+    """The commands, each of which says so where its work is done, and refuses where other work stands in its place."""
     videos, common = ["--videos", str(sequence.videos)], typed_again(typed, COMMON)
     if sequence.keep_frames:
         # This step does not know all policies of --on_error: the next one acts on the items whose frames are missing.
@@ -100,37 +101,15 @@ def steps(
         flags = [*scale, *common, *typed_again(typed, ["dtype"])]
         return [*script(f"{name}_engineering", store), "--encoder", encoder, *flags]
 
-    if not is_made(store, "visual", sequence.visual_encoder, given):
+    if "visual" not in given:
         yield encoding("visual", sequence.visual_encoder) + decoding
-    captions, path = sequence.caption_encoder != NO_ENCODER, store.folder / CAPTIONS
-    if captions and path.exists() and captioner(path) not in (None, label_of(sequence.caption_encoder)):
-        raise InputError(f"{path}: captions by {captioner(path)} are here already; --overwrite begins anew")
-    if captions and "retrieval" not in store.features and not path.exists():
+    captions = sequence.caption_encoder != NO_ENCODER
+    if captions and (RETRIEVAL not in store.features or (store.folder / CAPTIONS).exists()):
         yield [*script("captioning", store), "--encoder", sequence.caption_encoder, *common, *decoding]
-    if not is_made(store, "textual", sequence.textual_encoder, given):
+    if "textual" not in given:
         yield encoding("textual", sequence.textual_encoder)
-    if not is_made(store, "retrieval", sequence.retrieval_encoder, given):
-        yield [*encoding("retrieval", sequence.retrieval_encoder), "--source", "captions" if captions else "text"]
-
-
-def label_of(encoder: str) -> str:
-    """The name that a data set knows an encoder by."""
-    return Path(encoder).resolve().name if Path(encoder).is_dir() else encoder.partition("@")[0]
-
-
-def is_made(store: FeatureStore, name: str, encoder: str, given: Collection[str]) -> bool:
-    """Whether the features `name` are there, made by this encoder or `given` by a file of this command."""
-    if name not in store.features:
-        return False
-    found = store.description.features[name].made
-    by = found.get("encoder", {}).get("name")
-    if name in given:
-        return True
-    if by != label_of(encoder):
-        origin = f"by {by}" if by else f"from {found.get('source', 'elsewhere')}"
-        raise InputError(f"{store.folder}: {name} features {origin} are here already; --overwrite begins anew")
-    print(f"{store.folder / name}.npy is there already")
-    return True
+    if RETRIEVAL not in given:
+        yield [*encoding(RETRIEVAL, sequence.retrieval_encoder), "--source", "captions" if captions else "text"]
 
 
 def script(stem: str, store: FeatureStore) -> list[str]:

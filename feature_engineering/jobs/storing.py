@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from common.arrays import Derived, Rows
 from common.console import InputError
 from common.files import require_writable
 from dataloader.importing.scaling import add_normalised
-from dataloader.store import FeatureStore
+from dataloader.store import UNSCALED, FeatureStore
 from feature_engineering.settings import StorageSettings
+
+REPLACES = "--overwrite replaces them"
 
 
 def write_features(
@@ -23,13 +28,63 @@ def write_features(
         print(f"{store.folder / name}.npy: {shape} {storage.dtype}, data set fingerprint {store.fingerprint}")
 
 
-def check_before_encoding(store: FeatureStore, names: list[str], storage: StorageSettings, overwrite: bool) -> None:
-    """InputError for what would else fail only when the features, after hours of encoding, are written."""
+def check_before_encoding(
+    store: FeatureStore, names: list[str], storage: StorageSettings, source: Mapping[str, Any], overwrite: bool
+) -> None:
+    """InputError for what would else be told of when an encoder is loaded, or, after hours, when features are written.
+
+    source: what is known of it by then.
+    """
     require_writable(store.folder)
     if "standard" in storage.normalise:
         store.rows("train")  # Statistics are taken over split train: this raises the InputError where it is empty.
-    # An unfinished run is gone on with although there are features: it was started with --overwrite, or it was killed
-    # after it had written them and before it had removed its progress.
-    unfinished = (store.folder / f"{names[0]}.progress").exists()
-    if not (overwrite or unfinished) and (there := [name for name in names if name in store.features]):
-        raise InputError(f"{store.folder}: {' and '.join(there)} features are here already; --overwrite replaces them")
+    refuse_others(store, names, storage, source, overwrite)
+
+
+def is_made(
+    store: FeatureStore, names: list[str], storage: StorageSettings, source: Mapping[str, Any], overwrite: bool
+) -> bool:
+    """Whether the features `names` are there, all of them; InputError as by `refuse_others`."""
+    if not (there := refuse_others(store, names, storage, source, overwrite)) or len(there) < len(names):
+        return False
+    print(f"{' and '.join(str(store.folder / f'{name}.npy') for name in names)}: made already, nothing is to be done")
+    return True
+
+
+def refuse_others(
+    store: FeatureStore, names: list[str], storage: StorageSettings, source: Mapping[str, Any], overwrite: bool
+) -> list[str]:
+    """Those of `names` that are there; InputError, with what differs, where they are not as they would be made.
+
+    source: as `write_features` gets it, and `frame_num` of features that are there frame by frame. None count as there
+    that are to be replaced, or of which the work has not ended: then it was started with --overwrite, or was killed
+    after it had written them and before it had removed its progress.
+    """
+    if overwrite or any(store.folder.glob(f"{names[0]}*.progress")):
+        return []
+    wanted = source | {"dtype": storage.dtype, "normalise": storage.normalise}
+    there = [name for name in names if name in store.features]
+    for name in there:
+        feature = store.description.features[name]
+        framed = {"frame_num": feature.shape[1]} if len(feature.shape) == 3 else {}
+        if other := differences({"dtype": feature.dtype, "normalise": "none"} | framed | feature.made, wanted):
+            raise InputError(f"{store.folder}: other {name} features are here already ({other}); {REPLACES}")
+    return there
+
+
+def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """What is not as it would be made, in words; both: as dataset.json says it, `encoder` and all."""
+    found, wanted = facts(found), facts(wanted)
+    # Earlier versions said less of an encoder; whether there was one, all of them say.
+    said = (found.keys() & wanted.keys()) | ((found.keys() ^ wanted.keys()) & {"encoder", "source"})
+    other = [key for key in sorted(said) if found.get(key) != wanted.get(key)]
+    return "; ".join(f"{key} {found.get(key, 'none')}, now {wanted.get(key, 'none')}" for key in other)
+
+
+def facts(made: Mapping[str, Any]) -> dict[str, Any]:
+    """What features were made of and how, name by name; not where an encoder lay, nor what follows from the rest."""
+    found = {key: value for key, value in made.items() if key not in ("encoder", "made_of", "statistics", UNSCALED)}
+    encoder = {key: value for key, value in made.get("encoder", {}).items() if key not in ("name", "folder")}
+    found |= {"encoder": made["encoder"]["name"]} if "encoder" in made else {}
+    found |= {f"encoder's {key}": value for key, value in encoder.items()}
+    return found | {f"{name} features": sha256 for name, sha256 in made.get("made_of", {}).items()}

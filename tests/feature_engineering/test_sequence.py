@@ -17,6 +17,7 @@ from common.settings import made
 from dataloader.neighbours import Neighbours
 from dataloader.skipped import read_skipped
 from dataloader.store import FeatureStore
+from feature_engineering import captioning, visual_engineering
 from feature_engineering.jobs import sequence
 from feature_engineering.settings import SequenceSettings
 from feature_engineering.showcase import show_neighbours
@@ -61,7 +62,7 @@ def test_one_command_makes_all_features_and_goes_on_where_it_stopped(raw, tmp_pa
     result = run(*command(raw, tmp_path, vit, bert, blip))
     assert result.returncode == 0, result.stderr
     assert "the data set is there already, going on with it" in result.stdout
-    assert "visual_engineering.py" not in result.stdout.split("$", 1)[1]  # what was done is not done again
+    assert result.stdout.count("made already, nothing is to be done") == 2  # frames and captions
     assert result.stderr.splitlines()[-1].startswith("warning: 2 of 12 items (17%) could not be used")
     store = FeatureStore.open(tmp_path / "set", need=("visual", "textual", "retrieval"))
     assert store.features["visual"].shape == (10, 2, 16)
@@ -157,18 +158,21 @@ def test_a_data_set_made_anew_keeps_nothing_of_the_old_one(tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == ["dataset.json", "items.parquet", "manifest.jsonl"]
 
 
-def test_features_and_captions_of_another_source_are_not_taken_for_those_asked_for(raw, tmp_path, load_script):
+def test_features_and_captions_of_another_source_are_not_taken_for_those_asked_for(raw, tmp_path, blip, load_script):
     script = load_script("data/import_features.py")
     words = [str(word) for word in command(raw, tmp_path, "vit", "bert", "owner/blip")[1:]]
     args, store = script.build_parser().parse_args(words), bare_store(tmp_path, IDS)
     settings = made(SequenceSettings, vars(args)), args.typed
     (store.folder / "captions.jsonl").write_text('{"encoder": {"name": "owner/other"}}\n')
-    with pytest.raises(InputError, match="captions by owner/other are here already; --overwrite"):
-        list(sequence.steps(store, *settings, {}))
     with store.add_array("visual", (12, 1, 4), "float32", source="histogram.npz") as out:
         out[:] = 1
-    with pytest.raises(InputError, match="visual features from histogram.npz are here already; --overwrite"):
-        list(sequence.steps(store, *settings, {}))
-    (store.folder / "captions.jsonl").unlink()
+    visual, captions, *_ = sequence.steps(store, *settings, {})
+    with pytest.raises(
+        InputError, match="other visual features .*encoder none, now vit; source histogram.npz, now none"
+    ):
+        visual_engineering.main(visual_engineering.build_parser().parse_args(visual[1:]))
+    captions[captions.index("owner/blip")] = str(blip)
+    with pytest.raises(InputError, match="other captions are here already .encoder owner/other, now blip"):
+        captioning.main(captioning.build_parser().parse_args(captions[1:]))
     stems = [Path(step[0]).stem for step in sequence.steps(store, *settings, {}, given=["visual"])]
     assert stems == ["captioning", "textual_engineering", "retrieval_engineering"]

@@ -121,7 +121,7 @@ def test_unfinished_work_of_another_folder_is_not_gone_on_with(tmp_path, bert):
         encoder = texts.TextEncoder(EncoderSettings(str(folder), device="cpu"), TextSettings())
         if wanted is modules:
             texts.encode_texts(TEXTS, encoder, tmp_path / "progress", overwrite=False)
-    with pytest.raises(InputError, match=r"the unfinished work of another command \(normalise True\)"):
+    with pytest.raises(InputError, match=r"the unfinished work of another command \(normalise True, now False\)"):
         texts.encode_texts(TEXTS, encoder, tmp_path / "progress", overwrite=False)
 
 

@@ -74,7 +74,7 @@ def test_existing_features_are_not_replaced_unasked(tmp_path, bert):
     bare_store(tmp_path)
     call(textual_engineering, tmp_path, "--encoder", bert)
     with pytest.raises(InputError, match="--overwrite"):
-        call(textual_engineering, tmp_path, "--encoder", bert)
+        call(textual_engineering, tmp_path, "--encoder", bert, "--pooling", "cls")
     store = call(textual_engineering, tmp_path, "--encoder", bert, "--overwrite", "--normalise", "l2")
     np.testing.assert_allclose(np.linalg.norm(store.features["textual"], axis=1), 1, atol=1e-6)
 
@@ -134,7 +134,7 @@ def test_a_killed_job_goes_on_to_the_same_bits(tmp_path, bert, monkeypatch):
         call(textual_engineering, tmp_path, *flags)
     assert (tmp_path / "set/textual.progress/done.jsonl").exists()
     monkeypatch.setattr(progress.Progress, "commit", lambda self, *s, **n: (done.append(s[0]), commit(self, *s, **n)))
-    with pytest.raises(InputError, match=r"unfinished work of another command \(pooling mean\); --overwrite"):
+    with pytest.raises(InputError, match=r"unfinished work of another command \(pooling mean, now cls\); --overwrite"):
         call(textual_engineering, tmp_path, *flags, "--pooling", "cls")
     store = call(textual_engineering, tmp_path, *flags)
     assert done == [0, 1, 2]  # five different texts, two a shard; the first was not done again
@@ -182,7 +182,7 @@ def test_code_beside_the_weights_is_not_trusted(tmp_path, bert):
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
     bare_store(tmp_path)
-    with pytest.raises(InputError, match="--encoder remote: transformers cannot load it"):
+    with pytest.raises(InputError, match="--encoder remote: needs code that came with it .trust_remote_code."):
         call(textual_engineering, tmp_path, "--encoder", folder)
     assert not (tmp_path / "ran").exists()
 
@@ -227,8 +227,11 @@ def test_captions_are_blips_own(tmp_path, blip):
             expected = tokenizer.decode(tokens[0], skip_special_tokens=True).strip()
             assert captions[item_id][k] == expected
     assert len({text for texts in captions.values() for text in texts}) > 1  # they do depend on the picture
-    with pytest.raises(InputError, match="is here already; --overwrite"):
+    with pytest.raises(InputError, match="here already .encoder's max_new_tokens 6, now 20.; --overwrite"):
         call(captioning, tmp_path, "--encoder", blip)
+    before = (tmp_path / "set/captions.jsonl").stat()
+    call(captioning, tmp_path, "--encoder", blip, "--max_new_tokens", 6)  # made already
+    assert (tmp_path / "set/captions.jsonl").stat() == before
 
 
 def test_retrieval_vectors_of_title_and_captions(tmp_path, bert):
@@ -344,7 +347,9 @@ def test_the_unfinished_work_of_an_encoder_is_not_replaced_unasked(tmp_path):
     assert unfinished.exists()
     call(retrieval_engineering, tmp_path, "--source", "features", "--overwrite")
     assert not unfinished.exists()
-    with pytest.raises(InputError, match="retrieval features are here already"):
+    with pytest.raises(
+        InputError, match="other retrieval features are here already .encoder none, now x; source features, now text."
+    ):
         call(retrieval_engineering, tmp_path, "--source", "text", "--encoder", "x")
 
 

@@ -8,7 +8,8 @@ import torch
 from torch.testing import assert_close
 
 from dataloader.batches import Batch, NeighbourBatch
-from model.LARK import LARK, scaled
+from model import LARK as module
+from model.LARK import LARK
 
 B, K, U, S = 5, 6, 7, 2
 SHAPES = {"visual": [3, 4], "textual": [6], "metadata": [5]}
@@ -67,15 +68,31 @@ def test_it_begins_as_the_mean_of_the_neighbours_labels():
     assert not model(given)[:, 0].any()  # nobody is near: nothing is said
 
 
+def test_parts_of_many_neighbours_give_what_all_at_once_give(monkeypatch):
+    """Values and gradients; in training nothing is dropped, so that both see the same."""
+    given, model = batch(), disturbed(made(dropout=0.0, drop_neighbour=0.0)).train()
+    found = []
+    for videos, pairs in ((10**6, 10**6), (2, 2 * K), (1, 1)):
+        monkeypatch.setattr(module, "VIDEOS", videos)
+        monkeypatch.setattr(module, "PAIRS", pairs)
+        model.zero_grad()
+        predicted = model(given)
+        (predicted**2).sum().backward()
+        found.append([predicted.detach(), *(p.grad.clone() for p in model.parameters() if p.grad is not None)])
+    for parts in found[1:]:
+        assert len(parts) == len(found[0]) > 20
+        for one, whole in zip(parts, found[0], strict=True):
+            assert_close(one, whole, rtol=1e-4, atol=1e-5)
+
+
 def test_its_equation_item_by_item():
     """f and a come from the layers; what they are combined to is computed here, one pair at a time."""
     given, model = batch(), disturbed(made()).eval()
     near, total = given.neighbours, 0
     similarities = torch.from_numpy(filled(near)).float()
     for member in model.members:
-        features, theirs = scaled(given.features), scaled(near.features)
-        x, f = member.own(features)
-        x_k, f_k = member.own(theirs)
+        x, f = member.own(given.features)
+        x_k, f_k = member.own(near.features)
         judge = member.judgement
         for i in range(B):
             scores, gains = [judge.sink.item()], [torch.zeros(2)]
@@ -106,8 +123,8 @@ def test_its_equation_item_by_item():
                 gains.append(near.label[i, k] - f_k[u])
             a = torch.tensor(scores).softmax(dim=0)
             wanted = f[i] + sum(weight * gain for weight, gain in zip(a, gains, strict=True))
-            assert_close(member(features, theirs, near)[i], wanted, rtol=1e-4, atol=1e-5)
-        total = total + member(features, theirs, near)
+            assert_close(member(given.features, near)[i], wanted, rtol=1e-4, atol=1e-5)
+        total = total + member(given.features, near)
     assert_close(model(given).mean(dim=0), total / 2)
 
 
@@ -136,7 +153,7 @@ def test_ablations(without):
     given, model = batch(), disturbed(made(**{f"use_{without}": False})).eval()
     near, found = given.neighbours, model(given).mean(dim=0)
     if without == "retrieval":
-        wanted = sum(member.own(scaled(given.features))[1] for member in model.members) / 2
+        wanted = sum(member.own(given.features)[1] for member in model.members) / 2
         assert_close(found, wanted)
         assert not [name for name, _ in model.named_parameters() if "judgement" in name]
     else:
