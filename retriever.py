@@ -17,7 +17,7 @@ from common.console import InputError, Parser, run_script, whole_number
 from common.devices import add_device_flag, pick_device
 from dataloader.modalities import METADATA, RETRIEVAL, modality
 from dataloader.names import AUTO, BACKENDS, BANKS
-from dataloader.place import add_dataset_flags, folder_of
+from dataloader.place import add_dataset_flags, folder_of, one_writer
 
 
 def modality_or_retrieval(text: str) -> str:
@@ -74,6 +74,7 @@ def build_parser() -> Parser:
     return parser
 
 
+@one_writer
 def main(args) -> None:
     if idle := [flag for flag in ("videos", "frames") if flag in args.typed and not args.show]:
         raise InputError(f"--{idle[0]} is for --show, which is not given")

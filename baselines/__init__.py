@@ -55,4 +55,6 @@ def opened(path: Path | str, flag: str) -> tuple[Run, Recipe, dict[str, Any]]:
             f"{model_id!r}; known: {', '.join(METHODS)})"
         )
     how = recipe(model_id)
-    return run, how, check_config(run, how)
+    trained = check_config(run, how)
+    run.require_whole(resuming=flag == "--resume")
+    return run, how, trained

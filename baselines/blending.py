@@ -17,6 +17,7 @@ from baselines.predicting import blended, predicted
 from baselines.training import calibrate, holds_back, train
 from common.console import InputError
 from common.files import write_json
+from common.lock import locked
 from common.seeding import seed_everything
 from dataloader.calibration import CALIBRATION
 from dataloader.opening import open_data
@@ -51,41 +52,44 @@ def train_blend(
     described |= {"modalities": list(data.taken)} | ({"metadata": data.kinds} if data.kinds else {})
     config = {"command": command, "settings": settings, "model": arguments, "data": described, "neighbours": None}
     config |= {"calibrates": True} if held else {}
-    if run is None:
+    resumed = run is not None
+    if not resumed:
         run = Run.create(settings["save"], f"{settings['model_id']}_{settings['dataset_id']}", config)
-    else:
-        run.go_on(config)
-    if none:
-        run.log(f"note: no intervals: {none}")
-    found, unseen, members = [], [], []
-    for place, (text, own) in enumerate(zip(settings["members"], owns, strict=True), start=1):
-        run.log(f"member {place} of {len(owns)}: {text}")
-        try:
-            member, history = train_member(own, text, run.folder / MEMBERS / str(place), store, device, held)
-        except KeyboardInterrupt:  # of what a library fits nothing is kept; a network ends by itself
-            return run, History(interrupted=True)
-        if history.interrupted:
-            return run, history
-        members.append(member)
-        batch = own.get("batch_size", 256)
-        given = (recipe(own["model_id"]), member, own, store, device)
-        found.append(predicted(*given, split="valid", batch_size=batch))
+    with locked(run.folder):
+        if resumed:
+            run.go_on(config)
+            run.keep_config()
+        if none:
+            run.log(f"note: no intervals: {none}")
+        found, unseen, members = [], [], []
+        for place, (text, own) in enumerate(zip(settings["members"], owns, strict=True), start=1):
+            run.log(f"member {place} of {len(owns)}: {text}")
+            try:
+                member, history = train_member(own, text, run.folder / MEMBERS / str(place), store, device, held)
+            except KeyboardInterrupt:  # of what a library fits nothing is kept; a network ends by itself
+                return run, History(interrupted=True)
+            if history.interrupted:
+                return run, history
+            members.append(member)
+            batch = own.get("batch_size", 256)
+            given = (recipe(own["model_id"]), member, own, store, device)
+            found.append(predicted(*given, split="valid", batch_size=batch))
+            if held:
+                unseen.append(predicted(*given, split=CALIBRATION, batch_size=batch))
+        weights = weigh([prediction.mean for _, prediction in found], valid.label)
+        places = [member.folder.relative_to(run.folder).as_posix() for member in members]
+        said = [{"run": path, "weight": weight} for path, weight in zip(places, weights, strict=True)]
+        measured = measure(blended(found, weights)[1].mean, valid.label, valid.target)
+        write_json(run.folder / VALID, measured)
+        write_json(run.folder / WEIGHTS, {"members": said})
+        each = [measure(prediction.mean, valid.label, valid.target)["nMSE"] for _, prediction in found]
+        for text, weight, nmse in zip(settings["members"], weights, each, strict=True):
+            run.log(f"weight {weight:.2f}  valid nMSE {nmse:.4f}  {text}")
+        run.log(f"together: valid {'  '.join(f'{name} {value:.4f}' for name, value in measured.items())}")
         if held:
-            unseen.append(predicted(*given, split=CALIBRATION, batch_size=batch))
-    weights = weigh([prediction.mean for _, prediction in found], valid.label)
-    places = [member.folder.relative_to(run.folder).as_posix() for member in members]
-    said = [{"run": path, "weight": weight} for path, weight in zip(places, weights, strict=True)]
-    measured = measure(blended(found, weights)[1].mean, valid.label, valid.target)
-    write_json(run.folder / VALID, measured)
-    write_json(run.folder / WEIGHTS, {"members": said})
-    each = [measure(prediction.mean, valid.label, valid.target)["nMSE"] for _, prediction in found]
-    for text, weight, nmse in zip(settings["members"], weights, each, strict=True):
-        run.log(f"weight {weight:.2f}  valid nMSE {nmse:.4f}  {text}")
-    run.log(f"together: valid {'  '.join(f'{name} {value:.4f}' for name, value in measured.items())}")
-    if held:
-        seen, on_valid = blended(found, weights)
-        _, on_unseen = blended(unseen, weights)
-        calibrate(run, Intervals.fit(seen, seen.splits["valid"], on_valid, seen.splits[CALIBRATION], on_unseen))
+            seen, on_valid = blended(found, weights)
+            _, on_unseen = blended(unseen, weights)
+            calibrate(run, Intervals.fit(seen, seen.splits["valid"], on_valid, seen.splits[CALIBRATION], on_unseen))
     return run, History()
 
 

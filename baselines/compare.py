@@ -20,7 +20,7 @@ import commands
 from baselines import METHODS, recipe
 from baselines.comparison import ablation
 from baselines.comparison.cells import Cell, Row, notes, run_cells
-from baselines.comparison.children import Failed, sole_user
+from baselines.comparison.children import Failed
 from baselines.comparison.folds import check_folds
 from baselines.comparison.parts import Part, parts_of, those_that_can, truth_of, users_of
 from baselines.comparison.report import Report, origin_of
@@ -30,6 +30,7 @@ from baselines.comparison.trivial import TRIVIAL
 from common.console import InputError, Parser, listed, run_script, whole_number
 from common.devices import add_device_flag, pick_device
 from common.files import require_writable
+from common.lock import locked
 from dataloader.names import FOLDS_BY
 from dataloader.neighbours import Neighbours
 from dataloader.place import Lacks, add_dataset_flags, folder_of
@@ -132,15 +133,15 @@ def main(args) -> None:
     # What ends this process from outside is then raised here, and the children are ended too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with sole_user(place) as locked:
+        with locked(place):
             device = str(pick_device(args.device))
-            parts = parts_of(store, neighbours, place, by, args.folds, args.jobs, device, locked)
+            parts = parts_of(store, neighbours, place, by, args.folds, args.jobs, device)
             truth = truth_of(parts)
             words = ["python", "baselines/compare.py", *sys.argv[1:]]
             origin = origin_of(store, parts[0].neighbours, len(truth), by, args.folds, seeds, shlex.join(words))
             report = Report(place, truth, store.label, users_of(parts), origin, left_out)
             comparison = Comparison(place, parts, seeds, args.jobs, report, reference)
-            failures = comparison.run(rows, args.ablation, locked)
+            failures = comparison.run(rows, args.ablation)
     except KeyboardInterrupt:
         print(f"\ninterrupted; what is finished is kept in {place}, and the same command continues", file=sys.stderr)
         sys.exit(130)
@@ -200,7 +201,7 @@ class Comparison:
     report: Report
     reference: str
 
-    def run(self, rows: list[Row], ablate: bool, locked: int | None) -> list[str]:
+    def run(self, rows: list[Row], ablate: bool) -> list[str]:
         """The table, and the ablation of the first row; what failed, in words."""
         for note in (note for part in self.parts for note in notes(part.setting, rows, self.seeds)):
             print(note)
@@ -208,21 +209,21 @@ class Comparison:
         if self.reference in TRIVIAL and self.reference not in [result.name for result in trivial]:
             raise InputError(f"--reference {self.reference}: the data set has not what this row takes")
         write_trivial_predictions(self.place, self.parts, trivial)
-        results = self.results(rows, locked)
+        results = self.results(rows)
         # The reference comes first; where it is a row of --methods or --row it does already.
         ordered = sorted([*results, *trivial], key=lambda result: result.name != self.reference)
         print(self.report.write_comparison(ordered))
         if ablate:
-            results += self.ablate(rows[0], results[0], locked)
+            results += self.ablate(rows[0], results[0])
         failed = {(r.name, cell): reason for r in results for cell, reason in r.failed.items()}
         return [f"{name}, {cell}: {reason}" for (name, cell), reason in failed.items()]
 
-    def results(self, rows: list[Row], locked: int | None) -> list[Result]:
+    def results(self, rows: list[Row]) -> list[Result]:
         cells = [Cell(part.setting, row, seed) for row in rows for seed in self.seeds for part in self.parts]
-        outcomes = run_cells(cells, self.jobs, locked)
+        outcomes = run_cells(cells, self.jobs)
         return [trained_result(self.parts, row, self.seeds, outcomes) for row in rows]
 
-    def ablate(self, reference: Row, result: Result, locked: int | None) -> list[Result]:
+    def ablate(self, reference: Row, result: Result) -> list[Result]:
         if not result.cells:
             print("no ablation: its reference row has no finished run")
             return []
@@ -232,7 +233,7 @@ class Comparison:
         for what in left_out:
             print(f"left out of the ablation: {what}")
         rows = {variant.row.name: variant.row for variant in variants}
-        results = dict(zip(rows, self.results(list(rows.values()), locked), strict=True))
+        results = dict(zip(rows, self.results(list(rows.values())), strict=True))
         print(self.report.write_ablation(variants, results, left_out))
         return list(results.values())
 

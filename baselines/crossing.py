@@ -16,6 +16,7 @@ import torch
 from baselines.predicting import predicted
 from baselines.training import calibrate
 from common.console import InputError
+from common.lock import locked
 from common.seeding import seed_everything
 from common.settings import made
 from dataloader.batches import Split
@@ -52,26 +53,27 @@ def cross_calibrate(
     train, valid = data.splits["train"], data.splits["valid"]
     unlabelled = data.splits["test"].unlabelled() if how.transductive else None
     fold = folds_of(train, folds, settings["seed"])
-    place, orders, found = run.folder / FOLDER, [], []
-    shutil.rmtree(place, ignore_errors=True)  # of a killed process
-    try:
-        for number in range(folds):
-            left_out, rest = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
-            run.log(f"copy {number + 1} of {folds}, without {len(left_out)} of {len(train)} train videos")
-            seed_everything(settings["seed"])
-            copy = Run.create(place, f"copy{number + 1}", run.config)
-            method = how.build(store.family, run.config["model"], made(TrainingSettings, settings), device, copy)
-            if method.fit(train.sample(rest), valid, unlabelled).interrupted:
-                return False
-            orders.append(left_out)
-            found.append(Prediction.of(method, train.sample(left_out)))
-    except KeyboardInterrupt:  # of what a library fits
-        return False
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
-    batch_size = settings.get("batch_size", 256)
-    _, whole = predicted(how, run, settings, store, device, split="valid", batch_size=batch_size)
-    calibrate(run, Intervals.fit(data, valid, whole, train.sample(np.concatenate(orders)), joined(found), folds))
+    with locked(run.folder):
+        place, orders, found = run.folder / FOLDER, [], []
+        shutil.rmtree(place, ignore_errors=True)  # of a killed process
+        try:
+            for number in range(folds):
+                left_out, rest = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
+                run.log(f"copy {number + 1} of {folds}, without {len(left_out)} of {len(train)} train videos")
+                seed_everything(settings["seed"])
+                copy = Run.create(place, f"copy{number + 1}", run.config)
+                method = how.build(store.family, run.config["model"], made(TrainingSettings, settings), device, copy)
+                if method.fit(train.sample(rest), valid, unlabelled).interrupted:
+                    return False
+                orders.append(left_out)
+                found.append(Prediction.of(method, train.sample(left_out)))
+        except KeyboardInterrupt:  # of what a library fits
+            return False
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+        batch_size = settings.get("batch_size", 256)
+        _, whole = predicted(how, run, settings, store, device, split="valid", batch_size=batch_size)
+        calibrate(run, Intervals.fit(data, valid, whole, train.sample(np.concatenate(orders)), joined(found), folds))
     return True
 
 

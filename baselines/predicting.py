@@ -131,6 +131,14 @@ def refuse_other_data(run: Run, data: Data) -> None:
     changed = [name for name, found in data.sources.items() if found.digest() != trained_with.get(name)]
     if changed:
         raise InputError(f"{path_of(store.folder, changed[0])}: not the neighbours trained with; {other}")
+    refuse_other_similarities(run, data, other)
+
+
+def refuse_other_similarities(run: Run, data: Data, remedy: str) -> None:
+    """InputError where neighbours have the ids that the run was trained with, and other similarities."""
+    if changed := data.other_than(run.config.get("similarities", {})):
+        path = path_of(data.store.folder, changed[0])
+        raise InputError(f"{path}: the neighbours are those trained with, but their similarities are not; {remedy}")
 
 
 def blended(parts: list[tuple[Data, Prediction]], weights: list[float]) -> tuple[Data, Prediction]:

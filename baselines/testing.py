@@ -11,12 +11,15 @@ import torch
 from baselines.predicting import Needs, predicted
 from common.console import InputError
 from common.files import require_writable
+from common.lock import locked
 from dataloader.growing import as_of, grown_in_words, searching, states
 from dataloader.names import GROWN, TRAINED
 from dataloader.store import FeatureStore
 from engine.evaluation import Judged, judge
 from engine.recipe import Recipe
 from engine.run import Run
+
+TESTED = ".test.lock"  # a lock of its own: a run that is still being trained can be tested
 
 
 def test(
@@ -57,4 +60,5 @@ def test(
     other = f"{store.dataset_id}_{store.fingerprint}{'_grown' if bank == GROWN else ''}"
     out = place if store.fingerprint == trained else place / other
     out = out if split == "test" else out / split
-    return judge(out, run, data, prediction, split, batch_size, seed, metrics, adaptive)
+    with locked(place, TESTED):
+        return judge(out, run, data, prediction, split, batch_size, seed, metrics, adaptive)

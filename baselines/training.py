@@ -9,10 +9,13 @@ from typing import Any
 
 import torch
 
+from baselines.predicting import refuse_other_similarities
 from common.console import InputError, listed
+from common.lock import locked
 from common.settings import made
 from dataloader.calibration import CALIBRATION, why_none
 from dataloader.describing import heading
+from dataloader.encoding import FILE as ENCODING
 from dataloader.opening import open_data
 from dataloader.statistics import CREATOR
 from dataloader.store import FeatureStore
@@ -64,6 +67,7 @@ def train(
     description = {"family": store.family, "fingerprint": store.fingerprint, "label": store.label.as_json()}
     metadata = {"metadata": data.kinds, "consequences": store.description.consequences} if data.kinds else {}
     metadata |= {"metadata_features": data.encoding.names} if data.encoding else {}
+    sketches = data.sketches()
     config = {
         "command": command,
         "settings": settings,
@@ -71,58 +75,62 @@ def train(
         "data": description | {"modalities": list(data.taken)} | metadata,
         "neighbours": data.neighbours and data.neighbours.described(),
         **({"sources": {name: found.digest() for name, found in data.sources.items()}} if data.sources else {}),
+        **({"similarities": sketches} if sketches else {}),
         **({"creators": True} if data.creators else {}),
         **({"lists": {name: [one.k, one.bank] for name, one in data.sources.items()}} if data.sources else {}),
         **({"calibrates": True} if held else {}),
     }
-    if resumed:
-        run.go_on(config)
-    else:
+    if not resumed:
         run = Run.create(settings["save"], f"{model_id}_{settings['dataset_id']}", config)
-    if data.encoding:
-        data.encoding.save(run.folder)
-    method = how.build(store.family, arguments, training, device, run)
-    run.log(
-        f"{'resuming' if resumed else 'run'} {run.folder}: {model_id} ({store.family}) on {store.folder}, "
-        f"{len(known)} train and {len(valid)} valid videos, {', '.join(data.used)} features, {method.device}"
-    )
-    run.log(heading(store, data.neighbours, metadata=data.kinds is not None))
-    if held:
-        run.log(f"{len(data.splits[CALIBRATION])} more of split valid are held back to calibrate intervals")
-    if none:
-        run.log(f"note: no intervals: {none}")
-    if data.kinds:
-        run.log(f"metadata: {', '.join(f'{name} ({kind})' for name, kind in data.kinds.items())}")
-        if data.encoding and not how.any_modality:
-            run.log(
-                f"note: {model_id} as published knows no metadata; they stand behind the textual vector, which is ours"
-            )
-    if data.encoding:
-        run.log(f"{len(data.encoding.names)} features made of columns: {listed(data.encoding.names, 10)}")
-    if data.sources or data.creators:
-        named = [*data.sources, *([CREATOR] if data.creators else [])]
-        columns = f"; {len(known.statistics.names)} columns" if known.statistics else ""
-        each = ""
-        if known.neighbours is not None:
-            each = f"{(known.neighbours.ids >= 0).sum(axis=1).mean():.1f} candidates a video, and "
-        run.log(f"{each}statistics of neighbours' labels: {', '.join(named)}{columns}")
-    absent = [name for name in how.modalities if name not in store.modalities]
-    if absent and not how.any_modality:
-        ablation = f", as its ablation --no_{absent[0]} does" if f"no_{absent[0]}" in settings else ""
-        run.log(f"note: no {absent[0]} features in the data set: {model_id} runs without them{ablation}")
-    history = method.fit(known, valid, unlabelled)
-    if history.best_epoch:
-        best = history.epochs[history.best_epoch - 1]
-        measured = "  ".join(f"{name} {value:.4f}" for name, value in best["valid"].items())
-        run.log(f"best {history.unit} {history.best_epoch} of {len(history.epochs)}: valid {measured}")
-    if not history.interrupted:
-        found = Prediction.of(method, valid)
-        worse = shortfalls(yardsticks(store, valid.rows), "valid", found.mean, valid.label, store.label)
-        for warning in [*too_few(store.items, "valid"), *worse]:
-            run.log(warning)
+    with locked(run.folder):
+        if resumed:
+            refuse_other_similarities(run, data, "bring the old ones back or train anew")
+            run.go_on(config)
+        if data.encoding and not (resumed and (run.folder / ENCODING).exists()):
+            data.encoding.save(run.folder)
+        method = how.build(store.family, arguments, training, device, run)
+        run.log(
+            f"{'resuming' if resumed else 'run'} {run.folder}: {model_id} ({store.family}) on {store.folder}, "
+            f"{len(known)} train and {len(valid)} valid videos, {', '.join(data.used)} features, {method.device}"
+        )
+        run.log(heading(store, data.neighbours, metadata=data.kinds is not None))
         if held:
-            calibration = data.splits[CALIBRATION]
-            calibrate(run, Intervals.fit(data, valid, found, calibration, Prediction.of(method, calibration)))
+            run.log(f"{len(data.splits[CALIBRATION])} more of split valid are held back to calibrate intervals")
+        if none:
+            run.log(f"note: no intervals: {none}")
+        if data.kinds:
+            run.log(f"metadata: {', '.join(f'{name} ({kind})' for name, kind in data.kinds.items())}")
+            if data.encoding and not how.any_modality:
+                run.log(
+                    f"note: {model_id} as published knows no metadata; they stand behind the textual vector, which is "
+                    "ours"
+                )
+        if data.encoding:
+            run.log(f"{len(data.encoding.names)} features made of columns: {listed(data.encoding.names, 10)}")
+        if data.sources or data.creators:
+            named = [*data.sources, *([CREATOR] if data.creators else [])]
+            columns = f"; {len(known.statistics.names)} columns" if known.statistics else ""
+            each = ""
+            if known.neighbours is not None:
+                each = f"{(known.neighbours.ids >= 0).sum(axis=1).mean():.1f} candidates a video, and "
+            run.log(f"{each}statistics of neighbours' labels: {', '.join(named)}{columns}")
+        absent = [name for name in how.modalities if name not in store.modalities]
+        if absent and not how.any_modality:
+            ablation = f", as its ablation --no_{absent[0]} does" if f"no_{absent[0]}" in settings else ""
+            run.log(f"note: no {absent[0]} features in the data set: {model_id} runs without them{ablation}")
+        history = method.fit(known, valid, unlabelled)
+        if history.best_epoch:
+            best = history.epochs[history.best_epoch - 1]
+            measured = "  ".join(f"{name} {value:.4f}" for name, value in best["valid"].items())
+            run.log(f"best {history.unit} {history.best_epoch} of {len(history.epochs)}: valid {measured}")
+        if not history.interrupted:
+            found = Prediction.of(method, valid)
+            worse = shortfalls(yardsticks(store, valid.rows), "valid", found.mean, valid.label, store.label)
+            for warning in [*too_few(store.items, "valid"), *worse]:
+                run.log(warning)
+            if held:
+                calibration = data.splits[CALIBRATION]
+                calibrate(run, Intervals.fit(data, valid, found, calibration, Prediction.of(method, calibration)))
     return run, history
 
 

@@ -18,6 +18,7 @@ from baselines.tuning.plan import make_plan
 from common.console import InputError, Parser, number, run_script, whole_number
 from common.devices import add_device_flag, pick_device
 from common.files import require_writable
+from common.lock import locked
 from dataloader.place import folder_of
 
 MINUTES = 30
@@ -82,7 +83,7 @@ def main(args) -> None:
     require_writable(place)
     minutes = args.minutes or (None if args.trials else MINUTES)
     # What computes is imported after all that can be refused without it.
-    from baselines.comparison.children import Children, sole_user
+    from baselines.comparison.children import Children
     from baselines.tuning.data import open_data_sets
     from baselines.tuning.report import row_of, write_report
     from baselines.tuning.search import Search, is_spent
@@ -107,8 +108,8 @@ def main(args) -> None:
     command = shlex.join(["python", "baselines/tune.py", *sys.argv[1:]])
     children = None
     try:
-        with sole_user(place, "tune.py") as locked:
-            children = Children(None, locked)
+        with locked(place):
+            children = Children(None)
             search = Search(open_study(place / "study.db", made_of), plan, data, args.seeds, place, device, children)
             before = len(finished(search.study))
             if is_spent(before, search.seconds, args.trials, minutes):

@@ -1,4 +1,5 @@
-"""What knows no word of the field: errors, the command line, settings, atomic files, blocks of arrays, devices, seeds.
+"""What knows no word of the field: errors, the command line, settings, atomic files, their digests, locks, blocks of
+arrays, devices, seeds.
 
-Imports the standard library, numpy and (on use) torch; nothing of the other rooms.
+Imports the standard library, numpy and (on use) filelock and torch; nothing of the other rooms.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -10,22 +11,56 @@ from pathlib import Path
 
 import numpy as np
 
+from common import manifest
 from common.console import InputError
 
 
 @contextlib.contextmanager
 def written_beside(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to; rename it into place when the block ends well, else remove it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     partial = path.with_name(path.name + ".partial")
     partial.unlink(missing_ok=True)  # of a killed process; it may be a second name of a file that is in use elsewhere
     try:
         yield partial
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
+        put_in_place(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def put_in_place(partial: Path, path: Path) -> None:
+    """Rename a file that is complete to `path`, beside it, and note it in the folder's manifest.
+
+    Content, note and name are on the disk in this order, before this returns: a power cut leaves what was there before
+    or the whole file, and never a later file without an earlier one.
+    """
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    manifest.note(path, partial)
+    partial.replace(path)
+    sync_folder(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """With those above it; their names are on the disk when this returns."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk, where the system can: without it a power cut may take a rename back."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(opened)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # this file system does so by itself, or cannot
+            raise
+    finally:
+        os.close(opened)
 
 
 def require_writable(folder: Path) -> None:

@@ -25,7 +25,7 @@ from dataloader.importing.splits import SplitSettings
 from dataloader.importing.tables import SUFFIXES
 from dataloader.modalities import named_files
 from dataloader.names import DTYPES, FAMILIES, SPLITS
-from dataloader.place import add_dataset_flags, folder_of
+from dataloader.place import add_dataset_flags, folder_of, one_writer
 from dataloader.store import FeatureStore
 from feature_engineering.jobs.sequence import add_sequence_flags, check_sequence_flags, run_sequence
 from feature_engineering.settings import DecodingSettings, FrameSettings, SequenceSettings
@@ -82,7 +82,7 @@ def build_parser() -> Parser:
 
 def main(args) -> None:
     if args.append:
-        grow(args)
+        one_writer(grow)(args)
         return
     if "append_split" in args.typed or "encoders" in args.typed:
         raise InputError("--append_split and --encoders are for --append, which is not given")

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import commands
-from common.arrays import scan
+from common.arrays import digest_of, scan
 from common.console import InputError, Parser, listed, run_script
+from common.lock import locked
 from dataloader.checks import not_finite
 from dataloader.describing import describe
 from dataloader.description import Label
 from dataloader.importing.safe_pickle import plain, read_columns
+from dataloader.importing.scaling import refuse_other
 from dataloader.items import Items
 from dataloader.names import DTYPES, FAMILIES, SPLITS
-from dataloader.neighbours import Neighbours
+from dataloader.neighbours import Neighbours, path_of
 from dataloader.place import add_dataset_flags, folder_of
-from dataloader.store import FeatureStore, refuse_to_overwrite
+from dataloader.store import FeatureStore
 
 VISUAL = {"cls": "visual_feature_embedding_cls", "mean": "visual_feature_embedding_mean"}
 TEXTUAL, RETRIEVAL = "textual_feature_embedding", "retrieval_feature"
@@ -56,8 +58,6 @@ def build_parser() -> Parser:
 
 def main(args) -> None:
     folder = folder_of(args.dataset_path, args.dataset_id)
-    if not args.overwrite:
-        refuse_to_overwrite(folder)
     paths = [args.raw / f"{split}.pkl" for split in SPLITS[:3]]
     if missing := [path.name for path in paths if not path.is_file()]:
         raise InputError(f"--raw {args.raw}: no {', '.join(missing)}; train.pkl, valid.pkl and test.pkl were expected")
@@ -69,20 +69,46 @@ def main(args) -> None:
     neighbours = find_neighbours(parts, items)
 
     label = Label(("label",), "log2", 0, "published files")
-    store = FeatureStore.create(folder, items, family=args.family, label=label, overwrite=args.overwrite)
-    for name, column in {"visual": VISUAL[args.visual], "textual": TEXTUAL, "retrieval": RETRIEVAL}.items():
-        write_array(store, name, [part.arrays[name] for part in parts], args.dtype, column)
+    with locked(folder):
+        how = {"family": args.family, "label": label, "overwrite": args.overwrite}
+        store = FeatureStore.create_or_continue(folder, items, **how)
+        missing = write(store, parts, neighbours, VISUAL[args.visual], args.dtype)
+        store.finish()
+    if not missing:
+        print(f"{folder}: finished already, nothing was missing")
     where = f"--dataset_path {shlex.quote(str(args.dataset_path))} --dataset_id {shlex.quote(args.dataset_id)}"
+    print(describe(store))
     if neighbours is None:
-        print(describe(store))
         commands.say_next(f"next: python retriever.py {where}")
         return
-    ids, similarity, bank = neighbours
-    k = ids.shape[1]
-    Neighbours(ids, similarity, k=k, bank=bank, backend="published", fingerprint=store.fingerprint).write(store)
-    print(describe(store))
-    print(f"published neighbours: {k} an item, of the bank {bank}")
+    k = neighbours.k
+    print(f"published neighbours: {k} an item, of the bank {neighbours.bank}")
     commands.say_next(f"next: python train.py {where} --num_of_retrieved_items {min(k, 10)}")
+
+
+def write(store: FeatureStore, parts: list[Part], neighbours: Neighbours | None, visual: str, dtype: str) -> list[str]:
+    """Write what the data set lacks, which is returned; InputError where it has other features or neighbours."""
+    missing = []
+    for name, column in {"visual": visual, "textual": TEXTUAL, "retrieval": RETRIEVAL}.items():
+        arrays = [part.arrays[name] for part in parts]
+        if name not in store.features:
+            missing.append(name)
+            write_array(store, name, arrays, dtype, column)
+            continue
+        sha = digest_of((len(store), *arrays[0].shape[1:]), np.dtype(dtype))
+        for array in arrays:
+            sha.update(np.ascontiguousarray(array))
+        refuse_other(store, name, sha.hexdigest(), store.items)
+    if neighbours is not None:
+        neighbours = replace(neighbours, fingerprint=store.fingerprint)
+        if not path_of(store.folder).exists():
+            missing.append("neighbours")
+            neighbours.write(store)
+        else:
+            found = Neighbours.read(store)
+            if found.digest() != neighbours.digest() or not found.has_similarities(neighbours.sketch()):
+                raise InputError(f"{path_of(store.folder)}: other neighbours are here already; --overwrite begins anew")
+    return missing
 
 
 def write_array(store: FeatureStore, name: str, arrays: list[np.ndarray], dtype: str, column: str) -> None:
@@ -221,8 +247,8 @@ def joined_items(parts: list[Part]) -> Items:
     )
 
 
-def find_neighbours(parts: list[Part], items: Items) -> tuple[np.ndarray, np.ndarray, str] | None:
-    """ids (N, K) int32, similarity (N, K) float32 and the bank that the ids lie in; None where no file has any."""
+def find_neighbours(parts: list[Part], items: Items) -> Neighbours | None:
+    """Of a data set that is not written yet, so that they have no fingerprint; None where no file has any."""
     without = [str(part.path) for part in parts if part.neighbour_ids is None]
     if without and len(without) < len(parts):
         raise InputError(f"{', '.join(without)}: no column {NEIGHBOUR_IDS}, which the other files have")
@@ -241,7 +267,8 @@ def find_neighbours(parts: list[Part], items: Items) -> tuple[np.ndarray, np.nda
                 raise InputError(f"{part.path}: {NEIGHBOUR_IDS}: item {items.item_id[row]} {problem}")
             ids[row, : len(found)], similarity[row, : len(found)] = rows, scores
             row += 1
-    return ids, similarity, "train+valid" if (items.split[ids[ids >= 0]] == "valid").any() else "train"
+    bank = "train+valid" if (items.split[ids[ids >= 0]] == "valid").any() else "train"
+    return Neighbours(ids, similarity, k=k, bank=bank, backend="published", fingerprint="")
 
 
 def neighbour_rows(found, scores, row: int, row_of: dict, split: np.ndarray) -> tuple[list[int], str | None]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from common import manifest
 from common.console import InputError
 from common.files import read_json, write_json
 from dataloader.modalities import METADATA, is_name
@@ -158,6 +159,7 @@ class Description:
         )
         if not sound:
             raise InputError(f"{path}: not a {FILE} of format {FORMAT} (truncated or edited?); import the data anew")
+        manifest.require_whole(path, "bring a copy of it back, or import the data anew")
         own = ("format", "family", "label", "items", "imported", "arrays", "versions", "fingerprint")
         return cls(
             info["family"],

@@ -211,6 +211,7 @@ def grow(store: FeatureStore, new: FeatureStore | None, filled: Items, split: st
     items = replace(items, extra=items.extra | {ADDED: when.astype(np.float64)})
     if problems := items.problems():
         raise InputError(f"{store.folder}: not written: {'; '.join(problems)}")
+    store.check_features(*store.features)  # what is damaged must not be written anew as if it were right
     before, earlier = digests(store.description), additions(store)
 
     def lineage(grown: Description) -> dict:

@@ -10,6 +10,7 @@ FAMILIES = ("MicroLens", "NUS")
 DTYPES = ("float32", "float16")
 MODES = ("none", "l2", "standard", "standard+l2")  # of --normalise
 BANKS = {"train": ("train",), "train+valid": ("train", "valid")}  # which splits can be retrieved
+SKETCHED = 8  # numbers in a run's sketch of similarities (dataloader/neighbours.py)
 FOLDS_BY = ("creator", "time", "random")
 # Summed once a run, each of the K by itself in every batch, or named columns of what their labels say.
 NeighboursAs = Literal["aggregated", "each", "statistics"]

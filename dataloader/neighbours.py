@@ -10,13 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
+from common import manifest
 from common.console import InputError, listed
-from common.files import written_beside
+from common.files import make_folder, written_beside
 from dataloader.modalities import RETRIEVAL
-from dataloader.names import BANKS
+from dataloader.names import BANKS, SKETCHED
 from dataloader.place import Lacks
 from dataloader.store import FeatureStore
 
+ALIKE = 1e-5  # how far similarities of the same vectors may be apart, as found on two machines
 FOLDER = "neighbours"  # beside neighbours.npz: of other sources, <source>.npz each
 
 
@@ -100,7 +102,8 @@ class Neighbours:
     def write(self, store: FeatureStore, source: str = RETRIEVAL) -> Path:
         """source: the features that were compared."""
         path = path_of(store.folder, source)
-        path.parent.mkdir(exist_ok=True)
+        make_folder(path.parent)
+        manifest.begin(path.parent)
         described = {key: value for key, value in asdict(self).items() if not isinstance(value, np.ndarray)}
         with written_beside(path) as partial, partial.open("wb") as file:
             np.savez(
@@ -136,6 +139,8 @@ class Neighbours:
             )
         if problems := found._problems(store):
             raise InputError(f"{path}: {'; '.join(problems)}", lacks)
+        if not manifest.is_whole(path):
+            raise InputError(f"{path}: {manifest.said_of_damage('nothing else is lost with it')}", lacks)
         return found
 
     def _problems(self, store: FeatureStore) -> list[str]:
@@ -171,9 +176,21 @@ class Neighbours:
     def digest(self) -> str:
         """16 hexadecimal digits that change with any neighbour.
 
-        Not with similarities: of the same vectors they differ by 1e-7 between devices and block sizes.
+        Not with similarities: of the same vectors they differ by 1e-7 between devices and block sizes (`sketch`).
         """
         return hashlib.sha256(self.ids.tobytes()).hexdigest()[:16]
+
+    def sketch(self) -> list[float]:
+        """Sums of all similarities with signs that are the same everywhere: what a run keeps, to know them again."""
+        values = np.where(self.ids >= 0, self.similarity, 0).ravel().astype(np.float64)  # (N * K,)
+        drawn = np.random.PCG64(0).random_raw(len(values))
+        return [float(np.where(drawn >> bit & 1, values, -values).sum()) for bit in range(SKETCHED)]
+
+    def has_similarities(self, sketch: list[float]) -> bool:
+        """Whether all similarities are those of `sketch` but for what differs from machine to machine."""
+        # Differences of at most ALIKE in all N * K places sum up like a random walk.
+        far = 4 * ALIKE * np.sqrt(max(1, self.ids.size))
+        return bool(np.allclose(self.sketch(), sketch, rtol=0, atol=far))
 
     def described(self) -> dict:
         """What a run says of them."""

@@ -59,6 +59,19 @@ class Data:
         """Neighbours of one source: of retrieval where these are used."""
         return self.neighbours or next(iter(self.sources.values()), None)
 
+    def sketches(self) -> dict[str, list[float]]:
+        """Of the similarities of each source, for a run to know them again."""
+        return {name: found.sketch() for name, found in self._compared.items()}
+
+    def other_than(self, sketches: dict[str, list[float]]) -> list[str]:
+        """The sources whose similarities are not those of the sketches; those of earlier versions' runs have none."""
+        there = {name: found for name, found in self._compared.items() if name in sketches}
+        return [name for name, found in there.items() if not found.has_similarities(sketches[name])]
+
+    @property
+    def _compared(self) -> dict[str, Neighbours]:
+        return ({RETRIEVAL: self.neighbours} if self.neighbours else {}) | self.sources
+
 
 def open_data(
     store: FeatureStore, wants: Wants, splits: Sequence[str], need: Sequence[str] = (), trained: Trained | None = None

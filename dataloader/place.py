@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
+import os
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.console import InputError
+from common.lock import locked
+from dataloader.description import FILE
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,19 @@ def folder_of(dataset_path: str, dataset_id: str) -> Path:
             f"--dataset_id {dataset_id!r}: the name of a folder in --dataset_path is expected, without slashes"
         )
     return Path(dataset_path) / dataset_id
+
+
+def one_writer(main: Callable[[argparse.Namespace], None]) -> Callable[[argparse.Namespace], None]:
+    """The `main` of a command line that writes into the data set of its flags, alone while it runs."""
+
+    @functools.wraps(main)
+    def alone(args: argparse.Namespace) -> None:
+        folder = folder_of(args.dataset_path, args.dataset_id)
+        there = (folder / FILE).is_file() and os.access(folder, os.W_OK)  # else `main` says what is wrong
+        with locked(folder) if there else contextlib.nullcontext():
+            main(args)
+
+    return alone
 
 
 def place(folder: Path) -> str:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from common.arrays import Joined, Rows, blocks, digest, reserve
-from common.files import written_beside
+from common.files import put_in_place, written_beside
+from common.lock import locked
 from dataloader.description import FILE, Description, Feature
 from dataloader.items import Items
 from dataloader.metadata import FILE as METADATA_FILE
@@ -153,12 +154,13 @@ def finish_replacement(folder: Path) -> None:
     """Put the files of write_next or write_grown in place: dataset.json.next, written last, says that they are all."""
     if not (folder / f"{FILE}{NEXT}").exists():
         return
-    if (folder / f"items.parquet{NEXT}").exists():
-        for neighbours in (folder / "neighbours.npz", *folder.glob("neighbours/*.npz")):
-            neighbours.unlink(missing_ok=True)  # their rows are the old ones
-    # dataset.json comes last, as long as its .next stands the replacement is not finished.
-    for new in sorted(folder.glob(f"*{NEXT}"), key=lambda path: path.name == f"{FILE}{NEXT}"):
-        new.replace(new.with_name(new.name.removesuffix(NEXT)))
+    with locked(folder):
+        if (folder / f"items.parquet{NEXT}").exists():
+            for neighbours in (folder / "neighbours.npz", *folder.glob("neighbours/*.npz")):
+                neighbours.unlink(missing_ok=True)  # their rows are the old ones
+        # dataset.json comes last, as long as its .next stands the replacement is not finished.
+        for new in sorted(folder.glob(f"*{NEXT}"), key=lambda path: path.name == f"{FILE}{NEXT}"):
+            put_in_place(new, new.with_name(new.name.removesuffix(NEXT)))
 
 
 def _write(array: Array, path: Path) -> tuple[tuple[int, ...], str]:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from common import manifest
 from common.arrays import Joined, digest, reserve, scan
 from common.console import InputError, run_script
-from common.files import open_array, written_beside
+from common.files import make_folder, open_array, sync_folder, written_beside
 from dataloader.checks import check_content, not_finite
 from dataloader.description import FILE, Description, Feature, Label
 from dataloader.items import Items
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 # Beside the arrays, of the same items.
 LEFT_BY_STEPS = ("skipped.csv", "captured.jsonl", "captions.jsonl", "video_files.json", THUMBNAILS)
+UNFINISHED = "unfinished"  # in dataset.json, until all is there that its import brings
 
 
 class FeatureStore:
@@ -56,8 +58,11 @@ class FeatureStore:
     # ---- opening -------------------------------------------------------------------------------
 
     @classmethod
-    def open(cls, folder: Path | str, need: Sequence[str] = ()) -> FeatureStore:
-        """Open the store in `folder`; `need` names the features that must be there."""
+    def open(cls, folder: Path | str, need: Sequence[str] = (), *, unfinished: bool = False) -> FeatureStore:
+        """Open the store in `folder`; `need` names the features that must be there.
+
+        unfinished: also where an import was stopped, which leaves a data set without all that it should have.
+        """
         folder = Path(folder)
         finish_replacement(folder)
         if not (folder / FILE).is_file():
@@ -65,6 +70,10 @@ class FeatureStore:
             others = f"{folder.parent} has {', '.join(known)}" if known else f"there is none in {folder.parent}"
             raise InputError(f"{folder}: no data set here (no {FILE}; {others})", Lacks("data set", folder))
         store = cls(folder, Items.read(folder / "items.parquet"), Description.read(folder / FILE))
+        if UNFINISHED in store.description.lineage and not unfinished:
+            raise InputError(
+                f"{folder}: unfinished, as its import was stopped; the same command goes on, or with --overwrite anew"
+            )
         store._check_items()
         for name in store.description.features:
             if name == METADATA:
@@ -180,38 +189,63 @@ class FeatureStore:
     # ---- writing -------------------------------------------------------------------------------
 
     @classmethod
-    def create(cls, folder: Path | str, items: Items, *, family: str, label: Label, overwrite=False) -> FeatureStore:
-        """Write a data set without features; `add_array` adds them."""
+    def create(
+        cls,
+        folder: Path | str,
+        items: Items,
+        *,
+        family: str,
+        label: Label,
+        overwrite: bool = False,
+        unfinished: bool = False,
+    ) -> FeatureStore:
+        """Write a data set without features; `add_array` adds them.
+
+        unfinished: only whoever goes on with it can open it, until `finish`.
+        """
         folder = Path(folder)
         if problems := items.problems():
             raise InputError(f"{folder}: not written: {'; '.join(problems)}")
         if not overwrite:
             refuse_to_overwrite(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         # From here until dataset.json stands the folder holds no data set: half of one is never opened.
         # dataset.json.next goes first: with it, files of a killed `keep` would be put in place of the new ones.
         arrays = [f"{name}{kind}.npy" for name in _features_in(folder) for kind in ("", f".{UNSCALED}")]
         for name in (f"{FILE}{NEXT}", FILE, "neighbours.npz", METADATA_FILE, *arrays, *LEFT_BY_STEPS):
             (folder / name).unlink(missing_ok=True)
-        for unfinished in (*folder.glob("*.progress"), *folder.glob("neighbours")):
-            shutil.rmtree(unfinished)
+        for unfinished_job in (*folder.glob("*.progress"), *folder.glob("neighbours")):
+            shutil.rmtree(unfinished_job)
+        sync_folder(folder)
+        manifest.begin(folder)
         items.write(folder / "items.parquet")
         # Items may be left out later; `imported` stays.
-        store = cls(folder, items, Description(family, label, items.digest(), items.digest()))
+        lineage = {UNFINISHED: True} if unfinished else {}
+        store = cls(folder, items, Description(family, label, items.digest(), items.digest(), lineage=lineage))
         store.description.write(folder / FILE)
         return store
 
     @classmethod
     def create_or_continue(cls, folder: Path | str, items: Items, *, family: str, label: Label, overwrite: bool):
-        """`create`, or the data set that is there where it was made of the same items: work on it goes on."""
+        """`create`, or the data set that is there where it was made of the same items: work on it goes on.
+
+        It counts as unfinished until `finish`.
+        """
         folder = Path(folder)
         if overwrite or not (folder / FILE).exists():
-            return cls.create(folder, items, family=family, label=label, overwrite=overwrite)
-        store = cls.open(folder)
+            return cls.create(folder, items, family=family, label=label, overwrite=overwrite, unfinished=True)
+        store = cls.open(folder, unfinished=True)
         if (store.description.imported, store.family, store.label) != (items.digest(), family, label):
             raise InputError(f"{folder}: a data set of other items or labels is here already; --overwrite replaces it")
         print(f"{folder}: the data set is there already, going on with it")
         return store
+
+    def finish(self) -> None:
+        """All that an import brings is there."""
+        if UNFINISHED in self.description.lineage:
+            said = {name: value for name, value in self.description.lineage.items() if name != UNFINISHED}
+            self.description = replace(self.description, lineage=said)
+            self.description.write(self.folder / FILE)
 
     def keep(self, kept: np.ndarray) -> FeatureStore:
         """The data set without the items that the mask `kept` (N,) leaves out, and without neighbours.
@@ -219,6 +253,7 @@ class FeatureStore:
         Items and features are replaced together: a kill leaves the old data set, or the new one, which the next
         opening puts into place.
         """
+        self.check_features(*self.features)  # what is damaged must not be written anew as if it were right
         write_next(self, kept)
         return FeatureStore.open(self.folder)
 

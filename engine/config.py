@@ -6,7 +6,7 @@ from typing import Any
 
 from common.console import InputError
 from dataloader.modalities import METADATA, is_name, side_of_metadata
-from dataloader.names import FAMILIES, KINDS
+from dataloader.names import FAMILIES, KINDS, SKETCHED
 from engine.recipe import PUBLISHED, Recipe
 from engine.run import Run
 
@@ -50,6 +50,8 @@ def check_config(run: Run, recipe: Recipe) -> dict[str, Any]:
     sources = run.config.get("sources", {})
     if not isinstance(sources, dict) or not all(is_name(name) for name in sources):
         wrong["data"].append("sources")
+    if not are_sketches(run.config.get("similarities", {})):
+        wrong["data"].append("similarities")
     if "shapes" in arguments and not are_shapes(model.get("shapes")):
         wrong["model"].append("shapes")
     unknown = sorted(set(model) - set(arguments))
@@ -77,6 +79,13 @@ def are_shapes(shapes: object) -> bool:
         return False
     sizes = [size for shape in shapes.values() for size in (shape if isinstance(shape, list) else [None])]
     return bool(sizes) and all(type(size) is int and size > 0 for size in sizes)
+
+
+def are_sketches(sketches: object) -> bool:
+    """Whether these are sketches of similarities (dataloader/neighbours.py), by source."""
+    lists = [*sketches.values()] if isinstance(sketches, dict) else [None]
+    numbers = [one if isinstance(one, list) and len(one) == SKETCHED else [None] for one in lists]
+    return all(type(number) in (int, float) for one in numbers for number in one)
 
 
 def are_kinds(kinds: object) -> bool:

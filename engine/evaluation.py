@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from common.files import write_json, written_beside
+from common.manifest import is_whole
 from dataloader.batches import Split
 from dataloader.describing import heading
 from dataloader.items import creators
@@ -24,7 +26,7 @@ from engine.difficulty import doubts_of
 from engine.figures import draw_doubts, draw_errors, draw_predictions, draw_training, plt, save
 from engine.method import Prediction
 from engine.metrics import METRICS, batch_means, measure
-from engine.run import Run
+from engine.run import HISTORY, Run
 from engine.yardsticks import shortfalls
 
 
@@ -180,7 +182,10 @@ def draw(
             said = {DOUBTS[doubt]: values[:, t] for doubt, values in doubts.items()}
             pictures[f"error_over_doubt{suffix}.png"] = draw_doubts(said, predicted - true, axis, title)
         pictures[f"error_over_popularity{suffix}.png"] = draw_errors(predicted, true, axis, title)
-    if history := run.history():
+    path = run.folder / HISTORY
+    if not is_whole(path):
+        print(f"warning: {path}: damaged, so that there is no picture of the training", file=sys.stderr)
+    elif history := run.history():
         metric = "+".join(run.config["settings"].get("metric", ("RMSE",)))
         pictures["training.png"] = draw_training(history, metric)
     return pictures

@@ -137,6 +137,7 @@ class Network:
             self.scale = LabelScale.of(train.label, self.device)
         generator = torch.Generator().manual_seed(settings.seed)
         history, best_score = self._resume(optimiser, generator)
+        self.run.keep_config()
         try:
             for epoch in range(len(history.epochs) + 1, settings.epochs + 1):
                 if epoch - 1 - history.best_epoch >= settings.early_stop_turns:

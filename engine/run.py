@@ -10,17 +10,21 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common import manifest
 from common.console import InputError, interrupts_wait
-from common.files import read_json, without_nan, write_json, written_beside
+from common.files import make_folder, read_json, sync_folder, without_nan, write_json, written_beside
 from dataloader.place import Lacks
 
 if TYPE_CHECKING:  # it takes seconds to import, and reading what a run was trained with does not need it
     from torch.utils.tensorboard import SummaryWriter
 
 BEST, LAST = "best.safetensors", "last.pt"
+HISTORY = "history.jsonl"  # a line an epoch
 WEIGHTS = "weights.json"  # of a blend: its members' folders, and how much each weighs
 MEMBERS = "members"  # in the blend's folder: a folder for each, with its run in it
 VALID = "valid.json"  # the metrics of split valid, of a model that a library fitted
+# Beside a run in its folder, and needed neither to predict with it nor to go on: what it was tested and compared to.
+BESIDE = ("metrics.json", "predictions.csv", "report.html", "cell.json")
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "transformers", "safetensors", "scikit-learn", "crepes")
 # of some baselines: absent where only others are run
 PACKAGES += ("catboost", "lightgbm", "pytorch-tabnet", "tabm", "pytabkit", "autogluon.tabular")
@@ -34,6 +38,7 @@ class Run:
 
     def __init__(self, folder: Path, config: dict, members: tuple[tuple[Path, float], ...] = ()):
         self.folder, self.config, self.members = Path(folder), config, members
+        self._to_write = False  # whether config.json is to say what `config` says
         self._events: SummaryWriter | None = None
 
     @classmethod
@@ -41,13 +46,16 @@ class Run:
         """A new folder `<save>/<name>_<time>`; what is there is never reused."""
         stem, number = f"{name}_{time.strftime('%Y%m%d-%H%M%S')}", 1
         folder = Path(save) / stem
+        make_folder(Path(save))
         while True:
             try:
-                folder.mkdir(parents=True)
+                folder.mkdir()
                 break
             except FileExistsError:
                 number += 1
                 folder = Path(save) / f"{stem}-{number}"
+        sync_folder(Path(save))
+        manifest.begin(folder)
         run = cls(folder, config | {"environment": environment()})
         write_json(folder / "config.json", run.config)
         return run
@@ -68,10 +76,20 @@ class Run:
             raise InputError(f"{flag} {path}: not a checkpoint; the run's folder or its {BEST} is expected")
         return cls(folder, read_json(folder / "config.json"), members_in(folder))
 
+    def require_whole(self, resuming: bool) -> None:
+        """InputError where a file of the run is damaged that is needed to predict with it, or to go on with it."""
+        passed_over = BESIDE if resuming else (*BESIDE, LAST, HISTORY, VALID)
+        damaged = manifest.damaged(self.folder, passed_over)
+        if damaged:
+            rest = "; the best epoch is whole and can be tested" if not {*damaged} - {LAST, HISTORY, VALID} else ""
+            remedy = f"bring a copy of it back, or train the run anew{rest}"
+            raise InputError(f"{self.folder / damaged[0]}: {manifest.said_of_damage(remedy)}")
+
     def go_on(self, config: dict) -> None:
-        """Take the epochs that a resumed run is told anew into config.json, which keeps saying how to repeat the run.
+        """Take the epochs that a resumed run is told anew into its configuration, which keeps saying how to repeat it.
 
         InputError where `config`, that of a run on the data as they are now, says other data, neighbours or dimensions.
+        Nothing is written before `keep_config`.
         """
         parts = {
             "data": "data set",
@@ -80,7 +98,9 @@ class Run:
             "model": "dimensions",
         }
         for part, what in parts.items():
-            before, now = self.config.get(part), config.get(part)
+            before, now = (one.get(part) for one in (self.config, config))
+            if part == "neighbours":
+                before, now = without_backend(before), without_backend(now)
             if before != now:
                 raise InputError(
                     f"--resume {self.folder}: the {what} changed since it was trained ({before}, now {now}); bring the "
@@ -88,8 +108,13 @@ class Run:
                 )
         epochs = {name: value for name, value in config["settings"].items() if name == "epochs"}
         if (changed := self.config["settings"] | epochs) != self.config["settings"]:
-            self.config = self.config | {"settings": changed}
+            self.config, self._to_write = self.config | {"settings": changed}, True
+
+    def keep_config(self) -> None:
+        """Write what go_on has taken, when nothing can be refused any more."""
+        if self._to_write:
             write_json(self.folder / "config.json", self.config)
+            self._to_write = False
 
     # ---- what training writes ------------------------------------------------------------------
 
@@ -110,8 +135,11 @@ class Run:
 
     def valid(self) -> dict:
         """The validation metrics of the whole model, or of a network's epoch that was kept; {} where there are none."""
+        path = self.folder / VALID
+        for one in (path, self.folder / HISTORY):
+            manifest.require_whole(one, "the run still predicts; train it anew to know how it was trained")
         try:
-            return read_json(self.folder / VALID)
+            return read_json(path)
         except (InputError, FileNotFoundError):
             history = self.history()
         best = history[-1].get("best_epoch") if history else None
@@ -153,6 +181,13 @@ def members_in(folder: Path) -> tuple[tuple[Path, float], ...]:
     if not sound:
         raise InputError(f"{path}: not the weights of a blend")
     return tuple((folder / one["run"], float(one["weight"])) for one in found)
+
+
+def without_backend(neighbours: object) -> object:
+    """What a run says of its neighbours but for what searched them: the same are found on every machine."""
+    if not isinstance(neighbours, dict):
+        return neighbours
+    return {name: value for name, value in neighbours.items() if name != "backend"}
 
 
 def _version(package: str) -> str | None:

@@ -13,7 +13,7 @@ import commands
 from common.console import InputError, Parser, run_script
 from common.files import require_writable
 from common.settings import add_flags, made
-from dataloader.place import folder_of
+from dataloader.place import folder_of, one_writer
 from dataloader.store import FeatureStore
 from feature_engineering.decoding.frames import make_plan
 from feature_engineering.encoding.captions import CAPTIONS, captioned_by
@@ -40,6 +40,7 @@ def build_parser() -> Parser:
     return parser
 
 
+@one_writer
 def main(args) -> None:
     decoding = made(DecodingSettings, vars(args))
     store = FeatureStore.open(folder_of(args.dataset_path, args.dataset_id))

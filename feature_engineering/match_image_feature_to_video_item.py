@@ -19,7 +19,7 @@ import commands
 from common.console import InputError, Parser, listed, run_script, whole_number
 from common.files import require_writable
 from common.settings import add_flags, flags_of, made
-from dataloader.place import add_dataset_flags, folder_of
+from dataloader.place import add_dataset_flags, folder_of, one_writer
 from dataloader.store import FeatureStore
 from feature_engineering.decoding.naming import item_and_number
 from feature_engineering.jobs.skipped import fail_on, leave_out_failed, warn_of_losses
@@ -55,6 +55,7 @@ def build_parser() -> Parser:
     return parser
 
 
+@one_writer
 def main(args) -> None:
     storage = made(StorageSettings, vars(args))
     store = FeatureStore.open(folder_of(args.dataset_path, args.dataset_id))

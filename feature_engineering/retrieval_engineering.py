@@ -30,7 +30,7 @@ import commands
 from common.console import InputError, Parser, run_script
 from common.settings import add_flags, flags_of, made
 from dataloader.modalities import RETRIEVAL
-from dataloader.place import folder_of
+from dataloader.place import folder_of, one_writer
 from dataloader.store import FeatureStore
 from feature_engineering.jobs.comparing import (
     FEATURES,
@@ -94,6 +94,7 @@ def build_parser() -> Parser:
     return parser
 
 
+@one_writer
 def main(args) -> None:
     encoding, text = made(EncoderSettings, vars(args)), made(TextSettings, vars(args))
     storage, weights = made(StorageSettings, vars(args)), made(WeightSettings, vars(args))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import commands
 from common.console import Parser, run_script
 from common.settings import add_flags, made
-from dataloader.place import folder_of
+from dataloader.place import folder_of, one_writer
 from dataloader.store import FeatureStore
 from feature_engineering.jobs.making import make_textual
 from feature_engineering.jobs.storing import check_before_encoding, is_made
@@ -35,6 +35,7 @@ def build_parser() -> Parser:
     return parser
 
 
+@one_writer
 def main(args) -> None:
     # What imports torch takes seconds, so a mistyped flag is told of before.
     from feature_engineering.encoding.texts import TextEncoder

@@ -16,10 +16,10 @@ from tqdm import tqdm
 
 import commands
 from common.console import PROGRESS_BAR, InputError, Parser, listed, run_script, whole_number
-from common.files import require_writable
+from common.files import put_in_place, require_writable
 from common.settings import add_flags, made
 from dataloader.importing.video_files import Videos, read_named
-from dataloader.place import add_dataset_flags, folder_of
+from dataloader.place import add_dataset_flags, folder_of, one_writer
 from dataloader.skipped import write_skipped
 from dataloader.store import FeatureStore
 from feature_engineering.decoding.captured import CAPTURED, captured_line, read_captured, write_captured
@@ -53,6 +53,7 @@ def build_parser() -> Parser:
     return parser
 
 
+@one_writer
 def main(args) -> None:
     store = FeatureStore.open(folder_of(args.dataset_path, args.dataset_id))
     refuse_hostile_ids(store)
@@ -118,7 +119,7 @@ def write_frames(video: Path, frame_num: int, frames: Path, item_id: str) -> dic
         path = frames / frame_name(item_id, number)
         partial = path.with_suffix(".partial")
         image.save(partial, "jpeg", quality=QUALITY)
-        partial.replace(path)
+        put_in_place(partial, path)
     remove_frames(frames, item_id, frame_num)
     return {"real": captured.real} | ({"note": captured.note} if captured.note else {})
 

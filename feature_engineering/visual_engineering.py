@@ -18,7 +18,7 @@ import commands
 from common.console import InputError, Parser, run_script
 from common.settings import add_flags, made
 from dataloader.modalities import AUDIO
-from dataloader.place import folder_of
+from dataloader.place import folder_of, one_writer
 from dataloader.store import FeatureStore
 from feature_engineering.jobs.making import hearing_beside, make_audio, make_visual
 from feature_engineering.jobs.skipped import warn_of_losses
@@ -49,6 +49,7 @@ def build_parser() -> Parser:
     return parser
 
 
+@one_writer
 def main(args) -> None:
     # What imports torch takes seconds, so a mistyped flag is told of before.
     from feature_engineering.decoding.frames import make_plan

@@ -14,6 +14,7 @@ import pandas as pd
 
 from common.console import InputError, listed
 from common.files import require_writable, write_json, written_beside
+from common.lock import locked
 from dataloader.importing.newcomers import Newcomers, already_there, one_video, read_newcomers, unused_id
 from dataloader.importing.settings import TableSettings
 from dataloader.importing.video_files import VIDEO_SUFFIXES
@@ -69,31 +70,34 @@ def predict_newcomers(
     folder = output / ITEMS
     if asked.table is None and asked.text is None and not needs_videos(predictor.store, predictor.names):
         raise InputError("--videos: the run looks at no frames, nor listens; --table or --text says what it looks at")
-    try:
-        new = predictor.encode(found, folder, frames, decoding, asked.features)
-    except OtherWork as error:
-        where = f"--output {output}: predictions of other videos, or of another table, are there; name another folder"
-        raise InputError(f"{where} ({error})") from None
-    reasons += lost_items(folder).items()
-    result = predictor.predict(new)
-    measured, table = metrics(result, seed), table_of(result)
-    if measured:
-        write_json(output / "metrics.json", measured)
-    path, lines = output / FILE, for_reading(result, table)
-    lines = pd.concat([lines.assign(reason=""), pd.DataFrame(reasons, columns=["item_id", "reason"])])
-    with written_beside(path) as partial:
-        lines.to_csv(partial, index=False, float_format="%.12g")
-    store, run = predictor.store, predictor.run
-    said = {"command": command, "run": str(run.folder.resolve())}
-    said |= {"data": {"folder": str(store.folder.resolve()), "fingerprint": store.fingerprint}}
-    write_json(output / RECORD, said | {"predicted": len(new), "not_predicted": len(reasons)})
-    say(lines, path, reasons)
-    if with_page:
-        title = f"{predictor.settings['model_id']} on {len(new)} new video{'s' * (len(new) != 1)}"
-        split = result.data.splits["predict"]
-        judged = Judged(output, run.folder.name, title, result.data, split, table, measured, {})
-        left_out = [f"not predicted: {item}: {why}" for item, why in reasons]
-        print(f"{write_report(judged, left_out, [new.folder])}: a page of it, which opens in any browser")
+    with locked(output):
+        try:
+            new = predictor.encode(found, folder, frames, decoding, asked.features)
+        except OtherWork as error:
+            where = (
+                f"--output {output}: predictions of other videos, or of another table, are there; name another folder"
+            )
+            raise InputError(f"{where} ({error})") from None
+        reasons += lost_items(folder).items()
+        result = predictor.predict(new)
+        measured, table = metrics(result, seed), table_of(result)
+        if measured:
+            write_json(output / "metrics.json", measured)
+        path, lines = output / FILE, for_reading(result, table)
+        lines = pd.concat([lines.assign(reason=""), pd.DataFrame(reasons, columns=["item_id", "reason"])])
+        with written_beside(path) as partial:
+            lines.to_csv(partial, index=False, float_format="%.12g")
+        store, run = predictor.store, predictor.run
+        said = {"command": command, "run": str(run.folder.resolve())}
+        said |= {"data": {"folder": str(store.folder.resolve()), "fingerprint": store.fingerprint}}
+        write_json(output / RECORD, said | {"predicted": len(new), "not_predicted": len(reasons)})
+        say(lines, path, reasons)
+        if with_page:
+            title = f"{predictor.settings['model_id']} on {len(new)} new video{'s' * (len(new) != 1)}"
+            split = result.data.splits["predict"]
+            judged = Judged(output, run.folder.name, title, result.data, split, table, measured, {})
+            left_out = [f"not predicted: {item}: {why}" for item, why in reasons]
+            print(f"{write_report(judged, left_out, [new.folder])}: a page of it, which opens in any browser")
     return path
 
 

@@ -24,9 +24,11 @@ from baselines.comparison.children import Children, Failed
 from baselines.parser import parse_flags
 from common.console import InputError
 from common.files import read_json, write_json
+from common.manifest import is_whole
 from dataloader.modalities import RETRIEVAL
 from engine.run import LAST, MEMBERS, Run
 
+RESULTS = ("metrics.json", "predictions.csv")  # which test.py leaves
 OURS = ("model_id", "dataset_path", "dataset_id", "seed", "save", "device", "resume")  # flags that the cells are given
 
 
@@ -146,16 +148,17 @@ def changed(flags: tuple[str, ...], changes: dict[str, str | None], without: tup
 def recorded(path: Path) -> dict:
     """What a JSON file of a run says; nothing where it is absent or damaged: one old run must not end the rest."""
     try:
-        return read_json(path)
+        content = read_json(path)
     except (InputError, FileNotFoundError):
         return {}
+    return content if is_whole(path) else {}
 
 
 def finished(setting: Setting, row: Row, seed: int) -> Outcome | None:
     """The newest finished run of this cell on these data."""
     for run in _runs(setting, row, seed):
         seconds = seconds_of(run)
-        if seconds is not None and all((run / name).is_file() for name in ("metrics.json", "predictions.csv")):
+        if seconds is not None and all((run / name).is_file() and is_whole(run / name) for name in RESULTS):
             return Outcome(run, seconds)
     return None
 
@@ -190,6 +193,9 @@ def notes(setting: Setting, rows: list[Row], seeds: list[int]) -> list[str]:
                     f"{Cell(setting, row, seed)}: {len(others)} run(s) made with other data, neighbours or settings "
                     f"are kept, not used: {others[-1]}"
                 )
+            for run in _runs(setting, row, seed):
+                if bad := [name for name in RESULTS if not is_whole(run / name)]:
+                    found.append(f"{run / bad[0]}: damaged, so the run is tested anew")
         for path in sorted(setting.place.glob("cells/*/seed*/*/cell.json")):
             cell = recorded(path)
             same = cell.get("row") == row.name and cell.get("seed") == seeds[0] and not cell.get("of_ablation")
@@ -202,7 +208,7 @@ def notes(setting: Setting, rows: list[Row], seeds: list[int]) -> list[str]:
 # ---- doing what is missing -----------------------------------------------------------------------
 
 
-def run_cells(cells: list[Cell], jobs: int, locked: int | None) -> dict[Path, Outcome]:
+def run_cells(cells: list[Cell], jobs: int) -> dict[Path, Outcome]:
     """Train and test what is not finished, `jobs` at a time; the cells' folders -> how each came out.
 
     Ctrl-C ends the children (a network keeps its last epoch, to be resumed) and is raised again.
@@ -213,7 +219,7 @@ def run_cells(cells: list[Cell], jobs: int, locked: int | None) -> dict[Path, Ou
     bar = tqdm(total=len(unique), initial=len(outcomes), desc="cells", unit="cell", disable=None, dynamic_ncols=True)
     if outcomes:
         bar.write(f"{len(outcomes)} of {len(unique)} cells are finished already")
-    children = Children(cells[0].setting.threads if cells else None, locked)
+    children = Children(cells[0].setting.threads if cells else None)
     with bar, ThreadPoolExecutor(jobs) as pool:
         futures = {pool.submit(_attempt, cell, children): key for key, cell in left.items()}
         try:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shlex
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-from common.console import InputError
+from common.lock import handed_on
 from dataloader.checks import checked
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,8 +28,8 @@ class Failed(Exception):
 class Children:
     """Scripts of this project as processes of their own, which Ctrl-C does not reach but by `stop`."""
 
-    def __init__(self, threads: int | None, locked: int | None = None):
-        self.threads, self.locked = threads, locked
+    def __init__(self, threads: int | None):
+        self.threads = threads
         self.running: set[subprocess.Popen] = set()
         self.guard, self.stopped = threading.Lock(), False
 
@@ -51,9 +48,8 @@ class Children:
     def _wait(self, words: list[str], file) -> int:
         names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
         threads = {} if self.threads is None else dict.fromkeys(names, str(self.threads))
-        options = {"stdout": file, "stderr": file, "stdin": subprocess.DEVNULL, "env": os.environ | threads | checked()}
-        if self.locked is not None:  # as long as a child lives, nobody else works in this place
-            options["pass_fds"] = (self.locked,)
+        # As long as a child lives, should this process be killed, nobody else works in the places that it has locked.
+        options = {"stdout": file, "stderr": file, "stdin": subprocess.DEVNULL, **handed_on(threads | checked())}
         with self.guard:
             if self.stopped:
                 raise Failed("interrupted")
@@ -91,20 +87,3 @@ def _reason(script: str, code: int, output: Path, begin: int) -> str:
     if code < 0:
         return f"{script} was ended by signal {-code} (9: out of memory?); last it said: {said} ({output})"
     return f"{said} (exit code {code}, {output})"
-
-
-@contextlib.contextmanager
-def sole_user(place: Path, script: str = "compare.py") -> Iterator[int | None]:
-    """Lock `place`: two at a time would train the same cells. Children hold it too, should this process be killed."""
-    try:
-        import fcntl
-    except ImportError:  # not on this system
-        yield None
-        return
-    place.mkdir(parents=True, exist_ok=True)
-    with (place / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"{place}: another {script}, or training it started, works here; wait for it") from None
-        yield file.fileno()

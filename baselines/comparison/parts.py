@@ -71,13 +71,12 @@ def parts_of(
     folds: int,
     jobs: int,
     device: str,
-    locked: int | None,
 ) -> list[Part]:
     """The data sets that every row is trained and tested on: the one that was named, or its folds in `place`."""
     threads = None if jobs == 1 else max(1, available_threads() // jobs)
     found = [(store, neighbours)]
     if by:
-        found = make_folds(store, neighbours, place, folds, by, device, Children(None, locked))
+        found = make_folds(store, neighbours, place, folds, by, device, Children(None))
         for fold, _ in found:
             fold.check_features(*fold.modalities)
     return [

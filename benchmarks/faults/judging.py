@@ -23,7 +23,7 @@ def content(folder: Path) -> Content:
     found: Content = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = named(path.relative_to(folder))
-        if path.name.endswith(SKIPPED) or path.name.startswith(EVENTS) or path.name == "manifest.json":
+        if path.name.endswith(SKIPPED) or path.name.startswith(EVENTS) or path.name == "manifest.jsonl":
             continue
         raw = path.read_bytes()
         leaves = _leaves(path, raw)

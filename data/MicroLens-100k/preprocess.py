@@ -12,6 +12,7 @@ from typing import Any
 
 import commands
 from common.console import InputError, Parser, number, run_script
+from common.lock import locked
 from common.settings import add_flags, made
 from dataloader.description import Label
 from dataloader.importing.splits import SplitSettings
@@ -54,10 +55,13 @@ def main(args) -> None:
     raw = read_raw(args.raw, args.label, args.counts)
     items, skipped = make_items(raw, args.label, args.log_offset, splitting)
     label = Label((args.label,), "log2", args.log_offset, splitting.in_words())
-    store = FeatureStore.create_or_continue(folder, items, family="MicroLens", label=label, overwrite=args.overwrite)
-    for note in raw.notes:
-        print(note)
-    path = write_skipped(folder, "items", skipped)
+    with locked(folder):
+        how = {"family": "MicroLens", "label": label, "overwrite": args.overwrite}
+        store = FeatureStore.create_or_continue(folder, items, **how)
+        for note in raw.notes:
+            print(note)
+        path = write_skipped(folder, "items", skipped)
+        store.finish()
     if skipped:
         print(f"{len(skipped)} of {len(raw.item_id)} items have no label: left out, listed in {path}")
     videos = args.raw / VIDEOS

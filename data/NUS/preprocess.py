@@ -11,16 +11,23 @@ import numpy as np
 
 import commands
 from common.console import InputError, Parser, listed, run_script
+from common.lock import locked
 from common.settings import add_flags, made
 from dataloader.description import Label
 from dataloader.importing.feature_files import has_ids, load_features
-from dataloader.importing.scaling import add_normalise_flag, add_normalised, modes_by_array
+from dataloader.importing.scaling import (
+    add_normalise_flag,
+    add_normalised,
+    check_normalised,
+    modes_by_array,
+    refuse_other,
+)
 from dataloader.importing.splits import SplitSettings, make_split
 from dataloader.items import Items
 from dataloader.NUS.dataset import FEATURE_FILES, LABELS, read_raw
 from dataloader.NUS.orders import TEXT, TRUTH, parse_orders
 from dataloader.place import add_dataset_flags, folder_of
-from dataloader.store import FeatureStore, refuse_to_overwrite
+from dataloader.store import FeatureStore
 from feature_engineering.jobs.sequence import add_sequence_flags, check_sequence_flags, run_sequence
 from feature_engineering.settings import SequenceSettings
 
@@ -60,8 +67,6 @@ def main(args) -> None:
     check_sequence_flags(sequence, args.typed)
     folder = folder_of(args.dataset_path, args.dataset_id)
     modes = modes_by_array(args.normalise)
-    if not args.overwrite and not args.videos:
-        refuse_to_overwrite(folder)
     files = {} if args.videos else {k: file for k, file in FEATURE_FILES.items() if (args.raw / file).exists()}
     orders = parse_orders(args.order, (TRUTH, TEXT, *files.values()))
     raw = read_raw(args.raw, orders)
@@ -99,11 +104,20 @@ def main(args) -> None:
         time=raw.created,
     )
     label = Label(tuple(targets), "log2", 1, splitting.in_words())
-    store = FeatureStore.create_or_continue(folder, items, family="NUS", label=label, overwrite=args.overwrite)
-    for note in (*raw.notes, *(f"{files[name]}: {reason}" for name, reason in reasons.items())):
-        print(note)
-    for name, array in features.items():
-        add_normalised(store, name, array, modes[name], source=FEATURE_FILES[name], order=reasons[name])
+    with locked(folder):
+        store = FeatureStore.create_or_continue(folder, items, family="NUS", label=label, overwrite=args.overwrite)
+        for note in (*raw.notes, *(f"{files[name]}: {reason}" for name, reason in reasons.items())):
+            print(note)
+        missing = [name for name in features if name not in store.features]
+        for name, array in features.items():
+            if name in missing:
+                add_normalised(store, name, array, modes[name], source=FEATURE_FILES[name], order=reasons[name])
+            else:
+                sha256 = check_normalised(FEATURE_FILES[name], array, modes[name], "float32", items)
+                refuse_other(store, name, sha256, items)
+        if features and not missing:
+            print(f"{folder}: finished already, nothing was missing")
+        store.finish()
     commands.say_next(commands.next_steps(run_sequence(store, sequence, args.typed, modes)))
     if set(features) == set(FEATURE_FILES):
         print(

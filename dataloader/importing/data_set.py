@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from common.console import InputError, listed
+from common.lock import locked
 from dataloader.description import Label
 from dataloader.importing.columns import ColumnSettings, make_items, refuse_rows_without_ids
 from dataloader.importing.feature_files import load_arrays
 from dataloader.importing.metadata import ALL, Chosen, name_of
-from dataloader.importing.scaling import add_normalised
+from dataloader.importing.scaling import add_normalised, refuse_other
 from dataloader.importing.settings import FileSettings, TableSettings, refuse_idle_flags, refuse_split
 from dataloader.importing.splits import SplitSettings
 from dataloader.importing.tables import Table, as_text, read_table
@@ -24,7 +25,7 @@ from dataloader.items import Items
 from dataloader.modalities import RETRIEVAL
 from dataloader.replacing import add_column
 from dataloader.skipped import write_skipped_rows
-from dataloader.store import FeatureStore, refuse_to_overwrite
+from dataloader.store import FeatureStore
 
 MADE_IDS = "made_ids"  # in dataset.json: the table had no ids, so that they were made of what else it says
 TABLE = "table"  # in dataset.json: which columns of the table were what, so that further tables are read alike
@@ -72,11 +73,10 @@ def import_table(given: Given) -> tuple[FeatureStore, list[str]]:
     compared = [RETRIEVAL] if given.files.compared else []
     with_videos = given.files.videos is not None
     refuse_idle_flags(given.typed, given.columns, {*given.files.named, *compared}, with_videos=with_videos)
-    if not given.overwrite and not with_videos and not given.files.named:
-        refuse_to_overwrite(given.folder)
     gathered = gather(given)
     say_what_was_found(given, gathered)
-    return write(given, gathered)
+    with locked(given.folder):
+        return write(given, gathered)
 
 
 def gather(given: Given) -> Gathered:
@@ -126,16 +126,17 @@ def write(given: Given, gathered: Gathered) -> tuple[FeatureStore, list[str]]:
     label = Label(tuple(named.targets or ["label"]), scale, offset, given.splits.in_words(named.split_column))
     how = {"family": given.family, "label": label, "overwrite": given.overwrite}
     store = FeatureStore.create_or_continue(folder, gathered.items, **how)
+    before = store.description
     sources, compared = {name: Path(file).name for name, file in files.named.items()}, files.compared
-    if compared and (RETRIEVAL in store.features or set(store.modalities) - set(arrays)):
+    if compared and (RETRIEVAL in store.features or set(store.arrays) - set(arrays)):
         # The features that are here already are compared, or are to be.
         del arrays[RETRIEVAL]
     elif compared:
         sources[RETRIEVAL] = f"{sources[compared]}: the {compared} features, as no --retrieval was given"
         print(f"no --retrieval given: the {compared} features serve as retrieval vectors too")
-    there = {name: feature.sha256 for name, feature in store.description.features.items() if name in arrays}
-    if other := [name for name, sha256 in there.items() if sha256 != gathered.digests[name]]:
-        raise InputError(f"{folder}: other {other[0]} features are here already; --overwrite begins the data set anew")
+    there = {name for name in arrays if name in store.features}
+    for name in there:
+        refuse_other(store, name, gathered.digests[name], gathered.items)
     add_metadata(store, gathered.metadata, gathered.kept)
     made_ids = {MADE_IDS: True} if named.id_column not in gathered.table.columns else {}
     store.note(**made_ids, **{TABLE: {name: value for name, value in asdict(named).items() if value is not None}})
@@ -150,6 +151,9 @@ def write(given: Given, gathered: Gathered) -> tuple[FeatureStore, list[str]]:
         add_normalised(store, name, arrays[name], files.modes[name], dtype=files.dtype, source=sources[name])
     for warning in store.check_features(*(name for name in arrays if name != RETRIEVAL)):
         print(f"warning: {warning}", file=sys.stderr)
+    store.finish()
+    if store.description == before and not files.videos:
+        print(f"{folder}: finished already, nothing was missing")
     return store, list(arrays)
 
 

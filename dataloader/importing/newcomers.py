@@ -173,6 +173,7 @@ def write_newcomers(folder: Path, found: Newcomers, like: FeatureStore) -> Featu
     if found.metadata is not None and store.metadata is None:
         store.add_metadata(found.metadata)
     write_named(folder, found.videos)
+    store.finish()
     return store
 
 

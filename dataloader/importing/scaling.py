@@ -63,6 +63,17 @@ def check_normalised(file: str, array: np.ndarray, mode: str, dtype: str, items:
     return sha.hexdigest()
 
 
+def refuse_other(store: FeatureStore, name: str, sha256: str, items: Items) -> None:
+    """InputError where the features `name` of the store are not those of this digest, made for `items`.
+
+    Of a data set of which items were left out since nobody can tell, and they are taken for those.
+    """
+    if len(store) == len(items) and store.description.features[name].sha256 != sha256:
+        raise InputError(
+            f"{store.folder}: other {name} features are here already; --overwrite begins the data set anew"
+        )
+
+
 def add_normalised(
     store: FeatureStore,
     name: str,

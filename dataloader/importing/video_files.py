@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common import manifest
 from common.console import InputError, listed
 from common.files import written_beside
 
@@ -36,6 +37,7 @@ def read_named(folder: Path) -> dict[str, str] | None:
     path = folder / NAMED
     if not path.exists():
         return None
+    manifest.require_whole(path, "import the table anew")
     try:
         return {str(item): str(file) for item, file in json.loads(path.read_text("utf-8")).items()}
     except (ValueError, AttributeError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from common import manifest
 from common.console import InputError
 from common.files import written_beside
 
@@ -46,4 +47,5 @@ def read_captions(path: Path) -> dict[str, list[str]]:
                     f'{path} line {number}: expected {{"item_id": ..., "captions": [...]}} ({error}); make it anew '
                     "with feature_engineering/captioning.py --overwrite"
                 ) from None
+    manifest.require_whole(path, "make it anew with feature_engineering/captioning.py --overwrite")
     return captions

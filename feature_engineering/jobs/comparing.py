@@ -137,6 +137,7 @@ def from_sources(store: FeatureStore, weights: Mapping[str, float], making: Maki
         elif name == USER:
             parts[name] = of_creators(store)  # (N, CREATOR)
         elif name not in OF_FRAMES:
+            store.check_features(name)
             parts[name] = flat(store.features[name])
     together = next(iter(parts.values()))
     if len(weights) > 1:
@@ -271,6 +272,7 @@ def from_features(
         print(f"{store.folder}: no word stands in two titles of split train: the features alone are compared")
     if not sides and not words.shape[1]:
         raise InputError(f"{store.folder}: no features to compare yet", Lacks("features", store.folder, "textual"))
+    store.check_features(*sides)
     parts = [(weight, directions(flat(store.features[name]))) for name, weight in sides.items()]
     # The words keep their length: a title of which the analysis keeps little says little.
     joined = side_by_side([*parts, (weights.lexical_weight, derived(words, np.asarray))])

@@ -206,9 +206,8 @@ def begin_likewise(
         raise OtherWork(f"{folder}: made of another {' and '.join(other)}")
     if not path.exists() and (folder / FILE).exists():
         raise OtherWork(f"{folder}: a data set that is none of new items")
-    new = write_newcomers(folder, found, encoders.store)
-    write_json(path, content)
-    return new
+    write_json(path, content)  # first: a killed command goes on with what has this file
+    return write_newcomers(folder, found, encoders.store)
 
 
 def read_given(like: FeatureStore, name: str, file: str, item_ids: np.ndarray, order: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -10,16 +11,18 @@ from pathlib import Path
 
 import numpy as np
 
-from common.arrays import reserve
+from common import manifest
+from common.arrays import digest, reserve
 from common.console import InputError
-from common.files import open_array, read_json, whole_lines, write_json, written_beside
+from common.files import make_folder, open_array, read_json, sync_folder, whole_lines, write_json, written_beside
 
 
 class Progress:
     """A folder with `settings.json`, `features.npy` (U, ...) of the units' vectors, and `done.jsonl`, a line a shard.
 
     A shard is a range of units, always the same ones and always computed alone, so its bits do not depend on what
-    was done before it. It counts as done once its line is on the disk, which comes after its vectors.
+    was done before it. It counts as done once its line is on the disk, which comes after its vectors. The line has a
+    digest of both: a shard that is damaged when the job goes on is not done, and is made anew.
     """
 
     def __init__(self, folder: Path, keys: list[str], shard_size: int, done: dict[int, dict]):
@@ -36,25 +39,52 @@ class Progress:
         path, keys, settings = folder / "settings.json", list(keys), settings | {"shard_size": shard_size}
         if restart or not path.exists():
             shutil.rmtree(folder, ignore_errors=True)
+            make_folder(folder)
+            manifest.begin(folder)
             write_json(folder / "units.json", {"keys": keys})
             write_json(path, settings)  # It comes last, as a run goes on with a folder that has this file.
             return cls(folder, keys, shard_size, {})
+        for file in (path, folder / "units.json"):
+            manifest.require_whole(file, "--overwrite drops the unfinished work and begins anew")
         found = read_json(path)
         if other := [name for name in settings.keys() | found.keys() if settings.get(name) != found.get(name)]:
             both = (f"{name} {found.get(name)}, now {settings.get(name)}" for name in sorted(other))
             raise other_work(folder, "; ".join(both))
         units = read_json(folder / "units.json").get("keys")
         progress = cls(folder, units if isinstance(units, list) else [], shard_size, cls._read_done(folder))
-        complete = not any(progress.pending())
-        if keys != progress.keys and not (complete and keys == progress.kept):
+        complete, left_out = not any(progress.pending()), keys != progress.keys
+        if left_out and not (complete and keys == progress.kept):
             raise other_work(folder, "other items")
-        if (folder / "features.npy").exists():
-            open_array(folder / "features.npy")  # This raises the InputError where the file is damaged.
-            progress.features = np.lib.format.open_memmap(folder / "features.npy", mode="r+")
-        rows = 0 if progress.features is None else len(progress.features)
-        if rows != progress.total and (rows or any(shard.get("vectors") for shard in progress.done.values())):
-            raise other_work(folder, f"{rows} vectors for {progress.total} units")
+        progress._open_features()
+        if left_out and any(progress.pending()):
+            raise InputError(f"{folder}: damaged, and items of it are left out already; --overwrite begins anew")
         return progress
+
+    def _open_features(self) -> None:
+        """Open the vectors that are there; what is damaged of them, or of what was noted, is not done."""
+        path = self.folder / "features.npy"
+        if path.exists():
+            open_array(path)  # This raises the InputError where the file is truncated.
+            self.features = np.lib.format.open_memmap(path, mode="r+")
+        rows = 0 if self.features is None else len(self.features)
+        if rows != self.total and (rows or any(shard.get("vectors") for shard in self.done.values())):
+            raise other_work(self.folder, f"{rows} vectors for {self.total} units")
+        bad = [number for number, shard in self.done.items() if not self._is_whole(number, shard)]
+        for number in bad:
+            del self.done[number]
+        if bad:
+            print(f"{path}: {len(bad)} of its shards are damaged (or their lines in done.jsonl) and are made anew")
+        if self.features is not None and not any(shard.get("vectors") for shard in self.done.values()):
+            self.features = None  # Its head may be what is damaged, so the file is begun anew too.
+
+    def _is_whole(self, number: int, shard: dict) -> bool:
+        """Whether the digest in its line, which those of earlier versions do not have, is that of a shard."""
+        if "sha256" not in shard:
+            return True
+        start, vectors = number * self.shard_size, None
+        if shard.get("vectors"):
+            vectors = self.features[start : start + self.shard_size]
+        return shard["sha256"] == digest_of_shard(shard, vectors)
 
     @staticmethod
     def _read_done(folder: Path) -> dict[int, dict]:
@@ -100,10 +130,14 @@ class Progress:
             self.features[start : start + len(vectors)] = vectors
             self.features.flush()
         shard = {"shard": number, "vectors": vectors is not None, **notes}
+        shard["sha256"] = digest_of_shard(shard, vectors)
+        first = not (self.folder / "done.jsonl").exists()
         with (self.folder / "done.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(shard, ensure_ascii=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
+        if first:
+            sync_folder(self.folder)
         self.done[number] = shard
 
     def notes(self, name: str) -> dict:
@@ -123,6 +157,14 @@ class Progress:
     def remove(self) -> None:
         self.features = None
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def digest_of_shard(shard: dict, vectors: np.ndarray | None) -> str:
+    """Of its line, but for the digest itself, and of its vectors (units of it, ...)."""
+    said = {name: value for name, value in shard.items() if name != "sha256"}
+    text = json.dumps(said, ensure_ascii=False, sort_keys=True)
+    stored = "" if vectors is None else digest(np.asarray(vectors, np.float32))
+    return hashlib.sha256(f"{text} {stored}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def other_work(folder: Path, what: str) -> InputError:

@@ -13,6 +13,7 @@ from typing import Any
 
 from common.console import STEP, InputError
 from common.devices import add_device_flag
+from common.lock import handed_on, locked
 from common.settings import add_flags, flags_of
 from dataloader.describing import describe
 from dataloader.importing.video_files import Videos
@@ -65,13 +66,14 @@ def run_sequence(
     if not sequence.videos:
         print(describe(store))
         return store
-    for command in steps(store, sequence, typed, normalise or {}, given):
-        print(f"\n$ {shlex.join(['python', *command])}", flush=True)
-        code = subprocess.run([sys.executable, *command], env=os.environ | {STEP: store.dataset_id}).returncode
-        if code:
-            how = "the same command without --overwrite" if "overwrite" in typed else "the same command"
-            print(f"{Path(sys.argv[0]).name}: stopped; {how} goes on from here", file=sys.stderr)
-            sys.exit(code)
+    with locked(store.folder):
+        for command in steps(store, sequence, typed, normalise or {}, given):
+            print(f"\n$ {shlex.join(['python', *command])}", flush=True)
+            code = subprocess.run([sys.executable, *command], **handed_on({STEP: store.dataset_id})).returncode
+            if code:
+                how = "the same command without --overwrite" if "overwrite" in typed else "the same command"
+                print(f"{Path(sys.argv[0]).name}: stopped; {how} goes on from here", file=sys.stderr)
+                sys.exit(code)
     store = FeatureStore.open(store.folder)
     print(f"\n{describe(store)}")
     lost = lost_items(store.folder)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from breakage import holding
 from comparing import SMALL, contents
 from conftest import ROOT
 from tiny import make_store, with_creators
@@ -219,13 +220,17 @@ def test_an_interrupted_comparison_continues(store, tmp_path, compare, capsys):
     assert json.loads((unfinished / "cell.json").read_text())["seconds"] > 0
 
 
-def test_what_cannot_be_resumed_is_done_anew_and_what_is_trained_is_only_tested(store, tmp_path, compare):
+def test_what_cannot_be_resumed_is_done_anew_and_what_is_trained_is_only_tested(store, tmp_path, compare, capsys):
     words = ("--methods", "MMRA", "--flags", f"MMRA: {SMALL}", "--seeds", 1)
     assert compare(store, tmp_path, *words) == 0
     (first,) = tmp_path.glob("tiny/cells/*/seed1/MMRA_tiny_*")
     (first / "metrics.json").unlink()
-    weights = (first / "best.safetensors").read_bytes()
+    weights, predicted = ((first / name).read_bytes() for name in ("best.safetensors", "predictions.csv"))
+    (first / "predictions.csv").write_bytes(predicted.replace(b"1", b"2"))
+    capsys.readouterr()
     assert compare(store, tmp_path, *words) == 0
+    assert f"{first / 'predictions.csv'}: damaged, so the run is tested anew" in capsys.readouterr().out
+    assert (first / "predictions.csv").read_bytes() == predicted
     assert (first / "metrics.json").exists() and (first / "best.safetensors").read_bytes() == weights
     (first / "cell.json").unlink()
     (first / "last.pt").write_bytes(b"damaged")
@@ -287,6 +292,7 @@ def test_predictions_that_are_not_finite_are_refused(compared, store, compare, t
     path = sorted((tmp_path / "tiny").glob("cells/MMRA_*/seed1/*/predictions.csv"))[0]
     table = pd.read_csv(path)
     table.loc[3, "prediction"] = np.nan
+    (path.parent / "manifest.jsonl").unlink()  # with it the run is tested anew
     table.to_csv(path, index=False, na_rep="nan")
     assert compare(store, tmp_path, *ROWS, "--seeds", 1, 2) == 1
     assert f"{path}: has predictions that are not finite; delete it to test anew" in capsys.readouterr().err
@@ -333,8 +339,8 @@ def test_data_that_change_while_a_cell_trains_make_it_fail(tmp_path):
 
 
 def test_two_at_a_time_are_refused(store, tmp_path, compare):
-    with children.sole_user(tmp_path / "tiny"):
-        assert "another compare.py" in compare(store, tmp_path, "--methods", "MMRA")
+    with holding(tmp_path / "tiny"):
+        assert "or what it started, is writing here" in compare(store, tmp_path, "--methods", "MMRA")
 
 
 # ---- the ablation ----------------------------------------------------------------------------------

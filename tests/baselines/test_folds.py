@@ -18,10 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import make_store, refused, with_creators
 
-from baselines.comparison.children import Children, sole_user
+from baselines.comparison.children import Children
 from baselines.comparison.folds import check_folds, make_folds
 from baselines.comparison.trivial import trivial_rows
 from common.console import InputError
+from common.lock import locked
 from dataloader.importing.scaling import add_normalised
 from dataloader.importing.splits import fold_splits
 from dataloader.items import Items
@@ -267,7 +268,7 @@ def test_ctrl_c_ends_the_scripts_that_make_a_fold(store, tmp_path):
     child.send_signal(signal.SIGINT)
     _, stderr = child.communicate(timeout=60)
     assert child.returncode == 130 and "the same command continues" in stderr and "Traceback" not in stderr
-    with sole_user(tmp_path / "tiny" / "creator_3"):  # nobody holds the place any more
+    with locked(tmp_path / "tiny" / "creator_3"):  # nobody holds the place any more
         pass
 
 
@@ -323,6 +324,7 @@ def test_a_fold_that_fails_costs_its_row_alone(store, tmp_path, compare, capsys)
     (path,) = place.glob("fold2/cells/*num_of_retrieved_items=2*/seed1/*/predictions.csv")
     table = pd.read_csv(path)
     table.loc[3, "prediction"] = np.nan
+    (path.parent / "manifest.jsonl").unlink()  # with it the run is tested anew
     table.to_csv(path, index=False, na_rep="nan")
     capsys.readouterr()
     assert compare(store, tmp_path, *words) == 1
@@ -396,6 +398,7 @@ def test_features_scaled_by_an_older_version_are_refused(store, tmp_path, compar
     info = json.loads((other.folder / "dataset.json").read_text())
     info["arrays"]["visual"] |= {"normalise": "standard", "source": "histogram_feature.npz"}
     (other.folder / "dataset.json").write_text(json.dumps(info))
+    (other.folder / "manifest.jsonl").unlink()  # which such a data set has not
     found = compare(other, tmp_path / "save", "--methods", "MMRA", "--folds", 2)
     assert (
         "visual features before --normalise standard were not kept by the version that made them; import them" in found

@@ -64,6 +64,7 @@ def test_a_run_says_what_it_learned_from_and_repeats(tmp_path, load_script):
     test.main(test.build_parser().parse_args(["--model_path", str(run), "--split", "predict"]))
     assert (run / "predict" / "predictions.csv").exists()
     # The first runs had what is drawn of sources among the arguments of the model.
+    (run / "manifest.jsonl").unlink()  # with it, what is changed by hand is refused as such
     config = json.loads((run / "config.json").read_text())
     config["model"] |= {"sources": None, "drop_history": 0.1}
     (run / "config.json").write_text(json.dumps(config))
@@ -117,7 +118,7 @@ def test_in_the_comparison_and_in_folds(tmp_path, compare):
         == 0
     )
     fold = tmp_path / "save" / "tiny" / "creator_2" / "fold1"
-    assert {path.name for path in (fold / "neighbours").iterdir()} == {"textual.npz"}
+    assert {path.name for path in (fold / "neighbours").iterdir()} == {"textual.npz", "manifest.jsonl"}
     assert "RB" in (fold.parent / "table.md").read_text()
 
 

@@ -415,7 +415,7 @@ def test_all_problems_come_in_one_message_and_nothing_is_replaced(importing, tab
     predict = write_table(tmp_path / "p.csv", {"item_id": range(12), "text": range(12)})
     flags = ("--overwrite", "--visual", large, "--normalise", "standard")
     refused(importing, "takes its statistics from split train, which is empty", predict, *flags)
-    refused(importing, "--overwrite replaces it", table, "--count_column", "count")
+    refused(importing, "--overwrite replaces it", table, "--count_column", "likes")
     assert FeatureStore.open(tmp_path / "data/own").fingerprint == before
 
 
@@ -437,7 +437,7 @@ def test_command_line(run, table, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     assert "all items are of split predict" in done.stdout and "train 0, valid 0, test 0, predict 12" in done.stdout
     for flags in (
-        ("--dataset_id", "own"),  # it exists
+        ("--dataset_id", "own", "--count_column", "count"),  # it exists, with other labels
         ("--dataset_id", "new", "--count_column", "count", "--label_column", "likes"),
     ):
         done = run(*script, *flags)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import os
 import pickle
+import shutil
 import struct
 
 import numpy as np
 import pandas as pd
 import pytest
+from breakage import stopped_at
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -489,7 +491,28 @@ def test_random_bytes_end_in_one_kind_of_error(tmp_path, content):
 def test_a_finished_data_set_is_not_overwritten_unasked(importing, tmp_path):
     write_frames(tmp_path / "raw", make_frames())
     before = importing().fingerprint
+    write_frames(tmp_path / "raw", make_frames(seed=1))
     with pytest.raises(InputError, match="--overwrite replaces it"):
         importing()
-    write_frames(tmp_path / "raw", make_frames(seed=1))
+    assert FeatureStore.open(tmp_path / "data/set").fingerprint == before
     assert importing("--overwrite").fingerprint != before
+
+
+def test_an_import_that_is_killed_goes_on_and_a_finished_one_says_so(importing, tmp_path, monkeypatch, capsys):
+    write_frames(tmp_path / "raw", make_frames())
+    whole, number = importing(), 0
+    neighbours, place = Neighbours.read(whole), tmp_path / "data" / "set"
+    shutil.rmtree(place)
+    while stopped_at(monkeypatch, (number := number + 1), importing):
+        assert importing().fingerprint == whole.fingerprint
+        assert Neighbours.read(FeatureStore.open(place)).digest() == neighbours.digest()
+        shutil.rmtree(place)
+    assert number > 9
+    capsys.readouterr()
+    importing()
+    assert "finished already, nothing was missing" in capsys.readouterr().out
+    frames = make_frames()
+    frames["train"]["retrieved_item_similarity_list"] = [[0.8, 0.7, 0.1]] * 6
+    write_frames(tmp_path / "raw", frames)
+    with pytest.raises(InputError, match="other neighbours are here already; --overwrite"):
+        importing()

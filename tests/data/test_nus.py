@@ -389,7 +389,7 @@ def test_command_line_refuses_in_one_line_and_does_not_overwrite(run, release, t
     release.write()
     assert run(*script).returncode == 0
     before = (tmp_path / "data/NUS/dataset.json").read_bytes()
-    done = run(*script)
+    done = run(*script, "--label", "likes")
     assert done.returncode == 2 and done.stdout == "" and len(done.stderr.splitlines()) == 1
     assert "--overwrite" in done.stderr and (tmp_path / "data/NUS/dataset.json").read_bytes() == before
 

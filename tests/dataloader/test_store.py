@@ -58,7 +58,8 @@ def test_what_is_written_is_what_is_read(folder):
     assert np.array_equal(store.items.label, items.label) and np.array_equal(store.items.popularity, items.popularity)
     assert store.features["visual"].shape == (6, 2, 3) and isinstance(store.features["visual"], np.memmap)
     assert np.allclose(store.label.inverse(items.label), items.popularity)
-    assert set(content(folder)) == {"items.parquet", "visual.npy", "textual.npy", "retrieval.npy", "dataset.json"}
+    names = {"items.parquet", "visual.npy", "textual.npy", "retrieval.npy", "dataset.json", "manifest.jsonl"}
+    assert set(content(folder)) == names
 
 
 def test_float16_two_targets_and_items_without_label(tmp_path):
@@ -194,6 +195,7 @@ def test_a_broken_store_is_refused_by_name(folder, name):
 def test_a_garbled_dataset_json_is_refused(folder, key, value):
     info = json.loads((folder / "dataset.json").read_text())
     (folder / "dataset.json").write_text(json.dumps({**info, key: value}))
+    (folder / "manifest.jsonl").unlink()  # with it, all that was changed by hand is refused
     if (key, value) == ("arrays", {}):
         assert FeatureStore.open(folder).features == {}
         return
@@ -262,7 +264,7 @@ def test_a_failed_write_leaves_the_old_files_untouched(folder):
 def test_overwriting_leaves_nothing_of_the_old_data_set(folder):
     (folder / "neighbours.npz").write_bytes(b"old")
     FeatureStore.create(folder, make_items(8), family="NUS", label=LABEL, overwrite=True)
-    assert set(content(folder)) == {"items.parquet", "dataset.json"}
+    assert set(content(folder)) == {"items.parquet", "dataset.json", "manifest.jsonl"}
 
 
 PROBLEMS = {
@@ -289,7 +291,9 @@ def test_overwriting_leaves_nothing_of_an_interrupted_replacement(tmp_path, monk
 def test_a_data_set_goes_on_with_the_items_it_was_made_of_alone(tmp_path, capsys):
     def start(items, **change) -> FeatureStore:
         settings = {"family": "MicroLens", "label": LABEL, "overwrite": False} | change
-        return FeatureStore.create_or_continue(tmp_path / "data", items, **settings)
+        store = FeatureStore.create_or_continue(tmp_path / "data", items, **settings)
+        store.finish()
+        return store
 
     start(make_items()).keep(np.arange(6) > 0)  # as a later step does with an item that it cannot use
     assert capsys.readouterr().out == ""

@@ -178,6 +178,7 @@ def test_other_neighbours_need_to_be_allowed(tmp_path, test_script):
     folder = trained(store.folder, tmp_path / "runs")
     make_store(tmp_path / "data" / "tiny2", bank=("train", "valid"))
     shutil.copy(tmp_path / "data" / "tiny2" / "neighbours.npz", store.folder / "neighbours.npz")
+    (store.folder / "manifest.jsonl").unlink()  # with it, what was changed by hand is refused as such
     refused(
         test_script, folder, "not the neighbours trained with .bank train.valid, 6 an item; trained with bank train,"
     )
@@ -193,6 +194,7 @@ def test_checkpoints_that_are_none(evaluated, fresh, tmp_path, test_script):
     beside = fresh / "model.pth"
     beside.write_bytes(pickle.dumps({}))
     refused(test_script, beside, "not a checkpoint; the run's folder or its best.safetensors is expected")
+    (fresh / "manifest.jsonl").unlink()  # with it, what was changed by hand is refused as such
     weights = load_file(fresh / "best.safetensors")
     save_file({name: w for name, w in weights.items() if "own" in name}, fresh / "best.safetensors")
     refused(test_script, fresh, "weights of another method or dimension .*Missing key")
@@ -223,6 +225,7 @@ def test_a_malicious_last_pt_is_refused(fresh, tmp_path):
         def __reduce__(self):
             return (Path.touch, (tmp_path / "exploded",))
 
+    (fresh / "manifest.jsonl").unlink()  # by which it would be refused unread
     (fresh / "last.pt").write_bytes(pickle.dumps(Bomb()))
     with pytest.raises(InputError, match="last.pt: truncated or not a checkpoint"):
         train.main(train.build_parser().parse_args(["--resume", str(fresh), "--epochs", "5"]))

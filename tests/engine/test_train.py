@@ -94,7 +94,7 @@ def test_a_run_as_a_user_sees_it(store, tmp_path, run):
     assert (folder / "log.txt").read_text() == done.stdout
     names = {path.name.split(".out.")[0] for path in folder.iterdir()}
     expected = {"config.json", "log.txt", "history.jsonl", "events", "best.safetensors", "last.pt"}
-    assert names == expected | {"events"}
+    assert names == expected | {"manifest.jsonl", ".lock"}
     config = json.loads((folder / "config.json").read_text())
     assert config["settings"]["seed"] == 2024 and config["settings"]["num_of_retrieved_items"] == 5
     assert config["data"]["fingerprint"] == store.fingerprint

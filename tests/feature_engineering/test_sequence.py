@@ -155,7 +155,7 @@ def test_a_data_set_made_anew_keeps_nothing_of_the_old_one(tmp_path):
     for name in ("visual.progress/done.jsonl", "captions.jsonl", "captured.jsonl", "skipped.csv"):
         (folder / name).write_text("old")
     bare_store(tmp_path, IDS)
-    assert sorted(path.name for path in folder.iterdir()) == ["dataset.json", "items.parquet"]
+    assert sorted(path.name for path in folder.iterdir()) == ["dataset.json", "items.parquet", "manifest.jsonl"]
 
 
 def test_features_and_captions_of_another_source_are_not_taken_for_those_asked_for(raw, tmp_path, blip, load_script):

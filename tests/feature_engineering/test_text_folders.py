@@ -152,6 +152,7 @@ def test_data_sets_of_before_stay_as_they_were_made(tmp_path, bert):
         del encoder[name]
     encoder |= {"name": "model", "folder": str(folder)}
     (store.folder / "dataset.json").write_text(json.dumps(described))
+    (store.folder / "manifest.jsonl").unlink()  # which such a data set has not
     later = Encoders(FeatureStore.open(store.folder), {}, "cpu").texts("textual")
     np.testing.assert_allclose(later(list(TEXTS)), store.features["textual"], atol=1e-6)
 

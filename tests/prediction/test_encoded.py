@@ -162,6 +162,7 @@ def test_an_encoder_that_moved_or_changed_is_not_taken_unseen(made, tmp_path, lo
     described = json.loads((tmp_path / "mine" / "dataset.json").read_text())
     described["arrays"]["textual"]["encoder"]["folder"] = str(tmp_path / "gone")
     (tmp_path / "mine" / "dataset.json").write_text(json.dumps(described))
+    (tmp_path / "mine" / "manifest.jsonl").unlink()  # with it, what is changed by hand is refused as such
     words = ("--dataset_path", tmp_path, "--text", "red ball", "--videos", place / "new" / "v43.mp4", "--workers", 1)
     with refused("its textual encoder .* is no longer in .*gone; name its folder: --encoders textual=<folder>"):
         run_test(load_script, "--model_path", runs["MMRA"], *words, "--output", tmp_path / "one")
