@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import common.ends  # noqa: F401 before all that takes time: from here on Ctrl-C ends in one line
+
 import os
 import shlex
 from collections.abc import Callable

@@ -8,11 +8,12 @@ similarities go to the lower row.
 
 from __future__ import annotations
 
+import commands
+
 import argparse
 import sys
 from pathlib import Path
 
-import commands
 from common.console import InputError, Parser, run_script, whole_number
 from common.devices import add_device_flag, pick_device
 from dataloader.modalities import METADATA, RETRIEVAL, modality

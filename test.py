@@ -11,11 +11,12 @@ command goes on where it was stopped.
 
 from __future__ import annotations
 
+import commands
+
 import sys
 from dataclasses import replace
 from pathlib import Path
 
-import commands
 from baselines import opened, recipe
 from baselines.parser import MethodParser, preparse
 from common.console import InputError, in_words, number, run_script, whole_number

@@ -7,10 +7,11 @@ python train.py --model_id HMMVED --help shows another's.
 
 from __future__ import annotations
 
+import commands
+
 import sys
 from pathlib import Path
 
-import commands
 from baselines import METHODS, opened, recipe
 from baselines.parser import MethodParser, preparse
 from common.console import InputError, in_words, run_script, whole_number

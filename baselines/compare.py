@@ -8,15 +8,14 @@ significance.csv, cells.csv.
 
 from __future__ import annotations
 
+import commands
+
 import shlex
 import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
-import commands
 from baselines import METHODS, recipe
 from baselines.comparison import ablation
 from baselines.comparison.cells import Cell, Row, notes, run_cells
@@ -27,6 +26,7 @@ from baselines.comparison.report import Report, origin_of
 from baselines.comparison.results import Result, trained_result, trivial_results, write_trivial_predictions
 from baselines.comparison.rows import plan_rows
 from baselines.comparison.trivial import TRIVIAL
+from common.cells import read_table
 from common.console import InputError, Parser, listed, run_script, whole_number
 from common.devices import add_device_flag, pick_device
 from common.files import require_writable
@@ -178,7 +178,7 @@ def keep_larger_table(place: Path, rows: list[Row]) -> None:
     """InputError where table.csv has rows that --ablation, beside its own files, would write over."""
     path = place / "table.csv"
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, usecols=["row", "method", "made_by"])
+        table = read_table(path, ["row", "method", "made_by"])
     except (FileNotFoundError, ValueError):  # none, or damaged
         return
     there = table[table["method"] != "trivial"]

@@ -7,12 +7,13 @@ study.db, Optuna's file.
 
 from __future__ import annotations
 
+import commands
+
 import shlex
 import signal
 import sys
 from pathlib import Path
 
-import commands
 from baselines import METHODS
 from baselines.tuning.plan import make_plan
 from common.console import InputError, Parser, number, run_script, whole_number

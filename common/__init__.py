@@ -1,5 +1,9 @@
-"""What knows no word of the field: errors, the command line, settings, atomic files, their digests, locks, blocks of
-arrays, devices, seeds.
+"""What knows no word of the field: errors, the command line, settings, atomic files, their digests, locks, what is read
+of others' files, blocks of arrays, devices, seeds.
 
-Imports the standard library, numpy and (on use) filelock and torch; nothing of the other rooms.
+Imports the standard library, numpy and (on use) filelock, torch and pandas; nothing of the other rooms.
 """
+
+from common.ends import quiet_interrupts
+
+quiet_interrupts()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.console import InputError
+from common.room import no_room
 
 BLOCK_BYTES = 16 << 20  # how much of an array a pass holds at a time
 
@@ -111,11 +111,12 @@ def scan(array: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
     axes = tuple(range(1, array.ndim))
     step = max(1, BLOCK_BYTES // max(1, 4 * int(np.prod(array.shape[1:]))))
     for start in range(0, len(array), step):
-        block = np.asarray(array[start : start + step], dtype=np.float32)
-        rows = slice(start, start + len(block))
-        bad[rows] = ~np.isfinite(block).all(axis=axes)
-        zero[rows] = ~block.any(axis=axes)
-        with np.errstate(over="ignore"):  # infinite for values beyond 1e19, which is warning enough
+        # What is beyond float32 is infinite, and found so; squares are from 1e19 on, which is warning enough.
+        with np.errstate(over="ignore", invalid="ignore"):
+            block = np.asarray(array[start : start + step], dtype=np.float32)
+            rows = slice(start, start + len(block))
+            bad[rows] = ~np.isfinite(block).all(axis=axes)
+            zero[rows] = ~block.any(axis=axes)
             squares += float(np.dot(block.ravel(), block.ravel()))
     return bad, float(np.sqrt(squares / max(1, array.size))), zero
 
@@ -129,7 +130,7 @@ def reserve(path: Path) -> None:
     except AttributeError:  # not on this system
         pass
     except OSError as error:
-        raise InputError(f"{path}: no room for its {size / 1e6:,.1f} MB ({error.strerror})") from None
+        raise no_room(path.with_name(path.name.removesuffix(".partial")), os.strerror(error.errno), size) from None
 
 
 def digest_of(shape: tuple[int, ...], dtype: np.dtype):

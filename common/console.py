@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from common.ends import INTERRUPTED, drop_output, interrupted, open_streams, usual_interrupts
+
 import argparse
-import os
+import errno
 import re
-import signal
 import sys
 import textwrap
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 MAX_LISTED = 5
@@ -93,47 +92,48 @@ def run_script(
     remedy: what an InputError lacks -> what to type. Tracebacks are left to bugs: only InputError and the operating
     system's refusals are turned into a line.
     """
+    open_streams()
     try:
-        main(parser.parse_args())
+        usual_interrupts()
+        code = 0
+        try:
+            main(parser.parse_args())
+        except SystemExit as end:
+            code = end.code
+        sys.stdout.flush()  # here, where an error can still be told of
+        sys.exit(code)
     except (InputError, OSError) as error:
         if isinstance(error, BrokenPipeError):  # `script | head`: nobody reads on, which is no error
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            drop_output()
             sys.exit(141)  # as a shell reports a program that a closed pipe ended
         sys.exit(_fail(parser.prog, error, remedy))
     except KeyboardInterrupt:
-        print(f"\n{parser.prog}: interrupted", file=sys.stderr)
-        sys.exit(130)
+        interrupted(parser.prog)
+        sys.exit(INTERRUPTED)
 
 
 def _fail(prog: str, error: Exception, remedy: Callable[[Any], str] | None) -> int:
     message = str(error)
     if isinstance(error, OSError) and error.filename is not None:
         message = f"{error.filename}: {error.strerror}; check the path, its permissions and the space left on its disk"
+    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:  # files are named by whoever writes them
+        drop_output()
+        message = f"no room for what is printed, or for a file: {error.strerror}"
     elif remedy and getattr(error, "lacks", None):
         message += f"; {remedy(error.lacks)}"
     print(f"{prog}: error: {' '.join(message.split())}", file=sys.stderr)
     return 2
 
 
-@contextmanager
-def interrupts_wait() -> Iterator[None]:
-    """Ctrl-C takes effect when the block has ended, not inside it.
+def in_one_line(error: Exception | str, most: int = 200) -> str:
+    """What a library says of a file, as a part of a sentence: on one line, no longer than `most`.
 
-    Raised inside a library that hands work to a thread, it can leave that library's lock held, and the next call into
-    it then waits for ever.
+    torch advises to load what it refuses with `weights_only=False`, which would run code that the file holds.
     """
-    usual = signal.getsignal(signal.SIGINT)
-    if not callable(usual) or threading.current_thread() is not threading.main_thread():
-        yield  # ignored anyway, or never raised here
-        return
-    came: list[tuple] = []
-    signal.signal(signal.SIGINT, lambda *signal_and_frame: came.append(signal_and_frame))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, usual)
-        if came:
-            usual(*came[0])
+    said = " ".join(str(error).split())
+    if "weights_only" in said or "weights only" in said.lower():
+        return "it holds other things than tensors and plain values"
+    return said[:most] or type(error).__name__
 
 
 def in_words(value: Any) -> str:

@@ -12,18 +12,24 @@ from pathlib import Path
 import numpy as np
 
 from common import manifest
+from common.archives import check_array
 from common.console import InputError
+from common.room import naming, writing
 
 
 @contextlib.contextmanager
-def written_beside(path: Path) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; rename it into place when the block ends well, else remove it."""
+def written_beside(path: Path, size: int = 0) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; rename it into place when the block ends well, else remove it.
+
+    InputError where the disk has no room. size: bytes that it takes, where that is known before.
+    """
     make_folder(path.parent)
     partial = path.with_name(path.name + ".partial")
     partial.unlink(missing_ok=True)  # of a killed process; it may be a second name of a file that is in use elsewhere
     try:
-        yield partial
-        put_in_place(partial, path)
+        with writing(path, partial, size):
+            yield partial
+            put_in_place(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -74,8 +80,9 @@ def require_writable(folder: Path) -> None:
 
 
 def write_json(path: Path, content: dict) -> None:
-    with written_beside(path) as partial:
-        partial.write_text(json.dumps(without_nan(content), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = (json.dumps(without_nan(content), indent=2, ensure_ascii=False) + "\n").encode()
+    with written_beside(path, len(text)) as partial:
+        partial.write_bytes(text)
 
 
 def without_nan(content):
@@ -88,8 +95,10 @@ def without_nan(content):
 
 
 def read_json(path: Path) -> dict:
+    with naming(path):
+        content = path.read_bytes()
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a JSON file ({error})") from None
     if not isinstance(content, dict):
@@ -102,13 +111,15 @@ def whole_lines(path: Path) -> list[str]:
 
     Only a line feed ends a line: JSON may hold what str.splitlines takes for an end (U+2028).
     """
-    content = path.read_bytes().decode("utf-8", "replace") if path.exists() else ""
+    with naming(path):
+        content = path.read_bytes().decode("utf-8", "replace") if path.exists() else ""
     return content.split("\n")[:-1]
 
 
 def open_array(path: Path, mmap: bool = True) -> np.ndarray:
     """Open a .npy file, memory-mapped, without unpickling anything; InputError where it is truncated or no array."""
     try:
+        check_array(path)
         return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None

@@ -12,9 +12,10 @@ on it still open it (test.py --bank).
 
 from __future__ import annotations
 
+import commands
+
 from pathlib import Path
 
-import commands
 from common.console import InputError, Parser, run_script
 from common.settings import add_flags, flags_of, made
 from dataloader.importing.columns import ColumnSettings

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import commands
+
 import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-import commands
 from common.arrays import digest_of, scan
 from common.console import InputError, Parser, listed, run_script
 from common.lock import locked

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from common.console import InputError
+from common.console import InputError, in_one_line
 from common.files import written_beside
 from dataloader.metadata import Metadata, known
 
@@ -128,8 +128,8 @@ class Encoding:
         except FileNotFoundError:
             raise InputError(f"{path}: no such file; the run has not begun to train") from None
         except Exception as error:  # zipfile, json, numpy, skops and scikit-learn each have their own
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise InputError(f"{path}: truncated or not the encoding of a run's metadata ({reason})") from None
+            said = in_one_line(error)
+            raise InputError(f"{path}: truncated or not the encoding of a run's metadata ({said})") from None
         if not sound:
             raise InputError(f"{path}: not the encoding of a run's metadata")
         return encoding

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from common import manifest
+from common.archives import opened, readable
 from common.console import InputError, listed
 from common.files import make_folder, written_beside
 from dataloader.modalities import RETRIEVAL
@@ -39,10 +39,10 @@ def head_of(folder: Path, source: str = RETRIEVAL) -> tuple[int, str] | None:
     None where there is no such file.
     """
     try:
-        with zipfile.ZipFile(path_of(folder, source)) as archive, archive.open("meta.npy") as file:
-            meta = json.loads(str(np.lib.format.read_array(file, allow_pickle=False)))
+        with opened(path_of(folder, source)) as archive:
+            meta = json.loads(archive.text("meta"))
         k, bank = meta["k"], meta["bank"]
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, NotImplementedError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return (k, bank) if type(k) is int and k > 0 and isinstance(bank, str) and bank in BANKS else None
 
@@ -121,14 +121,15 @@ class Neighbours:
             return store.search(source)
         path, of = path_of(store.folder, source), "" if source == RETRIEVAL else f" --source {source}"
         lacks = Lacks("neighbours", store.folder, flags=of)
+        otherwise = "truncated or not a neighbours file"
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in ("ids", "similarity")}
-                found = cls(**arrays, **json.loads(str(archive["meta"])))
+            with opened(path, otherwise) as archive, readable(path, otherwise):
+                arrays = {name: archive.read(name) for name in ("ids", "similarity")}
+                found = cls(**arrays, **json.loads(archive.text("meta")))
         except FileNotFoundError:
             raise InputError(f"{path}: no neighbours yet", lacks) from None
-        except (ValueError, TypeError, KeyError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
-            raise InputError(f"{path}: truncated or not a neighbours file ({error})", lacks) from None
+        except InputError as error:
+            raise InputError(str(error), lacks) from None
         if isinstance(found.bank, str) and found.bank in BANKS:
             lacks = replace(lacks, flags=f"{of} --bank {found.bank}")
         if found.fingerprint != store.fingerprint:
@@ -145,8 +146,11 @@ class Neighbours:
 
     def _problems(self, store: FeatureStore) -> list[str]:
         n, ids = len(store), self.ids
-        if ids.shape != (n, self.k) or self.similarity.shape != ids.shape or ids.dtype != np.int32:
-            return [f"ids {ids.shape} {ids.dtype} and similarity {self.similarity.shape}, expected ({n}, {self.k})"]
+        numbers = type(self.k) is int and ids.dtype == np.int32 and self.similarity.dtype == np.float32
+        if not numbers or ids.shape != (n, self.k) or self.similarity.shape != ids.shape:
+            of = self.similarity
+            said = f"ids {ids.shape} {ids.dtype} and similarity {of.shape} {of.dtype}, expected ({n}, {self.k})"
+            return [f"{said} int32 and float32"]
         if not isinstance(self.bank, str) or self.bank not in BANKS:
             return [f"bank {self.bank!r} is unknown (known: {', '.join(BANKS)})"]
         if not isinstance(self.known_by, str) or self.known_by not in KNOWN_BY:

@@ -12,6 +12,7 @@ import numpy as np
 from common.arrays import Joined, Rows, blocks, digest, reserve
 from common.files import put_in_place, written_beside
 from common.lock import locked
+from common.room import naming
 from dataloader.description import FILE, Description, Feature
 from dataloader.items import Items
 from dataloader.metadata import FILE as METADATA_FILE
@@ -109,10 +110,12 @@ def append_lines(path: Path, more: Path) -> None:
     """Of JSON lines: those of `more` behind those of `path`, but for a first line that says what made them."""
     if not (path.exists() and more.exists()):
         return
-    lines = more.read_bytes().split(b"\n")
+    with naming(more):
+        lines = more.read_bytes().split(b"\n")
     if lines[0].startswith(b'{"encoder"'):
         del lines[0]
-    content = path.read_bytes()
+    with naming(path):
+        content = path.read_bytes()
     with written_beside(path.with_name(path.name + NEXT)) as partial:
         partial.write_bytes(content + b"\n" * (not content.endswith(b"\n")) + b"\n".join(lines))
 

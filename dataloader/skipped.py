@@ -6,8 +6,10 @@ import csv
 from collections.abc import Iterable
 from pathlib import Path
 
+from common.cells import guarded, unguarded
 from common.console import InputError
 from common.files import written_beside
+from common.room import naming
 
 COLUMNS = ("item_id", "stage", "reason")
 ROWS = "table"  # The stage of rows of the table that became no item; another row of the same id may have become one.
@@ -39,7 +41,7 @@ def _write(folder: Path, rows: list[dict[str, str]]) -> Path:
         with written_beside(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
-            writer.writerows(rows)
+            writer.writerows({name: guarded(text) for name, text in row.items()} for row in rows)
     return path
 
 
@@ -53,10 +55,10 @@ def read_skipped(folder: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+        with naming(path), path.open(encoding="utf-8", newline="") as file:
+            rows = [{name: unguarded(text) for name, text in row.items()} for row in csv.DictReader(file)]
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: not a CSV file ({error}); move it away") from None
-    if any(set(row) != set(COLUMNS) for row in rows):
+    if any(set(row) != set(COLUMNS) or None in row.values() for row in rows):
         raise InputError(f"{path}: its columns are not {', '.join(COLUMNS)}; move it away")
     return rows

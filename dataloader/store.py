@@ -360,6 +360,7 @@ def refuse_to_overwrite(folder: Path) -> None:
 
 if __name__ == "__main__":
     import commands
+
     from dataloader.describing import build_parser, main
 
     run_script(build_parser(), main, commands.remedy)

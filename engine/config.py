@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from common.console import InputError
+from common.settings import flags_of
 from dataloader.modalities import METADATA, is_name, side_of_metadata
 from dataloader.names import FAMILIES, KINDS, SKETCHED
-from engine.recipe import PUBLISHED, Recipe
+from engine.recipe import PUBLISHED, Recipe, argument
 from engine.run import Run
 
 DATA = {"family": str, "fingerprint": str, "modalities": list}
 MISSING = object()  # no flag accepts it
 MOVED = ("sources", "drop_history")  # settings of retrieval, which the first RetrievalBoost had as arguments too
 PLACE = {"model_id": str, "dataset_path": str, "dataset_id": str}
+MOVABLE = ("device", "save")  # texts, too, where they are said
 
 
 def check_config(run: Run, recipe: Recipe) -> dict[str, Any]:
@@ -31,6 +33,7 @@ def check_config(run: Run, recipe: Recipe) -> dict[str, Any]:
         "model": [name for name, kind in arguments.items() if not isinstance(model.get(name), kind)],
         "data": [name for name, kind in DATA.items() if not isinstance(data.get(name), kind)],
     }
+    wrong["settings"] += [name for name in MOVABLE if not isinstance(settings.get(name, ""), str)]
     if data.get("family") not in FAMILIES:
         wrong["data"].append("family")
     taken = data.get("modalities")
@@ -58,6 +61,14 @@ def check_config(run: Run, recipe: Recipe) -> dict[str, Any]:
     # The flags come last: what one accepts is asked of common/settings.py.
     wrong["settings"] += [name for name, flag in flags.items() if not flag.accepts(settings.get(name, MISSING))]
     wrong["model"] += [name for name, flag in flags.items() if name in model and not flag.accepts(model[name])]
+    # What the class is made with are the method's own settings once more, but for the features, which the data have.
+    own = [
+        name
+        for name in flags_of(recipe.settings)
+        if name in settings and name.removeprefix("no_") not in recipe.modalities
+    ]
+    twins = dict(argument(name, settings[name]) for name in own)
+    wrong["model"] += [name for name, value in twins.items() if name in model and model[name] != value]
     if recipe.statistics and are_shapes(model.get("shapes")) and type(model.get("numbers")) is int:
         columns = model["shapes"].get(METADATA, [0])[0]
         wrong["model"] += [] if 0 <= model["numbers"] <= columns else ["numbers"]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from common.console import InputError
+from common.archives import opened
+from common.console import InputError, in_one_line
 from common.files import write_json
 from dataloader.batches import Split, Unlabelled
 from dataloader.modalities import METADATA
@@ -118,5 +119,15 @@ def unreadable(path: Path, what: str, error: Exception) -> InputError:
     """For a saved model that its library cannot read."""
     if not path.exists():
         return InputError(f"{path}: no such file; the fit has not finished")
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
-    return InputError(f"{path}: truncated or not {what} of this run ({reason})")
+    return InputError(f"{path}: truncated or not {what} of this run ({in_one_line(error)})")
+
+
+def read_arrays(path: Path, what: str, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    """All arrays of a saved model; InputError where they are not those of `names`."""
+    try:
+        with opened(path, f"truncated or not {what} of this run") as archive:
+            if names is not None and sorted(names) != sorted(archive.names):
+                raise InputError(f"{path}: arrays for other features than this run's")
+            return {name: archive.read(name) for name in archive.names}
+    except FileNotFoundError as error:
+        raise unreadable(path, what, error) from None

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from common.files import write_json, written_beside
+from common.cells import write_table
+from common.files import write_json
 from common.manifest import is_whole
 from dataloader.batches import Split
 from dataloader.describing import heading
@@ -85,8 +86,7 @@ def judge(
         save(picture, out / "figures" / name)
     if report:
         write_json(out / "metrics.json", report)
-    with written_beside(out / "predictions.csv") as partial:
-        table.to_csv(partial, index=False, float_format="%.12g")
+    write_table(out / "predictions.csv", table, "%.12g")
     print(f"{len(items)} predictions in {out / 'predictions.csv'}")
     return Judged(out, run.folder.resolve().name, title, data, items, table, report, pictures)
 

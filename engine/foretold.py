@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from abc import abstractmethod
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,7 @@ from common.files import written_beside
 from dataloader.batches import Split, Unlabelled
 from dataloader.components import Components
 from dataloader.modalities import METADATA
-from engine.estimator import Estimator, unreadable
+from engine.estimator import Estimator, read_arrays
 from engine.method import History
 
 FILE = "predictions.npz"  # plain arrays; read without pickle
@@ -82,13 +81,10 @@ class Foretold(Estimator):
 
     def load(self, folder: Path) -> None:
         what = f"the predictions of a {type(self).__name__}"
-        try:
-            with np.load(folder / FILE, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in ARRAYS}
-        except (ValueError, TypeError, KeyError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
-            raise unreadable(folder / FILE, what, error) from None
+        arrays = read_arrays(folder / FILE, what, ARRAYS)
         rows, prediction = arrays["rows"], arrays["prediction"]
         sound = all(arrays[name].dtype.kind == kind for name, kind in ARRAYS.items())
-        if not sound or arrays["fingerprint"].shape or prediction.shape != (len(rows), self.label_dim):
+        sound &= rows.ndim == 1 and arrays["fingerprint"].ndim == 0
+        if not sound or prediction.shape != (len(rows), self.label_dim):
             raise InputError(f"{folder / FILE}: not {what} for as many targets as this run's")
         self.foretold = [(str(arrays["fingerprint"]), rows, prediction)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import itertools
 import time
@@ -12,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-import torch.utils.tensorboard  # A run writes events with it. Imported here so that a broken one is told of at once.
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from common.console import InputError
+import engine.events  # noqa: F401 a run writes with it; imported here so that a broken TensorBoard is told of at once
+from common.console import InputError, in_one_line
 from common.devices import pick_precision
 from dataloader.batches import Batch, Split, Unlabelled
-from engine.checkpoints import load_state, load_weights, save_state, save_weights
+from engine.checkpoints import alike, fits, load_state, load_weights, save_state, save_weights
 from engine.method import History
 from engine.metrics import measure, selection_score
 from engine.run import BEST, LAST, Run
@@ -97,6 +98,8 @@ class Network:
             outputs = [self._forward(b) for b in split.batches(self.training.batch_size, self.device)]
         output = torch.cat(outputs, dim=-2)
         output = output if output.dim() == 3 else output[None]
+        if self.scale and len(self.scale.mean) != output.shape[-1]:
+            raise InputError(f"{BEST}: a scale of {len(self.scale.mean)} labels, the network has {output.shape[-1]}")
         output = self.scale.back(output) if self.scale else output
         return (output.sigmoid() if self.training.loss == "BCE" else output).cpu().numpy()
 
@@ -156,8 +159,6 @@ class Network:
                 self._record(history, optimiser, generator, best_score)
         except KeyboardInterrupt:
             history.interrupted = True
-        finally:
-            self.run.close()
         if history.best_epoch:
             self.load(self.run.folder)
         elif not history.interrupted:
@@ -237,15 +238,19 @@ class Network:
         state = load_state(self.run.folder / LAST, self.device)
         if state is None:
             return History(), float("inf")
+        wrong = f"{self.run.folder}: {LAST} does not fit this run's config.json"
+        shuffle, random = generator.get_state(), {"cpu": torch.get_rng_state()}
+        expected = {"epoch": 0, "best_epoch": 0, "best_score": 0.0, "module": self.module.state_dict()}
+        if not fits(state, expected | {"shuffle": shuffle, "random": random}, optimiser):
+            raise InputError(f"{wrong}, or holds what training does not write; train anew")
         try:
             self.module.load_state_dict(state["module"])
-            optimiser.load_state_dict(state["optimiser"])
+            optimiser.load_state_dict(copy.deepcopy(state["optimiser"]))  # not as parts of the file, which goes away
             generator.set_state(state["shuffle"].cpu())
             set_random_state(state["random"], self.device)
-        except (KeyError, RuntimeError, ValueError, AttributeError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise InputError(f"{self.run.folder}: last.pt does not fit this run's config.json ({reason})") from None
-        epochs = [record for record in self.run.history() if record["epoch"] <= state["epoch"]]
+        except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+            raise InputError(f"{wrong} ({in_one_line(error)})") from None
+        epochs = self.run.history()[: state["epoch"]]
         if len(epochs) != state["epoch"]:
             raise InputError(f"{self.run.folder}: history.jsonl has {len(epochs)} epochs, last.pt {state['epoch']}")
         return History(epochs, state["best_epoch"]), state["best_score"]
@@ -264,8 +269,12 @@ class Network:
         try:
             self.module.load_state_dict(weights)
         except RuntimeError as error:
-            reason = " ".join(str(error).split())[:300]
-            raise InputError(f"{folder / BEST}: weights of another method or dimension ({reason})") from None
+            said = in_one_line(error, 300)
+            raise InputError(f"{folder / BEST}: weights of another method or dimension ({said})") from None
+        scale = self.scale and (self.scale.mean, self.scale.spread)
+        one_a_target = scale is None or (scale[0].ndim == 1 and alike(*scale) and scale[0].is_floating_point())
+        if not alike(weights, self.module.state_dict()) or not one_a_target:
+            raise InputError(f"{folder / BEST}: weights of another type than training writes")
 
 
 def keep_recurrent_in_float32(module: nn.Module) -> None:

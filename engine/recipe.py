@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from common.console import InputError
+from common.console import InputError, in_one_line
 from common.settings import Flag, flags_of
 from dataloader.modalities import Wants
 from dataloader.names import NeighboursAs
@@ -109,7 +109,13 @@ class Recipe:
         if self.network:
             from engine.network import Network
 
-            return Network(made(**arguments), training, device, run)
+            try:
+                network = made(**arguments)
+            except (RuntimeError, OverflowError, MemoryError) as error:  # dimensions that no memory holds
+                raise InputError(
+                    f"{made.__name__} cannot be made as large as it is asked for: {in_one_line(error)}"
+                ) from None
+            return Network(network, training, device, run)
         return made(**arguments, seed=training.seed, device=device, run=run)
 
     def groups(self, preset: str | None = None) -> dict[str, dict[str, Flag]]:

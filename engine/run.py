@@ -5,18 +5,20 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
+import shutil
 import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common import manifest
-from common.console import InputError, interrupts_wait
-from common.files import make_folder, read_json, sync_folder, without_nan, write_json, written_beside
+from common.console import InputError
+from common.files import make_folder, read_json, sync_folder, whole_lines, without_nan, write_json, written_beside
+from common.room import naming
 from dataloader.place import Lacks
 
 if TYPE_CHECKING:  # it takes seconds to import, and reading what a run was trained with does not need it
-    from torch.utils.tensorboard import SummaryWriter
+    from engine.events import Events
 
 BEST, LAST = "best.safetensors", "last.pt"
 HISTORY = "history.jsonl"  # a line an epoch
@@ -39,7 +41,7 @@ class Run:
     def __init__(self, folder: Path, config: dict, members: tuple[tuple[Path, float], ...] = ()):
         self.folder, self.config, self.members = Path(folder), config, members
         self._to_write = False  # whether config.json is to say what `config` says
-        self._events: SummaryWriter | None = None
+        self._events: Events | None = None
 
     @classmethod
     def create(cls, save: Path | str, name: str, config: dict) -> Run:
@@ -57,7 +59,11 @@ class Run:
         sync_folder(Path(save))
         manifest.begin(folder)
         run = cls(folder, config | {"environment": environment()})
-        write_json(folder / "config.json", run.config)
+        try:
+            write_json(folder / "config.json", run.config)
+        except (InputError, OSError):
+            shutil.rmtree(folder)  # no run without it
+            raise
         return run
 
     @classmethod
@@ -120,17 +126,26 @@ class Run:
 
     def log(self, message: str) -> None:
         print(message, flush=True)
-        with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
+        path = self.folder / "log.txt"
+        with naming(path), path.open("a", encoding="utf-8") as file:
             file.write(message + "\n")
 
     def history(self) -> list[dict]:
-        """A record per finished epoch, from `history.jsonl`; a line cut short by a kill is left out."""
-        path, records = self.folder / "history.jsonl", []
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        """A record per finished epoch, or tree, from `history.jsonl`; none where there is no such file.
+
+        InputError where a line is not what is written there. One cut short by a kill is left out.
+        """
+        path, records = self.folder / HISTORY, []
+        for number, line in enumerate(whole_lines(path), start=1):
             try:
-                records.append(json.loads(line))
-            except ValueError:
-                break
+                record = json.loads(line)
+                sound = is_record(record, number) and record["valid"].keys() == (records or [record])[0]["valid"].keys()
+            except (ValueError, RecursionError):
+                sound = False
+            if not sound:
+                said = f"not what training writes of an epoch ({line[:60]!r})"
+                raise InputError(f"{path} line {number}: {said}; bring the file back or train anew")
+            records.append(record)
         return records
 
     def valid(self) -> dict:
@@ -138,33 +153,44 @@ class Run:
         path = self.folder / VALID
         for one in (path, self.folder / HISTORY):
             manifest.require_whole(one, "the run still predicts; train it anew to know how it was trained")
-        try:
-            return read_json(path)
-        except (InputError, FileNotFoundError):
-            history = self.history()
-        best = history[-1].get("best_epoch") if history else None
-        found = next((record for record in history if best and record.get("epoch") == best), {}).get("valid")
-        return found if isinstance(found, dict) else {}
+        if path.exists():
+            found = read_json(path)
+            if not all(value is None or is_number(value) for value in found.values()):
+                raise InputError(f"{path}: not the metrics of split valid")
+            return found
+        history = self.history()
+        best = history[-1]["best_epoch"] if history else 0
+        return history[best - 1]["valid"] if best else {}
 
     def write_history(self, records: list[dict]) -> None:
-        with written_beside(self.folder / "history.jsonl") as partial:
+        with written_beside(self.folder / HISTORY) as partial:
             partial.write_text("".join(json.dumps(without_nan(record)) + "\n" for record in records), encoding="utf-8")
 
     def record_scalars(self, epoch: int, scalars: dict[str, float]) -> None:
         """To TensorBoard; a resumed run hides what was recorded from this epoch on."""
-        with interrupts_wait():  # its writer is a thread
-            if self._events is None:
-                from torch.utils.tensorboard import SummaryWriter
+        if self._events is None:
+            from engine.events import Events
 
-                self._events = SummaryWriter(str(self.folder), purge_step=epoch)
-            for name, value in scalars.items():
-                self._events.add_scalar(name, value, epoch)
-            self._events.flush()
+            self._events = Events(self.folder, epoch)
+        self._events.record(epoch, scalars)
 
-    def close(self) -> None:
-        with interrupts_wait():
-            if self._events is not None:
-                self._events.close()
+
+def is_record(record: object, number: int) -> bool:
+    """Whether it is what is written of epoch `number`; of what a library fits there are no seconds."""
+    if not isinstance(record, dict) or not isinstance(record.get("valid"), dict):
+        return False
+    whole = [record.get(name) for name in ("epoch", "best_epoch")]
+    numbers = [record.get(name, 0) for name in ("train_loss", "score", "seconds")]
+    return (
+        all(type(one) is int for one in whole)
+        and whole[0] == number
+        and 0 <= whole[1] <= number
+        and all(one is None or is_number(one) for one in (*numbers, *record["valid"].values()))
+    )
+
+
+def is_number(value: object) -> bool:
+    return type(value) in (int, float) and abs(value) < float("inf")
 
 
 def members_in(folder: Path) -> tuple[tuple[Path, float], ...]:

@@ -12,9 +12,10 @@ visual_engineering.py --audio_encoder reads each video once for both.
 
 from __future__ import annotations
 
+import commands
+
 from pathlib import Path
 
-import commands
 from common.console import Parser, run_script
 from common.settings import add_flags, made
 from dataloader.modalities import AUDIO

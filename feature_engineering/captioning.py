@@ -10,6 +10,7 @@ stopped run goes on where it was when the same command is typed again.
 from __future__ import annotations
 
 import commands
+
 from common.console import InputError, Parser, run_script
 from common.files import require_writable
 from common.settings import add_flags, made

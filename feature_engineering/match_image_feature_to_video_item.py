@@ -6,7 +6,9 @@ one column of vectors (Parquet) or Dv columns of numbers. Rows of other items ar
 
 from __future__ import annotations
 
-import zipfile
+import commands
+
+import math
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +17,12 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-import commands
+from common.archives import opened
+from common.arrays import scan
 from common.console import InputError, Parser, listed, run_script, whole_number
 from common.files import require_writable
 from common.settings import add_flags, flags_of, made
+from dataloader.importing.feature_files import as_text, beyond_float32
 from dataloader.place import add_dataset_flags, folder_of, one_writer
 from dataloader.store import FeatureStore
 from feature_engineering.decoding.naming import item_and_number
@@ -165,23 +169,22 @@ def read_table(path: Path, name_column: str) -> tuple[list[str], np.ndarray]:
     names, features = readers[path.suffix.lower()](path, name_column)
     if features.ndim != 2 or len(features) != len(names) or not features.shape[1]:
         raise InputError(f"--table {path}: features of shape {features.shape} for {len(names)} names")
-    bad = ~np.isfinite(features).all(axis=1)
+    bad, _, _ = scan(features)
     if bad.any():
-        raise InputError(f"--table {path}: {int(bad.sum())} rows have NaN or infinity ({listed(np.array(names)[bad])})")
+        said = f"{int(bad.sum())} rows have NaN or infinity ({listed(np.array(names)[bad])})"
+        raise InputError(f"--table {path}: {said}{beyond_float32(features, bad)}")
     return names, features
 
 
 def _read_npz(path: Path, name_column: str) -> tuple[list[str], np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            names, features = content[name_column if name_column in content else "names"], content["features"]
-    except KeyError as error:
-        raise InputError(f"--table {path}: no array {error}; names and features are expected") from None
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise InputError(f"--table {path}: truncated, pickled or not an .npz file ({error})") from None
-    if names.dtype.kind not in "US" or features.dtype.kind not in "fiu":
-        raise InputError(f"--table {path}: names of type {names.dtype} and features of type {features.dtype}")
-    return [str(name) for name in names.astype(str)], features
+    with opened(path, "truncated, pickled or not an .npz file of names and features", packed=True) as content:
+        column = name_column if name_column in content.names else "names"
+        names, features = content.head(column), content.head("features")
+        if names.dtype.kind not in "US" or features.dtype.kind not in "fiu":
+            raise InputError(f"--table {path}: names of type {names.dtype} and features of type {features.dtype}")
+        if names.shape != features.shape[:1] or len(features.shape) != 2:
+            raise InputError(f"--table {path}: features of shape {features.shape} for {math.prod(names.shape)} names")
+        return [as_text(name) for name in content.read(column)], content.read("features")
 
 
 def _read_arrow(path: Path, name_column: str) -> tuple[list[str], np.ndarray]:

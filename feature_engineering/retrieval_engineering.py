@@ -21,12 +21,13 @@ Vectors that were made elsewhere come in by data/import_features.py --retrieval.
 
 from __future__ import annotations
 
+import commands
+
 import argparse
 from collections.abc import Collection, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-import commands
 from common.console import InputError, Parser, run_script
 from common.settings import add_flags, flags_of, made
 from dataloader.modalities import RETRIEVAL

@@ -8,6 +8,7 @@ run goes on where it was when the same command is typed again.
 from __future__ import annotations
 
 import commands
+
 from common.console import Parser, run_script
 from common.settings import add_flags, made
 from dataloader.place import folder_of, one_writer

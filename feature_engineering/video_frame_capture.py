@@ -6,6 +6,8 @@ the frames straight from the videos.
 
 from __future__ import annotations
 
+import commands
+
 import contextlib
 import itertools
 from dataclasses import dataclass
@@ -14,9 +16,9 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-import commands
 from common.console import PROGRESS_BAR, InputError, Parser, listed, run_script, whole_number
 from common.files import put_in_place, require_writable
+from common.room import naming
 from common.settings import add_flags, made
 from dataloader.importing.video_files import Videos, read_named
 from dataloader.place import add_dataset_flags, folder_of, one_writer
@@ -85,7 +87,7 @@ def capture_frames(
     tasks = ((found[item_id][0], frame_num, frames, item_id) for item_id in todo)
     results = in_workers(write_frames, tasks, decoding.workers, decoding.timeout)
     bar = tqdm(total=len(ids), initial=len(ids) - len(todo), desc="videos", unit="video", **PROGRESS_BAR)
-    with bar, contextlib.closing(results), (frames / CAPTURED).open("a", encoding="utf-8") as file:
+    with naming(frames), bar, contextlib.closing(results), (frames / CAPTURED).open("a", encoding="utf-8") as file:
         for item_id, result in zip(todo, results, strict=True):
             if isinstance(result, Failure):
                 reasons[item_id] = result.reason

@@ -12,9 +12,10 @@ same bits as by audio_engineering.py.
 
 from __future__ import annotations
 
+import commands
+
 from dataclasses import replace
 
-import commands
 from common.console import InputError, Parser, run_script
 from common.settings import add_flags, made
 from dataloader.modalities import AUDIO

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from common.cells import write_table
 from common.console import InputError, listed
-from common.files import require_writable, write_json, written_beside
+from common.files import require_writable, write_json
 from common.lock import locked
 from dataloader.importing.newcomers import Newcomers, already_there, one_video, read_newcomers, unused_id
 from dataloader.importing.settings import TableSettings
@@ -85,8 +86,7 @@ def predict_newcomers(
             write_json(output / "metrics.json", measured)
         path, lines = output / FILE, for_reading(result, table)
         lines = pd.concat([lines.assign(reason=""), pd.DataFrame(reasons, columns=["item_id", "reason"])])
-        with written_beside(path) as partial:
-            lines.to_csv(partial, index=False, float_format="%.12g")
+        write_table(path, lines, "%.12g")
         store, run = predictor.store, predictor.run
         said = {"command": command, "run": str(run.folder.resolve())}
         said |= {"data": {"folder": str(store.folder.resolve()), "fingerprint": store.fingerprint}}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import commands
+
 import contextlib
 import re
 from dataclasses import replace
@@ -12,7 +14,6 @@ import pandas as pd
 import pytest
 import torch
 
-import commands
 import train
 from common.console import InputError
 from dataloader.batches import Batch, NeighbourBatch

@@ -93,7 +93,7 @@ class Hyfea(Estimator):
             fits = (
                 width == self.width + self.columns and forest.predict(nothing(width, categories)).size == self.label_dim
             )
-        except catboost.CatBoostError as error:
+        except Exception as error:  # its own, and what bytes that are no text make of names
             raise unreadable(folder / FILE, "a CatBoost model", error) from None
         if not fits:
             raise InputError(f"{folder / FILE}: made for {width} features, or for other targets than this run's")

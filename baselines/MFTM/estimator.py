@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import shutil
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -85,8 +86,9 @@ class MFTM(Estimator):
 
     def save(self, folder: Path) -> None:
         forest.save(self.forests, folder)
-        with written_beside(folder / TABNET) as partial, _quiet():
-            shutil.move(self.tabnet.save_model(str(partial)), partial)
+        # The library makes a folder, and an archive of it.
+        with written_beside(folder / TABNET) as partial, tempfile.TemporaryDirectory(dir=folder) as place, _quiet():
+            shutil.move(self.tabnet.save_model(str(Path(place) / "tabnet")), partial)
 
     def load(self, folder: Path) -> None:
         self.forests = forest.load(folder, self.label_dim, self.width)

@@ -40,8 +40,9 @@ def path(folder: Path, target: int) -> Path:
 
 def save(forests: list[lightgbm.Booster], folder: Path) -> None:
     for target, forest in enumerate(forests):
-        with written_beside(path(folder, target)) as partial:
-            forest.save_model(str(partial))
+        text = forest.model_to_string().encode()  # LightGBM, writing a file, prints what goes wrong by itself
+        with written_beside(path(folder, target), len(text)) as partial:
+            partial.write_bytes(text)
 
 
 def load(folder: Path, label_dim: int, width: int) -> list[lightgbm.Booster]:
@@ -52,7 +53,7 @@ def load(folder: Path, label_dim: int, width: int) -> list[lightgbm.Booster]:
             if not text.rstrip().endswith(LAST_LINE):  # LightGBM itself takes half a forest for a whole one
                 raise ValueError("its end is missing")
             found.append(lightgbm.Booster(model_str=text))
-        except (OSError, ValueError, lightgbm.basic.LightGBMError) as error:
+        except Exception as error:  # its own, and those of a file and of bytes that are no text
             raise unreadable(path(folder, target), "a LightGBM model", error) from None
         if found[-1].num_feature() != width:
             raise InputError(

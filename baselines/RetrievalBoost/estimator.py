@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from functools import partial
 from pathlib import Path
 
@@ -17,12 +16,13 @@ from dataloader.batches import Split
 from dataloader.components import Components
 from dataloader.encoding import for_trees, of_time
 from dataloader.statistics import BEYOND
-from engine.estimator import Estimator, boosting_history, unreadable
+from engine.estimator import Estimator, boosting_history, read_arrays, unreadable
 from engine.figures import draw_effects, save
 from engine.method import History
 from engine.trees import Progress, features_of, nothing
 
 PROJECTIONS = "projections.npz"  # plain arrays; read without pickle
+PARTS = ("mean", "axes")  # of the Components of each kind of features
 NAMES = "features.json"  # of what the forests were fitted on, in their order
 WEIGHTS, USUAL = "weights", "usual"  # of the anchors, and the mean of train, among them
 SHRUNKEN = "of the creator, shrunken"
@@ -180,7 +180,12 @@ class RetrievalBoost(Estimator):
         """(forests, n, label_dim) float32; the anchors draw all of them alike."""
         forests = self._forests(split)
         mean = forests.mean(axis=0)
-        drawn = np.einsum("at,ant->nt", self.weights, self._anchors(split, mean) - mean)
+        anchors = self._anchors(split, mean)
+        if len(anchors) != len(self.weights):
+            raise InputError(
+                f"RetrievalBoost: {len(self.weights)} weights in its {PROJECTIONS}, expected {len(anchors)}"
+            )
+        drawn = np.einsum("at,ant->nt", self.weights, anchors - mean)
         return (forests + drawn).astype(np.float32)
 
     def _forests(self, split: Split) -> np.ndarray:
@@ -192,8 +197,7 @@ class RetrievalBoost(Estimator):
 
     def save(self, folder: Path) -> None:
         write_json(folder / NAMES, {"names": self.names})
-        arrays = {f"{name}.mean": found.mean for name, found in self.projections.items()}
-        arrays |= {f"{name}.axes": found.axes for name, found in self.projections.items()}
+        arrays = {f"{name}.{part}": getattr(found, part) for part in PARTS for name, found in self.projections.items()}
         with written_beside(folder / PROJECTIONS) as beside, beside.open("wb") as file:
             np.savez(file, **arrays, **{WEIGHTS: self.weights, USUAL: self.usual})
         for member, forest in enumerate(self.forests):
@@ -201,23 +205,17 @@ class RetrievalBoost(Estimator):
                 forest.save_model(str(beside), format="cbm")
 
     def load(self, folder: Path) -> None:
-        try:
-            with np.load(folder / PROJECTIONS, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-            self.weights, self.usual = arrays.pop(WEIGHTS), arrays.pop(USUAL)
-            names = self.widths if self.components else ()
-            self.projections = {
-                name: Components(arrays.pop(f"{name}.mean"), arrays.pop(f"{name}.axes")) for name in names
-            }
-            sound = not arrays and self.weights.dtype.kind == "f"
-            sound &= self.usual.dtype.kind == "f" and self.usual.shape == (self.label_dim,)
-            sound &= self.weights.ndim == 2 and self.weights.shape[1] == self.label_dim
-            for name, found in self.projections.items():
-                sound &= found.axes.dtype.kind == found.mean.dtype.kind == "f"
-                sound &= found.axes.ndim == 2 and found.axes.shape[1] == self.dims[name]
-                sound &= found.mean.shape == found.axes.shape[1:]
-        except (ValueError, TypeError, KeyError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
-            raise unreadable(folder / PROJECTIONS, "the arrays of a RetrievalBoost", error) from None
+        names = self.widths if self.components else ()
+        wanted = [WEIGHTS, USUAL, *(f"{name}.{part}" for name in names for part in PARTS)]
+        arrays = read_arrays(folder / PROJECTIONS, "the arrays of a RetrievalBoost", wanted)
+        sound = all(array.dtype.kind == "f" for array in arrays.values())
+        self.weights, self.usual = arrays[WEIGHTS], arrays[USUAL]
+        self.projections = {name: Components(*(arrays[f"{name}.{part}"] for part in PARTS)) for name in names}
+        sound &= self.usual.shape == (self.label_dim,)
+        sound &= self.weights.ndim == 2 and self.weights.shape[1] == self.label_dim
+        for name, found in self.projections.items():
+            sound &= found.axes.ndim == 2 and found.axes.shape[1] == self.dims[name]
+            sound &= found.mean.shape == found.axes.shape[1:]
         try:
             names = read_json(folder / NAMES).get("names")
         except OSError as error:
@@ -234,7 +232,7 @@ class RetrievalBoost(Estimator):
                 forest = catboost.CatBoostRegressor().load_model(str(path), format="cbm")
                 empty = nothing(len(forest.feature_names_), len(forest.get_cat_feature_indices()))
                 fits = forest.predict(empty).size == self.label_dim and len(forest.feature_names_) == len(self.names)
-            except catboost.CatBoostError as error:
+            except Exception as error:  # its own, and what bytes that are no text make of names
                 raise unreadable(path, "a CatBoost model", error) from None
             if not fits:
                 raise InputError(f"{path}: made for other features or targets than this run's")

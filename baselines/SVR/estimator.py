@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 import warnings
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy as np
 from common.console import InputError
 from common.files import written_beside
 from dataloader.batches import Split
-from engine.estimator import Estimator, unreadable
+from engine.estimator import Estimator, read_arrays
 from engine.method import History
 
 FILE = "best.npz"  # plain arrays; read without pickle
@@ -100,18 +99,13 @@ class SVR(Estimator):
             np.savez(file, **self.arrays)
 
     def load(self, folder: Path) -> None:
-        try:
-            with np.load(folder / FILE, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-            sound = arrays["mean"].shape == arrays["scale"].shape == (self.width,) and arrays["gamma"].shape == ()
-            sound &= len(arrays) == 3 + 3 * self.label_dim
-            for t in range(self.label_dim if sound else 0):
-                vectors, weight = arrays[f"vectors_{t}"], arrays[f"weight_{t}"]
-                sound &= vectors.shape == (len(weight), self.width) and arrays[f"intercept_{t}"].shape == ()
-            sound &= all(a.dtype.kind == "f" for a in arrays.values())
-        except (ValueError, TypeError, KeyError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
-            raise unreadable(folder / FILE, "the arrays of an SVR", error) from None
-        if not sound:
+        arrays = read_arrays(folder / FILE, "the arrays of an SVR")
+        kinds = {"mean": (self.width,), "scale": (self.width,), "gamma": ()}
+        for t in range(self.label_dim):
+            vectors = len(weight) if (weight := arrays.get(f"weight_{t}", np.empty(()))).ndim else 0
+            kinds |= {f"vectors_{t}": (vectors, self.width), f"weight_{t}": (vectors,), f"intercept_{t}": ()}
+        found = {name: array.shape for name, array in arrays.items() if array.dtype.kind == "f"}
+        if found != kinds:
             raise InputError(f"{folder / FILE}: arrays for other features or targets than this run's")
         self.arrays = arrays
 

@@ -26,7 +26,7 @@ from common.console import InputError
 from common.files import read_json, write_json
 from common.manifest import is_whole
 from dataloader.modalities import RETRIEVAL
-from engine.run import LAST, MEMBERS, Run
+from engine.run import LAST, MEMBERS, Run, is_number
 
 RESULTS = ("metrics.json", "predictions.csv")  # which test.py leaves
 OURS = ("model_id", "dataset_path", "dataset_id", "seed", "save", "device", "resume")  # flags that the cells are given
@@ -166,7 +166,7 @@ def finished(setting: Setting, row: Row, seed: int) -> Outcome | None:
 def seconds_of(run: Path) -> float | None:
     """How long a run trained; None where its training has not come to its end."""
     seconds = recorded(run / "cell.json").get("seconds")
-    return seconds if isinstance(seconds, int | float) else None
+    return seconds if is_number(seconds) else None
 
 
 def _runs(setting: Setting, row: Row, seed: int) -> list[Path]:
@@ -200,7 +200,8 @@ def notes(setting: Setting, rows: list[Row], seeds: list[int]) -> list[str]:
             cell = recorded(path)
             same = cell.get("row") == row.name and cell.get("seed") == seeds[0] and not cell.get("of_ablation")
             if same and path.parts[-4] != row.folder:
-                typed = shlex.join(cell.get("flags", [])) or "no flags"
+                flags = cell.get("flags")
+                typed = shlex.join(map(str, flags if isinstance(flags, list) else [])) or "no flags"
                 found.append(f"{row.name}: runs made with {typed} are kept, not used: {path.parents[2]}")
     return list(dict.fromkeys(found))
 
@@ -277,13 +278,20 @@ def _trained(setting: Setting, row: Row, seed: int) -> Path | None:
     return next((run for run in _runs(setting, row, seed) if seconds_of(run) is not None), None)
 
 
+def _seconds_of_epochs(run: Path) -> float | None:
+    """How long the epochs of a run took; None where its history is damaged, so that it is trained anew."""
+    try:
+        return sum(record.get("seconds") or 0 for record in Run(run, {}).history())
+    except InputError:
+        return None
+
+
 def _train(setting: Setting, row: Row, seed: int, children: Children) -> tuple[Path, float]:
     """Go on with the newest run that left something to go on with, else train anew; the run and its seconds."""
     folder = setting.folder(row, seed)
     begun = [run for run in _runs(setting, row, seed) if (run / LAST).is_file() or (run / MEMBERS).is_dir()]
     unfinished = next(iter(begun), None)
-    if unfinished is not None:
-        before = sum(record["seconds"] for record in Run(unfinished, {}).history())
+    if unfinished is not None and (before := _seconds_of_epochs(unfinished)) is not None:
         words = ["train.py", "--resume", str(unfinished), "--dataset_path", setting.dataset_path]
         try:
             seconds = children.run([*words, "--device", setting.device], folder / "output.txt")

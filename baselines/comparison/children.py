@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from common.lock import handed_on
+from common.room import naming
 from dataloader.checks import checked
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,7 +37,7 @@ class Children:
     def run(self, words: list[str], output: Path) -> float:
         """Run `python <words>`, what it prints appended to `output`; its seconds, or Failed with its reason."""
         start = time.perf_counter()
-        with output.open("ab") as file:
+        with naming(output), output.open("ab") as file:
             file.write(f"$ python {shlex.join(words)}\n".encode())
             file.flush()
             begin = file.tell()

@@ -14,6 +14,7 @@ from baselines.comparison.folds import folds_in_words
 from baselines.comparison.results import Result, cells_table
 from baselines.comparison.tables import Origin, frame, markdown, plain, tex, valid_markdown
 from baselines.comparison.verdicts import TESTED, judge, verdicts_markdown, verdicts_table
+from common.cells import write_table
 from common.files import written_beside
 from dataloader.description import Label
 from dataloader.items import creators
@@ -48,7 +49,7 @@ class Report:
         """table.*, significance.csv and cells.csv; the first row is the reference. What to print."""
         table, resampled = markdown(results), self._resampled(results)
         shown, verdicts = self._judged(results, resampled)
-        text = [f"# {self.origin.dataset_id}: the table", self._caption(), table, *failures(results)]
+        text = [f"# {plain(self.origin.dataset_id)}: the table", self._caption(), table, *failures(results)]
         if self.left_out:
             lines = [f"- {plain(name)}: {plain(reason)}" for name, reason in self.left_out.items()]
             text.append("Left out:\n\n" + "\n".join(lines))
@@ -67,10 +68,11 @@ class Report:
     def _caption(self) -> str:
         seeds = ", ".join(map(str, self.origin.seeds))
         which = f"of {self.origin.folds}, all together" if self.origin.folds else "over the whole split"
-        split = f", split by {self.origin.split}" if self.origin.split else ""
-        late = f" COUNTED AFTER PUBLICATION, and among the metadata: {', '.join(self.origin.consequences)}."
+        split = f", split by {plain(self.origin.split)}" if self.origin.split else ""
+        late = plain(", ".join(self.origin.consequences))
+        late = f" COUNTED AFTER PUBLICATION, and among the metadata: {late}." if late else ""
         return (
-            f"{self.origin.n} test items{split}, label {self.origin.label}.{late * bool(self.origin.consequences)} "
+            f"{self.origin.n} test items{split}, label {plain(self.origin.label)}.{late} "
             "Mean ± sample standard deviation over seeds "
             f"{seeds} of metrics {which}; no ± where there is one seed or every seed predicts the same "
             "(deterministic). Best **bold**, second <u>underlined</u>, as the printed figures rank, trivial rows "
@@ -139,7 +141,7 @@ class Report:
         shown, verdicts = self._judged(parts, resampled)
         every = list(results.values())
         per_cell = cells_table(every)
-        text = [f"# {self.origin.dataset_id}: {plain(parts[0].name)} taken apart and varied", self._caption()]
+        text = [f"# {plain(self.origin.dataset_id)}: {plain(parts[0].name)} taken apart and varied", self._caption()]
         text += [
             "Figures of split test: to be read, not to choose settings by (ablation_cells.csv has those of valid).",
             "## Parts",
@@ -150,7 +152,7 @@ class Report:
             if rows := [_at_value(v, reference, results) for v in variants if v.sweep == sweep.key]:
                 text += [f"## {sweep.label}", markdown(rows)]
         text += [*failures(every)]
-        notes = [*made_by(per_cell), *(f"left out: {what}" for what in left_out)]
+        notes = [*made_by(per_cell), *(f"left out: {plain(what)}" for what in left_out)]
         text += ["## How it was made", self.origin.markdown(every, notes), ""]
         self._text("ablation.md", "\n\n".join(text))
         first = [{"sweep": v.sweep, "value": v.value} for v in variants]
@@ -186,8 +188,7 @@ class Report:
             partial.write_text(content, encoding="utf-8")
 
     def _csv(self, name: str, table: pd.DataFrame) -> None:
-        with written_beside(self.place / name) as partial:
-            table.to_csv(partial, index=False)
+        write_table(self.place / name, table)
 
 
 def finished(results: list[Result]) -> list[Result]:

@@ -11,8 +11,8 @@ import pandas as pd
 from baselines.comparison.cells import Outcome, Row, recorded
 from baselines.comparison.parts import Part, truth_of
 from baselines.comparison.trivial import trivial_rows
+from common.cells import read_table, write_table
 from common.console import InputError
-from common.files import written_beside
 from dataloader.store import FeatureStore
 from engine.metrics import METRICS, measure
 from engine.run import Run
@@ -153,9 +153,9 @@ def read_predictions(path: Path, store: FeatureStore) -> np.ndarray:
     rows, names = store.rows("test"), store.label.names
     columns = ["prediction"] if len(names) == 1 else [f"prediction_{name}" for name in names]
     try:
-        table = pd.read_csv(path, dtype={"item_id": str}, keep_default_na=False, usecols=["item_id", *columns])
+        table = read_table(path, ["item_id"], columns)
         prediction = table[columns].to_numpy(dtype=np.float64)
-    except (ValueError, pd.errors.ParserError) as error:
+    except (ValueError, OverflowError) as error:  # pandas' errors are ValueErrors
         raise InputError(f"{path}: truncated or not test.py's predictions ({error}); delete it to test anew") from None
     if table["item_id"].tolist() != store.items.item_id[rows].tolist():
         raise InputError(f"{path}: not the {len(rows)} items of split test in {store.folder}; delete it to test anew")
@@ -177,8 +177,7 @@ def write_trivial_predictions(place: Path, parts: list[Part], results: list[Resu
             columns[f"prediction{suffix}"] = result.prediction[0, :, t]
             columns[f"truth{suffix}"] = truth[:, t]
         slug = "".join(letter if letter.isalnum() else "_" for letter in result.name)
-        with written_beside(place / "trivial" / slug / "predictions.csv") as partial:
-            pd.DataFrame(columns).to_csv(partial, index=False, float_format="%.12g")
+        write_table(place / "trivial" / slug / "predictions.csv", pd.DataFrame(columns), "%.12g")
 
 
 def cells_table(results: list[Result]) -> pd.DataFrame:
@@ -202,4 +201,4 @@ def cells_table(results: list[Result]) -> pd.DataFrame:
 
 def valid_of(run: Path) -> dict[str, float]:
     valid = Run(run, {}).valid()
-    return {name: valid[name] for name in METRICS if name in valid}
+    return {name: np.nan if valid[name] is None else valid[name] for name in METRICS if name in valid}

@@ -12,7 +12,7 @@ from baselines.comparison.results import Result
 from engine.metrics import METRICS
 
 DIGITS = 3
-MARKDOWN = re.compile(r"[\\`*<>\[\]]|(?<!\w)_|_(?!\w)")  # an underscore within a word means nothing
+MARKDOWN = re.compile(r"[\\`*<>\[\]|&~$]|(?<!\w)_|_(?!\w)")  # an underscore within a word means nothing
 TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
 TEX |= {"<": r"\textless{}", ">": r"\textgreater{}"} | {letter: f"\\{letter}" for letter in "&%$#_{}"}
 
@@ -44,15 +44,16 @@ class Origin:
 
     def markdown(self, results: list[Result], extra: list[str]) -> str:
         environment = self.environment
-        lines = [f"- `{' '.join(self.command.split())}`", *(f"- {line}" for line in extra)]
+        lines = [f"- {code(self.command)}", *(f"- {line}" for line in extra)]
         lines += [
-            f"- {plain(result.name)}: `{result.command}`, then `python test.py --model_path <run>`"
+            f"- {plain(result.name)}: {code(result.command)}, then `python test.py --model_path <run>`"
             for result in trained(results)
         ]
-        lines += [f"- {result.name}: {result.chosen}" for result in results if result.trivial]
+        lines += [f"- {plain(result.name)}: {plain(result.chosen)}" for result in results if result.trivial]
         versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
         lines += [
-            f"- data: {self.dataset_id}, fingerprint `{self.fingerprint}`; {self.neighbours}; label {self.label}",
+            f"- data: {plain(self.dataset_id)}, fingerprint `{self.fingerprint}`; {plain(self.neighbours)}; label "
+            f"{plain(self.label)}",
             f"- versions: {versions}; commit `{environment['commit']}`",
             f"- machine: {environment['processor']}, {environment['threads']} threads"
             + (f", {environment['cuda']}" if environment["cuda"] else ""),
@@ -141,8 +142,15 @@ def _seeds(result: Result) -> str:
 
 
 def plain(text: str) -> str:
-    """Plain text -> Markdown that shows it as it is."""
-    return MARKDOWN.sub(r"\\\g<0>", text)
+    """Plain text -> Markdown that shows it as it is, on one line."""
+    return MARKDOWN.sub(r"\\\g<0>", " ".join(text.split()))
+
+
+def code(text: str) -> str:
+    """Plain text -> Markdown that shows it as code, on one line, whatever backticks are in it."""
+    text = " ".join(text.split())
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence} {text} {fence}" if "`" in text else f"`{text}`"
 
 
 def escaped(text: str) -> str:

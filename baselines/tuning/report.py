@@ -8,9 +8,10 @@ import statistics
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from baselines.comparison.tables import plain
+from baselines.comparison.tables import code, plain
 from baselines.tuning import study as kept
 from baselines.tuning.search import MEASURE, Search
+from common.cells import guarded
 from common.files import write_json, written_beside
 from engine.space import word
 
@@ -49,14 +50,17 @@ def write_trials(search: Search, trials: list[FrozenTrial]) -> None:
         partial.open("w", newline="", encoding="utf-8") as file,
     ):
         out = csv.writer(file)
-        out.writerow(["number", "value", *search.cells, "seconds", "state", *search.plan.space, "reason"])
+        head = ["number", "value", *search.cells, "seconds", "state", *search.plan.space, "reason"]
+        out.writerow(map(guarded, head))
         for number, trial in enumerate(trials):
             cells = trial.user_attrs[kept.CELLS]
             values = [cells[name][MEASURE] if name in cells else "" for name in search.cells]
             tried = [word(trial.params[name]) if name in trial.params else "" for name in search.plan.space]
             value = "" if trial.value is None else trial.value
             reason = trial.user_attrs.get(kept.REASON, "")
-            out.writerow([number, value, *values, round(seconds_of(trial), 1), state_of(trial), *tried, reason])
+            out.writerow(
+                [number, value, *values, round(seconds_of(trial), 1), state_of(trial), *tried, guarded(reason)]
+            )
 
 
 # ---- commands ------------------------------------------------------------------------------------
@@ -92,7 +96,7 @@ def in_words(search: Search, trials: list[FrozenTrial], command: str) -> str:
     if best := kept.best_of(trials):
         block = [*training(search, best), "", "--row " + shlex.quote(row_of(search, best))]
         lines += ["The best trial as commands, and as a row of compare.py:", "", "```", *block, "```", ""]
-    return "\n".join([*lines, f"Made, and gone on with, by `{command}`."]) + "\n"
+    return "\n".join([*lines, f"Made, and gone on with, by {code(command)}."]) + "\n"
 
 
 def found(search: Search, trials: list[FrozenTrial]) -> list[str]:
@@ -125,7 +129,7 @@ def space_table(search: Search, trials: list[FrozenTrial]) -> list[str]:
     for name, tried in search.plan.space.items():
         default = default_in_words(settings.get(name))
         chosen = word(best.params[name]) if best and name in best.params else default
-        values = plain(str(tried)).replace("|", r"\|")  # in a table it would end a cell
+        values = plain(str(tried))
         share = f"{importance[name]:.2f}" if name in importance else "-"
         lines.append(f"| {plain(name)} | {values} | {default} | {chosen if best else '-'} | {share} |")
     if importance:
@@ -151,8 +155,8 @@ def importances(search: Search, trials: list[FrozenTrial]) -> dict[str, float]:
 def made_on(search: Search, trials: list[FrozenTrial]) -> list[str]:
     states = Counter(map(state_of, trials))
     counted = ", ".join(f"{number} {state}" for state, number in states.items()) or "none"
-    fixed = f"`{shlex.join(search.plan.fixed)}`" if search.plan.fixed else "none"
-    lines = [f"- data set {plain(one.name)}: {one}" for one in search.data]
+    fixed = code(shlex.join(search.plan.fixed)) if search.plan.fixed else "none"
+    lines = [f"- data set {plain(one.name)}: {plain(str(one))}" for one in search.data]
     lines += [f"- seeds: {' '.join(map(str, search.seeds))}", f"- flags of every trial: {fixed}"]
     lines += [f"- trials: {len(trials)} ({counted}), in {search.seconds / 60:.1f} minutes"]
     if len(search.data) > 1:

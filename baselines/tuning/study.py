@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.console import InputError, listed
+from common.console import InputError, in_one_line, listed
 from common.files import written_beside
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ def open_study(path: Path, made_of: Mapping[str, Any]) -> Study:
             raise ValueError("attributes of another program")
     # What a damaged database makes of Optuna and of SQLAlchemy is no closed list.
     except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f"{path}: damaged or not a study of tune.py ({reason}); move it away to begin anew") from None
+        said = in_one_line(error)
+        raise InputError(f"{path}: damaged or not a study of tune.py ({said}); move it away to begin anew") from None
     if differences:
         raise InputError(
             f"{path}: a study of another search ({'; '.join(differences)}); nothing was changed, and --name or --save "

@@ -5,12 +5,13 @@ The same command, started again, goes on where it was stopped.
 
 from __future__ import annotations
 
+import commands
+
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import commands
 from common.console import InputError, Parser, number, run_script
 from common.lock import locked
 from common.settings import add_flags, made

@@ -5,11 +5,12 @@ With --videos <folder>, which holds <video id>.mp4, all features are made of the
 
 from __future__ import annotations
 
+import commands
+
 from pathlib import Path
 
 import numpy as np
 
-import commands
 from common.console import InputError, Parser, listed, run_script
 from common.lock import locked
 from common.settings import add_flags, made

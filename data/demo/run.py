@@ -7,6 +7,8 @@ good MMRA is on real videos. It ends with two clips that are drawn after the tra
 
 from __future__ import annotations
 
+import common.ends  # noqa: F401 before all that takes time: from here on Ctrl-C ends in one line
+
 import csv
 import json
 import os

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from common.console import MAX_LISTED, InputError, listed
+from common.room import naming
 from dataloader.importing.splits import FEWEST, SplitSettings, random_split
 from dataloader.items import Items
 
@@ -250,7 +251,7 @@ def _lines(path: Path, header: tuple[set[str] | None, ...], problems: list[str])
     except FileNotFoundError:
         problems.append(f"{path}: no such file")
         return
-    with file:
+    with naming(path), file:
         for number, line in enumerate(file, start=1):
             line = line.removesuffix(b"\n").removesuffix(b"\r")
             if number == 1:

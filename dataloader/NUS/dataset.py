@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from common.console import InputError, listed
+from common.room import naming
 from dataloader.NUS.orders import LISTS, TEXT, TRUTH, Order, agreement, order_of_truth, typed_order
 
 FRAME_NUM = 4  # frames captured of each video
@@ -89,7 +90,8 @@ def read_raw(folder: Path, orders: Mapping[str, str] | None = None) -> RawReleas
 
 def _lines(path: Path) -> list[str]:
     try:
-        content = path.read_bytes().decode("utf-8")
+        with naming(path):
+            content = path.read_bytes().decode("utf-8")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file in the raw folder") from None
     except UnicodeDecodeError as error:

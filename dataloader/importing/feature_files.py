@@ -3,16 +3,18 @@ each item under its id; `.pt` and `.pth` of plain tensors, one for all items or 
 
 from __future__ import annotations
 
-import zipfile
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from common.archives import Archive, Head, opened, read_tensors, readable
 from common.arrays import scan
 from common.console import InputError, listed
 from common.files import open_array
+from common.room import in_bytes
 from dataloader.checks import not_finite
 from dataloader.importing.scaling import check_normalised
 from dataloader.items import Items
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 TORCH = (".pt", ".pth")
 ID_KEYS = ("item_id", "item_ids", "ids")
+MOST_IDS = 1 << 30  # bytes of the ids of a file
 
 
 def load_features(
@@ -38,12 +41,12 @@ def load_features(
     array, ids = _read(Path(path), item_ids)
     if ids is None and order is not None and array.ndim and len(array) == len(order):
         ids = order.tolist()
-    problems = []
+    problems, rows = [], None  # of the file, those of the items; None: all
     if array.dtype.kind not in "fiu":
         raise InputError(f"{path}: {array.dtype} values, expected numbers")
-    if name == "visual" and array.ndim == 2:
-        array = array[:, None, :]  # (N, 1, Dv)
-    if array.ndim not in axes(name) or 0 in array.shape[1:]:
+    framed = name == "visual" and array.ndim == 2
+    shape = (*array.shape[:1], 1, *array.shape[1:]) if framed else array.shape  # (N, 1, Dv)
+    if len(shape) not in axes(name) or 0 in shape[1:]:
         frame = " or (items, dimension)" if name == "visual" else ""
         problems.append(f"shape {array.shape}, expected {shape_in_words(name)}{frame}")
     elif ids is not None and len(ids) != len(array):
@@ -55,18 +58,44 @@ def load_features(
         if missing := [item_id for item_id in item_ids if item_id not in row_of]:
             problems.append(f"no row for {len(missing)} items ({listed(missing)})")
         if not problems:
-            array = array[[row_of[item_id] for item_id in item_ids]]
+            rows = np.array([row_of[item_id] for item_id in item_ids], np.int64)
     elif len(array) != (len(item_ids) if kept is None else len(kept)):
         of = f"{len(item_ids)} items" if kept is None or kept.all() else f"{len(kept)} rows in the table"
         problems.append(f"{len(array)} rows, but there are {of}")
     elif kept is not None and not kept.all():
-        array = array[kept]
+        rows = np.flatnonzero(kept)
     if problems:
         raise InputError(f"{path}: {'; '.join(problems)}")
+    if isinstance(array, Packed) or rows is not None:
+        array = array[np.arange(len(array)) if rows is None else rows]
+    array = array[:, None, :] if framed else array
     bad, _, _ = scan(array)
     if bad.any():
-        raise InputError(f"{path}: {not_finite(bad, item_ids)}")
+        raise InputError(f"{path}: {not_finite(bad, item_ids)}{beyond_float32(array, bad)}")
     return array
+
+
+def beyond_float32(array: np.ndarray, bad: np.ndarray) -> str:
+    """What to add where what is not finite as float32 is in the file: of (N, ...), and which rows are not, (N,)."""
+    if array.dtype.itemsize <= 4 or not np.isfinite(array[bad]).all():
+        return ""
+    return (
+        f": its {array.dtype} values lie beyond float32, which ends at {np.finfo(np.float32).max:.1e}; scale them down"
+    )
+
+
+class Packed:
+    """An array of an .npz file, which is not read before its rows are asked for."""
+
+    def __init__(self, path: Path, name: str, head: Head):
+        self.path, self.name, self.shape, self.dtype, self.ndim = path, name, head.shape, head.dtype, len(head.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        with opened(self.path, packed=True) as archive:
+            return archive.rows(self.name, rows)
 
 
 def has_ids(path: Path) -> bool:
@@ -76,11 +105,11 @@ def has_ids(path: Path) -> bool:
         return isinstance(_tensors(path), dict)
     if path.suffix != ".npz":
         return False
-    with np.load(path, allow_pickle=False) as archive:
-        return any(name in archive.files for name in ID_KEYS) or (key is None and len(archive.files) > 1)
+    with opened(path, packed=True) as archive:
+        return any(name in archive.names for name in ID_KEYS) or (key is None and len(archive.names) > 1)
 
 
-def _read(path: Path, item_ids: np.ndarray) -> tuple[np.ndarray, list[str] | None]:
+def _read(path: Path, item_ids: np.ndarray) -> tuple[np.ndarray | Packed, list[str] | None]:
     """The array of a file and, where it says so, the ids of its rows."""
     path, key = _split_key(path)
     if path.suffix == ".npy":
@@ -91,31 +120,44 @@ def _read(path: Path, item_ids: np.ndarray) -> tuple[np.ndarray, list[str] | Non
     if path.suffix != ".npz":
         raise InputError(f"{path}: features are read from .npy, .npz, .pt and .pth files")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            names = archive.files
-            ids = next((archive[name] for name in ID_KEYS if name in names), None)
+        with opened(path, packed=True) as archive:
+            names = archive.names
+            of_ids = next((name for name in ID_KEYS if name in names), None)
             arrays = [name for name in names if name not in ID_KEYS]
-            if key is None and ids is None and (there := set(arrays) & set(item_ids.tolist())):
-                return _stacked(path, {name: archive[name] for name in arrays if name in there}, item_ids)
+            if key is None and of_ids is None and (there := set(arrays) & set(item_ids.tolist())):
+                _same_shapes(path, {name: archive.head(name).shape for name in arrays if name in there})
+                return _stacked(path, {name: archive.read(name) for name in arrays if name in there}, item_ids)
             if key is None:
                 key = arrays[0] if len(arrays) == 1 else "arr_0"
             if key in names:
-                return archive[key], None if ids is None else [as_text(value) for value in ids.ravel()]
+                found = Packed(path, key, archive.head(key))
+                return found, None if of_ids is None else _ids(archive, of_ids, found)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise InputError(f"{path}: truncated or not an .npz archive of plain arrays ({error})") from None
     raise InputError(f"{path}: which of its arrays ({', '.join(names)})? name it: {path.name}:<array>")
+
+
+def _ids(archive: Archive, name: str, of: Packed) -> list[str]:
+    head = archive.head(name)
+    number = math.prod(head.shape)
+    if of.ndim and number != len(of):
+        raise InputError(f"{archive.path}: {number} ids beside {len(of)} rows")
+    if head.nbytes > MOST_IDS:
+        raise InputError(f"{archive.path}: ids of {in_bytes(head.nbytes)}; at most {in_bytes(MOST_IDS)} are read")
+    return [as_text(value) for value in archive.read(name).ravel()]
 
 
 def _stacked(path: Path, of: Mapping[str, np.ndarray], item_ids: np.ndarray) -> tuple[np.ndarray, list[str]]:
     """The arrays under the ids of the items, as one, and these ids; InputError where their shapes differ."""
     found = {item_id: of[item_id] for item_id in item_ids.tolist() if item_id in of}
-    shapes = {array.shape for array in found.values()}
-    if len(shapes) != 1:
-        shown = listed(f"{item_id}: {array.shape}" for item_id, array in found.items())
-        raise InputError(f"{path}: {f'arrays of several shapes ({shown})' if shapes else 'no item has an array in it'}")
+    _same_shapes(path, {item_id: array.shape for item_id, array in found.items()})
     return np.stack(list(found.values())), list(found)
+
+
+def _same_shapes(path: Path, of: Mapping[str, tuple[int, ...]]) -> None:
+    if len(set(of.values())) != 1:
+        shown = listed(f"{item_id}: {shape}" for item_id, shape in of.items())
+        raise InputError(f"{path}: {f'arrays of several shapes ({shown})' if of else 'no item has an array in it'}")
 
 
 def _tensors(path: Path) -> np.ndarray | dict[str, np.ndarray]:
@@ -123,12 +165,9 @@ def _tensors(path: Path) -> np.ndarray | dict[str, np.ndarray]:
     import torch
 
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = read_tensors(path, "truncated, or not a file of plain tensors")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except Exception as error:  # zipfile, pickle, struct and torch each have their own
-        reason = " ".join(str(error).split())[:120]
-        raise InputError(f"{path}: truncated, or not a file of plain tensors ({reason})") from None
     if isinstance(content, torch.Tensor):
         return _plain(path, content)
     if isinstance(content, dict) and content and all(isinstance(one, torch.Tensor) for one in content.values()):
@@ -137,11 +176,15 @@ def _tensors(path: Path) -> np.ndarray | dict[str, np.ndarray]:
 
 
 def _plain(path: Path, tensor: torch.Tensor) -> np.ndarray:
-    try:
+    import torch
+
+    with readable(path, "a tensor that is no plain array"):
         tensor = tensor.detach()
-        return (tensor.float() if tensor.is_floating_point() else tensor).numpy()  # numpy knows no bfloat16
-    except (TypeError, RuntimeError) as error:
-        raise InputError(f"{path}: a tensor that is no plain array ({error})") from None
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise ValueError(f"a view of shape {tuple(tensor.shape)} of fewer values")
+        # numpy knows no bfloat16
+        known = not tensor.is_floating_point() or tensor.dtype in (torch.float16, torch.float32, torch.float64)
+        return (tensor if known else tensor.float()).numpy()
 
 
 def as_text(value: object) -> str:

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from common.console import InputError, listed
+from common.room import naming
 
 # Everything that a file may name -> what it stands for.
 ALLOWED = {
@@ -160,7 +161,7 @@ def read_columns(path: Path, required: tuple[str, ...], optional: tuple[str, ...
     InputError on anything that is not such a table, and on code (with the name of what it tried to load).
     """
     try:
-        with path.open("rb") as file:
+        with naming(path), path.open("rb") as file:
             columns = _columns(_Reader(file, path).load())
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None

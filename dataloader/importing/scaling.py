@@ -121,13 +121,17 @@ def scale_of(feature: Feature) -> tuple[np.ndarray, np.ndarray] | None:
 def _normalised(array: np.ndarray, mode: str, statistics) -> Iterator[tuple[slice, np.ndarray]]:
     """Blocks of rows, float32, normalised."""
     for rows in blocks(array):
-        block = np.asarray(array[rows], dtype=np.float32)
-        if "standard" in mode:
-            mean, std = statistics
-            block = (block - mean) / std
-        if "l2" in mode:
-            length = np.linalg.norm(block, axis=-1, keepdims=True)
-            block = block / np.where(length > 0, length, 1)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite then is refused by whoever stores it
+            block = np.asarray(array[rows], dtype=np.float32)
+            if "standard" in mode:
+                mean, std = statistics
+                block = (block - mean) / std
+            if "l2" in mode:
+                length = np.linalg.norm(block, axis=-1, keepdims=True)
+                if np.isinf(length).any():  # squares beyond float32, of values that are not
+                    block = block.astype(np.float64)
+                    length = np.linalg.norm(block, axis=-1, keepdims=True)
+                block = (block / np.where(length > 0, length, 1)).astype(np.float32)
         yield rows, block
 
 

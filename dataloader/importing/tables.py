@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from common.console import InputError, listed
+from common.room import naming
 from dataloader.importing.delimited import delimited
 from dataloader.importing.encodings import decoded
 from dataloader.importing.faults import MOST_NAMED, Faults
@@ -81,7 +82,8 @@ def read_table(
         if value and suffix not in acts:
             raise InputError(f"--table {path}: --{flag} does nothing for {suffix} files")
     try:
-        data = unpacked(path) if packed else path.read_bytes()
+        with naming(f"--table {path}"):
+            data = unpacked(path) if packed else path.read_bytes()
         table = Table("line" if suffix in (*USUAL_SEPARATOR, ".jsonl", ".ndjson") else "row")
 
         def places(found: list[str]) -> dict[str, int]:

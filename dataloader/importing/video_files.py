@@ -13,7 +13,7 @@ import numpy as np
 
 from common import manifest
 from common.console import InputError, listed
-from common.files import written_beside
+from common.files import read_json, written_beside
 
 # Files with other suffixes are passed over, as a folder of videos often holds .json, .jpg and .vtt files too.
 VIDEO_SUFFIXES = (
@@ -39,9 +39,9 @@ def read_named(folder: Path) -> dict[str, str] | None:
         return None
     manifest.require_whole(path, "import the table anew")
     try:
-        return {str(item): str(file) for item, file in json.loads(path.read_text("utf-8")).items()}
-    except (ValueError, AttributeError) as error:
-        raise InputError(f"{path}: not what was written there ({error}); import the table anew") from None
+        return {str(item): str(file) for item, file in read_json(path).items()}
+    except InputError as error:
+        raise InputError(f"{error}; import the table anew") from None
 
 
 def composed(name: str) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from making import Making, parser_of, python
 
+from common.cells import read_table
 from common.console import run_script
 from dataloader.items import Items, creators
 from engine.intervals import Intervals, rank
@@ -90,7 +91,7 @@ def measured(making: Making, dataset_id: str, run: Path, how: str, tested: Path 
 
 def redivided(making: Making, dataset_id: str, run: Path, intervals: Intervals, level: int) -> list[float]:
     """Coverage of DIVISIONS re-divisions into as many for calibration and for test as there are."""
-    table = pd.read_csv(run / "predictions.csv", dtype={"item_id": str}, keep_default_na=False)
+    table = read_table(run / "predictions.csv", ["item_id"], ["prediction", "lower_80", "upper_80", "truth"])
     items = Items.read(making.work / "data" / dataset_id / "items.parquet")
     user = pd.Series(items.user, items.item_id)[table["item_id"]].to_numpy()
     ours = np.sort(intervals.scores[:, 0])[::-1]

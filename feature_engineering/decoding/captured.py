@@ -32,7 +32,7 @@ def read_captured(path: Path) -> dict[str, dict]:
         for line in whole_lines(path):
             facts = json.loads(line)
             captured[facts.pop("item_id")] = facts
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InputError(f"{path}: not the list of captured videos (edited?); --overwrite begins anew") from None
     return captured
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from common import manifest
 from common.console import InputError
 from common.files import written_beside
+from common.room import naming
 
 CAPTIONS = "captions.jsonl"
 
@@ -22,11 +23,11 @@ def write_captions(path: Path, captions: dict[str, list[str]], encoder: dict) ->
 def captioned_by(path: Path) -> dict:
     """What made the captions, and how; InputError where the file does not say."""
     try:
-        with path.open("rb") as file:
+        with naming(path), path.open("rb") as file:
             said = json.loads(file.readline().decode("utf-8"))["encoder"]
         if isinstance(said["name"], str):
             return said
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
         pass
     raise InputError(f"{path}: does not say what made the captions")
 
@@ -36,13 +37,13 @@ def read_captions(path: Path) -> dict[str, list[str]]:
     captions: dict[str, list[str]] = {}
     if not path.exists():
         return captions
-    with path.open("rb") as file:
+    with naming(path), path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
                 content = json.loads(line.decode("utf-8"))
                 if "encoder" not in content:
                     captions[content["item_id"]] = [str(text) for text in content["captions"]]
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise InputError(
                     f'{path} line {number}: expected {{"item_id": ..., "captions": [...]}} ({error}); make it anew '
                     "with feature_engineering/captioning.py --overwrite"

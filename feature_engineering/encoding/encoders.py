@@ -21,7 +21,7 @@ from huggingface_hub.errors import (
 )
 from safetensors import SafetensorError
 
-from common.console import InputError, listed
+from common.console import InputError, in_one_line, listed
 from common.devices import pick_precision
 from feature_engineering.encoding.folders import READABLE, lacking_weights, refuse_layouts, require_weights
 
@@ -152,4 +152,5 @@ def to_device(batch: np.ndarray, model: torch.nn.Module) -> torch.Tensor:
 
 
 def first_line(error: Exception) -> str:
-    return next((line.strip(" :") for line in str(error).splitlines() if line.strip(" :")), type(error).__name__)
+    line = next((line for line in str(error).splitlines() if line.strip(" :")), type(error).__name__)
+    return in_one_line(line.strip(" :"), most=1000)

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from common.console import InputError, listed
 from common.files import read_json
+from common.room import naming
 
 MODULES = "modules.json"  # A folder of sentence-transformers has it.
 SENTENCES = "config_sentence_transformers.json"
@@ -42,7 +43,8 @@ def modules_of(folder: Path, label: str) -> list[Module]:
     if not (folder / MODULES).exists():
         return []
     try:
-        said = json.loads((folder / MODULES).read_text("utf-8"))
+        with naming(folder / MODULES):
+            said = json.loads((folder / MODULES).read_text("utf-8"))
         modules = [Module(str(one["type"]), str(one["path"])) for one in said]
     except (ValueError, TypeError, KeyError, RecursionError):
         raise InputError(

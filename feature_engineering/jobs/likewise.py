@@ -13,6 +13,7 @@ import numpy as np
 
 from common.console import InputError
 from common.files import read_json, write_json
+from common.room import naming
 from common.settings import made as settings_of
 from dataloader.description import FILE
 from dataloader.growing import added
@@ -225,7 +226,8 @@ def content_of(file: Path) -> bytes:
     """Of a file of features; of one array in it (file.npz:name) the whole file's."""
     path = Path(str(file).partition(".npz:")[0] + ".npz") if ".npz:" in file.name else file
     try:
-        return path.read_bytes()
+        with naming(path):
+            return path.read_bytes()
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
 

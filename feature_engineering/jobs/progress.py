@@ -15,6 +15,7 @@ from common import manifest
 from common.arrays import digest, reserve
 from common.console import InputError
 from common.files import make_folder, open_array, read_json, sync_folder, whole_lines, write_json, written_beside
+from common.room import naming
 
 
 class Progress:
@@ -98,7 +99,7 @@ class Progress:
                 if not all(isinstance(shard.get(name, {}), dict) for name in ("failed", "captured")):
                     raise ValueError("not written by commit")
                 done[int(shard["shard"])] = shard
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
             raise InputError(
                 f"{path}: not the file of a job's progress; --overwrite drops it and begins anew"
             ) from None
@@ -131,8 +132,9 @@ class Progress:
             self.features.flush()
         shard = {"shard": number, "vectors": vectors is not None, **notes}
         shard["sha256"] = digest_of_shard(shard, vectors)
-        first = not (self.folder / "done.jsonl").exists()
-        with (self.folder / "done.jsonl").open("a", encoding="utf-8") as file:
+        path = self.folder / "done.jsonl"
+        first = not path.exists()
+        with naming(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(shard, ensure_ascii=False) + "\n")
             file.flush()
             os.fsync(file.fileno())

@@ -7,12 +7,13 @@ pip install -r requirements-app.txt. Ctrl-C ends it.
 
 from __future__ import annotations
 
+import commands
+
 import signal
 import sys
 import tempfile
 from pathlib import Path
 
-import commands
 from baselines import opened
 from common.console import InputError, Parser, number, run_script, whole_number
 from common.devices import add_device_flag, pick_device, pick_precision

@@ -23,7 +23,7 @@ from tiny import make_store, with_creators
 from baselines.comparison import ablation, cells, children, report, trivial
 from baselines.comparison.cells import Row, Setting, changed
 from baselines.comparison.results import Result
-from baselines.comparison.tables import escaped, figure, marks, plain
+from baselines.comparison.tables import Origin, code, escaped, figure, marks, plain
 from baselines.comparison.verdicts import judge, sentence
 from dataloader.neighbours import Neighbours
 from engine.bootstrap import resample
@@ -176,7 +176,7 @@ def test_names_and_flags_that_look_like_markup(store, tmp_path, compare):
     assert compare(store, tmp_path, "--methods", "--row", row, "--reference", row.split("=")[0], "--seeds", 1) == 0
     place = tmp_path / "tiny"
     assert (place / "table.png").exists()
-    assert r"| $a\_$ \*x\* \<b\> \`c\` |" in (place / "table.md").read_text()
+    assert r"| \$a\_\$ \*x\* \<b\> \`c\` |" in (place / "table.md").read_text()
     lines = (place / "table.tex").read_text().splitlines()
     assert all(line.startswith("%") for line in lines[: lines.index(r"\begin{tabular}{lcccccclr}")])
 
@@ -563,6 +563,16 @@ def test_markdown_is_escaped():
     assert plain("Contextual_LSTM K<5> [x] `c` a*b*c _d_ \\") == (
         r"Contextual_LSTM K\<5\> \[x\] \`c\` a\*b\*c \_d\_ \\"
     )
+    assert plain("a|b\n&lt; ~~c~~ $d$") == r"a\|b \&lt; \~\~c\~\~ \$d\$"
+    assert code("a\n`b` ``c") == "``` a `b` ``c ```" and code("a  b") == "`a b`"
+
+
+def test_names_of_columns_are_shown_as_they_are():
+    """Whoever made the table named them."""
+    said = {"environment": {}, "command": "", "dataset_id": "d|e", "fingerprint": "", "neighbours": "", "n": 2}
+    origin = Origin(**said, label="<b>loops</b> (as given)", folds="", seeds=[1], consequences=["a|b", "<i>c</i>"])
+    caption = report.Report(None, None, None, None, origin, {})._caption()
+    assert r"label \<b\>loops\</b\> (as given)." in caption and r"among the metadata: a\|b, \<i\>c\</i\>." in caption
 
 
 def test_words_say_what_is_and_what_is_not_shown():

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import queue
 import signal
 import subprocess
 import sys
@@ -331,29 +329,6 @@ def test_ctrl_c_keeps_the_best_epoch(store, tmp_path, run):
     assert "interrupted: epoch" in out and f"python train.py --resume {folder}" in out
     done = run("test.py", "--model_path", folder)
     assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_ctrl_c_inside_tensorboard_leaves_no_lock_behind(tmp_path, monkeypatch):
-    run, put, asked = Run(tmp_path, {}), queue.Queue.put, []
-
-    def interrupted(self, *arguments):
-        asked.append(self)
-        self.mutex.acquire()  # by hand, as what `with` does may be interrupted before it knows that it has the lock
-        os.kill(os.getpid(), signal.SIGINT)
-        self.mutex.release()
-        return put(self, *arguments)
-
-    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        run.record_scalars(1, {"loss/train": 1.0})
-        monkeypatch.setattr(queue.Queue, "put", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            run.record_scalars(2, {"loss/train": 1.0})
-    finally:
-        signal.signal(signal.SIGINT, usual)
-    monkeypatch.undo()
-    assert asked and not asked[0].mutex.locked()
-    run.close()
 
 
 def test_resume_of_a_finished_run_changes_nothing_and_contradictions_are_refused(store, tmp_path):

@@ -98,7 +98,7 @@ def test_what_encodes_no_sound_is_refused_before_anything_is_decoded(tmp_path, v
     with refused("its table has a column has_sound, which is the name of what is found out about the sound"):
         call(audio_engineering, tmp_path, "--videos", tmp_path, "--encoder", wave)
     names = {path.name for path in store.folder.iterdir()}
-    assert names == {"dataset.json", "items.parquet", "metadata.parquet"}
+    assert names - {".lock", "manifest.jsonl"} == {"dataset.json", "items.parquet", "metadata.parquet"}
 
 
 def test_weights_that_act_on_no_sound_may_be_missing(tmp_path):
