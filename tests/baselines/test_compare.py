@@ -53,6 +53,7 @@ def compared(store, tmp_path_factory, compare):
     return save / "tiny", compare(store, save, *ROWS, "--seeds", 1, 2, *broken)
 
 
+@pytest.mark.slow
 def test_a_row_that_fails_from_the_shell(store, tmp_path, run):
     words = ("--dataset_path", store.folder.parent, "--dataset_id", "tiny", "--save", tmp_path, "--seeds", 1)
     rows = ("--methods", "MMRA", "--flags", f"MMRA: {SMALL}", "--row", "broken=MMRA --num_of_retrieved_items 7")

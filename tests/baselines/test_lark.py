@@ -60,6 +60,7 @@ def test_it_learns_what_neither_labels_nor_features_say_alone(tmp_path, load_scr
     assert nmse(store, "test", predictions(load_script, without)) > 1.3 * tested
 
 
+@pytest.mark.slow
 def test_a_run_says_what_it_learned_from_and_repeats(tmp_path, load_script):
     store = store_of_creators(tmp_path, label_dim=2)
     run = trained(store, tmp_path / "runs", *SHORT)

@@ -122,6 +122,7 @@ def test_mmra_without_a_side_is_its_own_ablation(load_script, tmp_path, family, 
     assert (run / "log.txt").read_text().count(f"no {absent} features in the data set") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(METHODS) - {"MMRA", "CBAN", "RetrievalBoost", "LARK", "TabM"}))
 def test_a_baseline_without_a_side_does_not_see_it(load_script, tmp_path, name):
     """What is not taken changes nothing, and a run says which it took."""

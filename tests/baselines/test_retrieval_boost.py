@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
 from tiny import (
     creators_mean,
     nmse,
@@ -47,6 +48,7 @@ def test_creators_that_are_new_do_no_harm(tmp_path, load_script):
     assert nmse(new, "test", predictions(load_script, run)) < 1.1 * mean
 
 
+@pytest.mark.slow
 def test_a_run_says_what_it_learned_from_and_repeats(tmp_path, load_script):
     store = store_of_creators(tmp_path, label_dim=2)
     run = trained(store, tmp_path / "runs", *FAST, "--ensemble", 2)

@@ -409,6 +409,7 @@ def test_likes_as_the_label_need_their_file(release, importing):
         importing("--label", "likes")
 
 
+@pytest.mark.slow
 def test_the_script_from_outside(run, release, tmp_path):
     script = (SCRIPT, "--raw", release.folder, "--dataset_path", tmp_path / "data")
     good = release.lines(PAIRS_CSV)

@@ -46,6 +46,7 @@ def test_a_comparison_reads_every_array_once(tmp_path, compare, monkeypatch, not
     assert read == [store.features["retrieval"].shape]
 
 
+@pytest.mark.slow
 def test_what_a_command_has_checked_its_children_do_not(run, tmp_path, nothing_checked):
     """A child that is told of the file in its state trusts it; told of nothing, or of another state, it reads it."""
     store = make_store(tmp_path / "data" / "tiny")

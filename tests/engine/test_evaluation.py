@@ -152,6 +152,7 @@ def test_flags_that_contradict_the_run(fresh, test_script, more, message):
     refused(test_script, fresh, message, *more)
 
 
+@pytest.mark.slow
 def test_the_published_flags_are_accepted(evaluated, run):
     done = run("test.py", "--model_path", evaluated[1], "--alpha", "0.6", "--metric", "MAE", "--feature_num", 2)
     assert (done.returncode, done.stderr) == (0, "")

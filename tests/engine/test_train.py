@@ -321,6 +321,7 @@ def test_killed_before_its_first_epoch(store, tmp_path, monkeypatch):
     assert weights(folder) == weights(trained(store.folder, tmp_path / "whole"))
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_best_epoch(store, tmp_path, run):
     process, folder = start(store, tmp_path)
     process.send_signal(signal.SIGINT)

@@ -206,6 +206,7 @@ def test_every_file_gives_frames_or_a_reason(tmp_path, files):
     assert reasons["picture"] == "a picture (PNG) under a video's name" and "a web page" in reasons["html"]
 
 
+@pytest.mark.slow
 def test_every_file_goes_into_the_encoder_or_has_a_reason(tmp_path, files, vit):
     """The small files, by their way without pictures; frames by both ways are the same."""
     videos, kinds = files

@@ -105,7 +105,8 @@ def in_this_process(function, tasks, *_):
     yield from (attempt(function, task) for task in tasks)
 
 
-@pytest.mark.parametrize("policy", ["skip", pytest.param("zero", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", ["skip", "zero"])
 def test_killed_at_every_moment_of_writing_and_continued(pictures, tmp_path_factory, vit, monkeypatch, kill_at, policy):
     monkeypatch.setattr(images, "SHARD_ITEMS", 4)
     monkeypatch.setattr(frames, "in_workers", in_this_process)

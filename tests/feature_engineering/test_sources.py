@@ -45,6 +45,7 @@ def cosines(vectors) -> np.ndarray:
     return unit @ unit.T
 
 
+@pytest.mark.slow
 def test_several_sources_are_compared_by_the_mean_of_their_cosines(framed, clip):
     """Independently: each source alone, and the mean of the cosines, weighed with the squared weights."""
 

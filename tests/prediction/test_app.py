@@ -108,6 +108,7 @@ def test_other_suffixes_are_refused(client, name):
     assert ask(client, file=(name, b"video"))["error"].startswith("The file's name ends in none of .mp4, .m4v")
 
 
+@pytest.mark.slow
 def test_what_is_too_large_is_refused_while_it_is_read(client, stub):
     with_length = client.post("/predict", files={"video": ("a.mp4", b"video" * 2000)})
     assert with_length.status_code == 413 and "larger than 0.001 MB, which is the most" in with_length.json()["error"]
