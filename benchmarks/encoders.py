@@ -15,14 +15,17 @@ from typing import Any
 import torch
 import transformers
 from transformers import (
+    ASTConfig,
     AutoModel,
     BertConfig,
     BlipConfig,
     BlipForConditionalGeneration,
+    ClapConfig,
     CLIPConfig,
     Dinov2Config,
     DINOv3ConvNextConfig,
     DINOv3ViTConfig,
+    HubertConfig,
     MobileViTConfig,
     PreTrainedConfig,
     Qwen3Config,
@@ -31,6 +34,7 @@ from transformers import (
     VideoMAEConfig,
     ViTConfig,
     VJEPA2Config,
+    WhisperConfig,
     XCLIPConfig,
 )
 
@@ -92,6 +96,20 @@ def captions(model: Model, count: int) -> tuple[Run, float]:
     return lambda: model.generate(pixel_values=pixels, **how).cpu(), count / FRAMES
 
 
+def sounds(windows: int, *shape: int) -> Callable[[Model, int], tuple[Run, float]]:
+    """shape: of what a window's feature extractor makes."""
+
+    def batch(model: Model, count: int) -> tuple[Run, float]:
+        heard = random_pixels(model, windows, *shape)
+        if hasattr(model, "get_audio_features"):
+            longer = torch.zeros(windows, 1, dtype=torch.bool, device=heard.device)
+            return lambda: model.get_audio_features(heard, is_longer=longer).pooler_output.cpu(), 1
+        encoder = model.get_encoder() if model.config.is_encoder_decoder else model
+        return lambda: encoder(heard).last_hidden_state.cpu(), 1
+
+    return batch
+
+
 def texts(tokens: int, how: str) -> Callable[[Model, int], tuple[Run, float]]:
     def batch(model: Model, count: int) -> tuple[Run, float]:
         ids = torch.randint(5, 1000, (TEXTS, tokens), device=next(model.parameters()).device)
@@ -103,7 +121,7 @@ def texts(tokens: int, how: str) -> Callable[[Model, int], tuple[Run, float]]:
 
 # ---- the table -----------------------------------------------------------------------------------------------------
 
-VISUAL, CAPTIONS = "visual_engineering.py", "captioning.py"
+VISUAL, AUDIO, CAPTIONS = "visual_engineering.py", "audio_engineering.py", "captioning.py"
 TEXTUAL, RETRIEVAL = "textual_engineering.py", "retrieval_engineering.py"
 OF_FRAMES, OF_TITLE, OF_ALL = f"{FRAMES} frames", "title", "title and captions"
 
@@ -130,10 +148,15 @@ def of_clip(name: str, config: type[PreTrainedConfig]) -> Sized:
     return Sized(name, VISUAL, f"clip of {frames_of(config())} frames", of(config), clips)
 
 
+def of_sound(name: str, model: Callable[[], Model], batch: Callable[[Model, int], tuple[Run, float]]) -> Sized:
+    return Sized(name, AUDIO, "30 s of sound", model, batch)
+
+
 def of_title(name: str, model: Callable[[], Model], how: str) -> Sized:
     return Sized(name, TEXTUAL, OF_TITLE, model, texts(TITLE, how))
 
 
+WHISPER_BASE = {"layers": 6, "attention_heads": 8, "ffn_dim": 2048}
 ENCODERS = (
     of_frames("google/vit-base-patch16-224-in21k", of(ViTConfig)),
     of_frames(
@@ -156,6 +179,18 @@ ENCODERS = (
     of_clip("facebook/timesformer-base-finetuned-k400", TimesformerConfig),
     of_clip("microsoft/xclip-base-patch32", XCLIPConfig),
     of_clip("facebook/vjepa2-vitl-fpc64-256", VJEPA2Config),
+    of_sound("laion/clap-htsat-unfused", of(ClapConfig), sounds(3, 1, 1001, 64)),
+    of_sound("MIT/ast-finetuned-audioset-10-10-0.4593", of(ASTConfig), sounds(3, 1024, 128)),
+    of_sound("facebook/hubert-base-ls960", of(HubertConfig), sounds(3, 160_000)),
+    of_sound(
+        "openai/whisper-base",
+        of(
+            WhisperConfig,
+            d_model=512,
+            **{f"{side}_{what}": n for side in ("encoder", "decoder") for what, n in WHISPER_BASE.items()},
+        ),
+        sounds(1, 80, 3000),
+    ),
     Sized(
         "Salesforce/blip-image-captioning-base",
         CAPTIONS,

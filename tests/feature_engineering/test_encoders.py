@@ -399,6 +399,15 @@ def test_a_video_encoder_embeds_no_frame_alone(tmp_path):
 # ---- the list ----------------------------------------------------------------------------------------------------
 
 
+# What test_sound.py compares with transformers' own calls in tiny form.
+OF_SOUND = (
+    "laion/clap-htsat-unfused",
+    "MIT/ast-finetuned-audioset-10-10-0.4593",
+    "facebook/hubert-base-ls960",
+    "openai/whisper-base",
+)
+
+
 def named_in(page: str) -> list[str]:
     """The encoders of the hub that the lines of a page's tables name."""
     lines = [line for line in (ROOT / page).read_text("utf-8").splitlines() if line.startswith("|")]
@@ -407,7 +416,7 @@ def named_in(page: str) -> list[str]:
 
 def test_what_the_pages_list_is_what_is_tested_here_and_measured():
     tested = {*PICTURE_ENCODERS, *CLIP_ENCODERS, *PUBLISHED_TEXTS, *SENTENCE_ENCODERS}
-    tested.add("Salesforce/blip-image-captioning-base")
+    tested |= {"Salesforce/blip-image-captioning-base", *OF_SOUND}
     listed = named_in("docs/encoders.md")
     assert len(listed) == len(set(listed)) and set(listed) == tested
     assert [one.name for one in benchmark.ENCODERS] == listed
@@ -420,6 +429,7 @@ def test_what_is_measured_has_the_real_size():
     millions = {"vit-base": 86, "clip-vit-large": 428, "siglip2": 375, "dinov2-base": 87, "dinov3-vitb16": 86}
     millions |= {"convnext-tiny": 28, "mobilevit": 4.9, "videomae": 86, "timesformer": 121, "xclip": 196}
     millions |= {"vjepa2": 326, "blip": 224, "angle": 109, "MiniLM": 22.7, "e5-small": 118, "Qwen3": 596, "UAE": 335}
+    millions |= {"clap": 154, "MIT/ast": 86, "hubert": 94.4, "whisper-base": 72.6}
     for one in benchmark.ENCODERS:
         with torch.device("meta"):
             size = sum(weights.numel() for weights in one.model().parameters()) / 1e6
