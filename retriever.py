@@ -92,6 +92,7 @@ def main(args) -> None:
             file=sys.stderr,
         )
     k = args.num_of_retrieved_items
+    store.check_features(*args.source)  # all of them before anything is written
     for source in dict.fromkeys(args.source):
         neighbours = already_there(store, k, args.bank, source) if args.show else None
         if neighbours is None:

@@ -249,3 +249,14 @@ def test_the_real_vine_videos_agree_with_brute_force(shared, tmp_path):
     expected, expected_similarity = brute_force(vectors, bank, 20)
     np.testing.assert_allclose(similarity, expected_similarity, atol=2e-6)
     np.testing.assert_array_equal(ids, expected)
+
+
+def test_sources_are_checked_before_anything_is_written(tmp_path):
+    store = make_store(tmp_path / "set")
+    before, path = (store.folder / "neighbours.npz").read_bytes(), store.folder / "textual.npy"
+    raw = path.read_bytes()
+    path.write_bytes(raw[:-5] + bytes([raw[-5] ^ 1]) + raw[-4:])
+    where = ["--dataset_path", str(tmp_path), "--dataset_id", "set", "--num_of_retrieved_items", "3"]
+    with refused("textual.npy: not the array that was written"):
+        retriever.main(retriever.build_parser().parse_args([*where, "--source", "retrieval", "textual"]))
+    assert (store.folder / "neighbours.npz").read_bytes() == before
