@@ -94,7 +94,7 @@ def main(args) -> None:
     k = args.num_of_retrieved_items
     store.check_features(*args.source)  # all of them before anything is written
     for source in dict.fromkeys(args.source):
-        neighbours = already_there(store, k, args.bank, source) if args.show else None
+        neighbours = already_there(store, k, args.bank, source) if args.show and "backend" not in args.typed else None
         if neighbours is None:
             neighbours = retrieve(store, k, args.bank, pick_device(args.device), args.batch_size, source, args.backend)
     if args.show:

@@ -24,7 +24,7 @@ from engine.method import Prediction
 from engine.recipe import Recipe
 from engine.run import Run
 from feature_engineering.jobs.likewise import Encoders, begin_likewise, make_likewise
-from feature_engineering.jobs.origins import hears, needs_videos
+from feature_engineering.jobs.origins import hears, needed, needs_videos
 from feature_engineering.settings import DecodingSettings, FrameSettings
 from prediction.why import without
 
@@ -81,7 +81,7 @@ class Predictor:
         given: name of features -> a file of ready ones.
         """
         self.store.require(self.names)
-        if spare := [name for name in given or {} if name not in self.names]:
+        if spare := [name for name in given or {} if name not in needed(self.store, self.names, given or {})]:
             raise InputError(f"--features {spare[0]}: the run takes {', '.join(sorted(self.names)) or 'none'}")
         names = sorted(self.names)
         told = METADATA in self.needs.features and HAS_SOUND in self.store.description.added_columns

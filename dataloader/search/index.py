@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from tqdm import tqdm
 from common.arrays import BLOCK_BYTES, digest_of
 from common.console import PROGRESS_BAR, InputError
 from common.files import open_array, read_json, write_json, written_beside
+from common.manifest import sha256_of
 from dataloader.components import one_vector
 from dataloader.search.exact import unit
 
@@ -103,15 +103,9 @@ def open_index(
     """
     place = folder / FOLDER / f"{source}.{kind}"
     paths = {end: place.with_name(f"{place.name}.{end}") for end in ("json", "rows.npy", "faiss")}
-    said, faiss = read_json(paths["json"]) if paths["json"].exists() else {}, library()
-    known = said.get("items", 0)
-    old = known and known <= len(vectors) and digest_to(vectors, known) == said.get("vectors")
-    rows = np.array(open_array(paths["rows.npy"])) if old else np.zeros(0, int)
-    if old and (sha256(paths["faiss"]) != said.get("sha256") or not np.array_equal(np.sort(rows), bank[bank < known])):
-        old = False
-    if old and since is not None and not said.get("by_time"):
-        old = False
-    later = in_order(bank[bank >= known], since) if old else in_order(bank, since)
+    faiss, rows = library(), known_rows(paths, vectors, bank, since is not None)
+    old = rows is not None
+    later = in_order(np.setdiff1d(bank, rows) if old else bank, since)
     if old and not len(later):
         return Index(kind, faiss.read_index(str(paths["faiss"]), faiss.IO_FLAG_MMAP_IFC), rows)
     if old:
@@ -128,8 +122,20 @@ def open_index(
     with written_beside(paths["rows.npy"]) as partial, partial.open("wb") as file:
         np.save(file, rows)
     content = {"kind": kind, "items": len(vectors), "vectors": digest_to(vectors, len(vectors))}
-    write_json(paths["json"], content | {"by_time": since is not None, "sha256": sha256(paths["faiss"])})
+    write_json(paths["json"], content | {"by_time": since is not None, "sha256": sha256_of(paths["faiss"])})
     return Index(kind, faiss.read_index(str(paths["faiss"]), faiss.IO_FLAG_MMAP_IFC), rows)
+
+
+def known_rows(paths: dict[str, Path], vectors: np.ndarray, bank: np.ndarray, by_time: bool) -> np.ndarray | None:
+    """The rows of the index that is there; None where it is damaged, of other vectors, or holds more than the bank."""
+    try:
+        said, rows = read_json(paths["json"]), np.array(open_array(paths["rows.npy"]))
+        known = int(said["items"])
+        same = known <= len(vectors) and digest_to(vectors, known) == said["vectors"]
+        fits = rows.ndim == 1 and np.isin(rows, bank).all() and said["by_time"] >= by_time
+        return rows if same and fits and sha256_of(paths["faiss"]) == said["sha256"] else None
+    except (InputError, OSError, KeyError, TypeError, ValueError):
+        return None
 
 
 def in_order(rows: np.ndarray, since: np.ndarray | None) -> np.ndarray:
@@ -187,8 +193,3 @@ def digest_to(vectors: np.ndarray, count: int) -> str:
     for start in range(0, count, step):
         sha.update(np.ascontiguousarray(vectors[start : min(start + step, count)]))
     return sha.hexdigest()
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

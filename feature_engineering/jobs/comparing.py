@@ -20,7 +20,7 @@ from dataloader.modalities import RETRIEVAL, in_order, is_name
 from dataloader.place import Lacks, place
 from dataloader.store import FeatureStore
 from feature_engineering.decoding.captured import write_pictures
-from feature_engineering.encoding.captions import CAPTIONS, read_captions
+from feature_engineering.encoding.captions import CAPTIONS, captioned_by, read_captions
 from feature_engineering.encoding.lexical import Lexical
 from feature_engineering.jobs.progress import Progress, other_work
 from feature_engineering.jobs.skipped import leave_out, warn_of_losses
@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # what imports torch takes seconds, and what needs no encoder
 SEPARATOR = " [SEP] "
 OF_TEXTS, OF_FRAMES = ("captions", "text"), ("frames", "fused")  # by an encoder
 FEATURES, WORDS, USER = "features", "words", "user"  # by none
+HEAVIEST = 1e6  # weight of a source
 CREATOR = 128  # dimensions of a creator's direction: two of these have a cosine of 0 +- 0.09
 FITTED = "fitted"  # in dataset.json, of vectors with words: how often items had been added when these were counted
 
@@ -65,8 +66,10 @@ def sources(text: str) -> dict[str, float]:
         number = float(weight) if colon else 1.0
         if name in (RETRIEVAL, "metadata") or not (name in OF_TEXTS or is_name(name)):
             raise ValueError(f"{name!r} is no source")
-        if name in found or not (0 < number < np.inf):
-            raise ValueError(f"{name!r} is there twice" if name in found else f"{part!r} has no weight above 0")
+        if name in found or not (0 < number <= HEAVIEST):
+            raise ValueError(
+                f"{name!r} is there twice" if name in found else f"{part!r} has no weight above 0, at most {HEAVIEST:g}"
+            )
         found[name] = number
     if len(found) > 1 and FEATURES in found:
         raise ValueError(f"{FEATURES!r} stands alone: it is several already")
@@ -95,6 +98,9 @@ class Making:
         encoder, made_of = self.texts or self.images, in_order(of_store(weights))
         said = {"source": in_words(weights)} | (encoder.provenance() if encoder else {})
         said |= {"frame_num": self.plan.frame_num} if self.plan else {}
+        if "captions" in weights and (store.folder / CAPTIONS).exists():
+            captioned = captioned_by(store.folder / CAPTIONS).items()
+            said |= {"captions": {key: value for key, value in captioned if key != "folder"}}
         said |= {"made_of": {name: store.description.features[name].sha256 for name in made_of}} if made_of else {}
         return said | (fitted(store) if WORDS in weights else {})
 
@@ -120,22 +126,22 @@ def reads_texts(weights: Collection[str]) -> bool:
 def from_sources(store: FeatureStore, weights: Mapping[str, float], making: Making) -> None:
     """Retrieval vectors of one source, or of several side by side, each of length 1 and times its weight."""
     progresses: list[Progress] = []
-    encoded = making.images or making.texts
-    unfinished = [] if encoded else unfinished_of_encoders(store, making.overwrite)
+    stems = {name: stem_of(name, weights) for name in weights if reads_texts([name])}
+    own = {f"{stem}.progress" for stem in (*stems.values(), *([RETRIEVAL] if making.plan else []))}
+    unfinished = unfinished_of_encoders(store, making.overwrite, own)
     parts: dict[str, np.ndarray | Rows | Derived] = {}
     for name in sorted(weights, key=lambda name: name not in OF_FRAMES):  # frames first: items may be left out
         if name in OF_FRAMES:
             store, parts[name], progress = encoded_frames(store, making)
             progresses.append(progress)
         if reads_texts([name]):
-            stem = RETRIEVAL if [*weights] == [name] != ["fused"] else f"retrieval_{name.replace('fused', 'text')}"
-            vectors, progress = encoded_texts(store, name, stem, making)
+            vectors, progress = encoded_texts(store, name, stems[name], making)
             progresses.append(progress)
             parts[name] = added(parts[name], vectors) if name == "fused" else vectors
         elif name == WORDS:
             parts[name] = making.lexical.transform(store.items.text)  # (N, R)
         elif name == USER:
-            parts[name] = of_creators(store)  # (N, CREATOR)
+            parts[name] = of_creators(store, making.storage)  # (N, CREATOR)
         elif name not in OF_FRAMES:
             store.check_features(name)
             parts[name] = flat(store.features[name])
@@ -147,9 +153,14 @@ def from_sources(store: FeatureStore, weights: Mapping[str, float], making: Maki
     for progress in progresses:
         progress.remove()
     for folder in unfinished:
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
     if making.plan:
         warn_of_losses(len(progresses[0].failed), progresses[0].total, store.folder / "skipped.csv")
+
+
+def stem_of(name: str, weights: Mapping[str, float]) -> str:
+    """Of the progress of what encodes texts: its own beside other sources, as frames have theirs."""
+    return RETRIEVAL if [*weights] == [name] != ["fused"] else f"{RETRIEVAL}_{name.replace('fused', 'text')}"
 
 
 def encoded_frames(store: FeatureStore, making: Making) -> tuple[FeatureStore, Derived, Progress]:
@@ -173,12 +184,15 @@ def encoded_texts(store: FeatureStore, source: str, stem: str, making: Making) -
     return encode_texts(texts, making.texts, store.folder / f"{stem}.progress", **how)
 
 
-def of_creators(store: FeatureStore) -> np.ndarray:
-    """(N, CREATOR): each creator's own direction, drawn by the name; zeros where the creator is unknown."""
+def of_creators(store: FeatureStore, storage: StorageSettings) -> np.ndarray:
+    """(N, CREATOR): each creator's own direction, drawn by the name; zeros where the creator is unknown.
+
+    InputError where all are, unless they join others that have been made.
+    """
     names, row = np.unique(store.items.user, return_inverse=True)
-    if not any(names):
+    if not any(names) and storage.like is None:
         raise InputError(f"{store.folder}: --source {USER} compares creators, and it has none; import it with them")
-    seeds = [int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) for name in names]
+    seeds = [int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") for name in names]
     drawn = np.stack([np.random.default_rng(seed).standard_normal(CREATOR, np.float32) for seed in seeds])
     return np.where((names != "")[:, None], unit(drawn), 0).astype(np.float32)[row]
 
@@ -282,9 +296,12 @@ def from_features(
         shutil.rmtree(folder)
 
 
-def unfinished_of_encoders(store: FeatureStore, overwrite: bool) -> list[Path]:
-    """Work that an encoder may have spent hours on, which only --overwrite drops; InputError without it."""
-    unfinished = sorted(store.folder.glob("retrieval*.progress"))
+def unfinished_of_encoders(store: FeatureStore, overwrite: bool, own: Collection[str] = ()) -> list[Path]:
+    """Work that an encoder may have spent hours on, which only --overwrite drops; InputError without it.
+
+    own: names of those that this command goes on with.
+    """
+    unfinished = [path for path in sorted(store.folder.glob(f"{RETRIEVAL}*.progress")) if path.name not in own]
     if unfinished and not overwrite:
         raise other_work(unfinished[0], "by an encoder")
     return unfinished

@@ -40,7 +40,7 @@ from feature_engineering.jobs.comparing import (
     recipe,
 )
 from feature_engineering.jobs.making import make_audio, make_captions, make_textual, make_visual
-from feature_engineering.jobs.origins import refuse_unknown_origins, twin_of
+from feature_engineering.jobs.origins import needed, refuse_unknown_origins, twin_of
 from feature_engineering.jobs.storing import write_features
 from feature_engineering.settings import (
     CaptionSettings,
@@ -183,6 +183,7 @@ def begin_likewise(
 
     InputError where other work has: of other items, columns, files, or after features that were made in another way.
     """
+    names = needed(encoders.store, names, given)
     if spare := [name for name in given if name not in names]:
         there = f"{encoders.store.folder} has {', '.join(in_order(names)) or 'none'}"
         raise InputError(f"--features {spare[0]}: no such features are wanted ({there})")
@@ -190,7 +191,7 @@ def begin_likewise(
         read_given(encoders.store, name, given[name], found.items.item_id, found.order)
     of = encoders.store.description.features
     like = {name: [of[name].dtype, {k: v for k, v in of[name].made.items() if k not in OWN}] for name in sorted(names)}
-    if any(of[name].made.get("source") == "captions" for name in names if name not in given):
+    if any("captions" in recipe(of[name].made) for name in names if name not in given):
         like["captions"] = captioned_by(encoders.store.folder / CAPTIONS)
     content = {
         "items": found.items.digest(),
@@ -250,7 +251,7 @@ def make_likewise(
     like = encoders.store
     names = in_order(name for name in set(names) - {METADATA} if name not in new.features)
     refuse_unknown_origins(like, names, given)
-    encoders.require([name for name in names if name not in given])
+    encoders.require([name for name in needed(like, names, given) if name not in given])
     for name in names:
         if name in new.features:  # made beside another one
             continue

@@ -35,7 +35,8 @@ def make_textual(
     from feature_engineering.encoding.texts import encode_texts
 
     folder = store.folder / "textual.progress"
-    array, progress = encode_texts(store.items.text, encoder, folder, overwrite=overwrite, then=storage.as_flags)
+    then = storage.as_flags | {"--output": " ".join(names)}
+    array, progress = encode_texts(store.items.text, encoder, folder, overwrite=overwrite, then=then)
     write_features(store, names, array, storage, encoder.provenance())
     progress.remove()
 

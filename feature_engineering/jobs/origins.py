@@ -5,14 +5,25 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from common.console import InputError
-from dataloader.modalities import AUDIO, RETRIEVAL
+from dataloader.modalities import AUDIO, RETRIEVAL, in_order
 from dataloader.store import FeatureStore
 from feature_engineering.jobs.comparing import OF_FRAMES, recipe
 
 
+def needed(like: FeatureStore, names: Collection[str], given: Collection[str] = ()) -> list[str]:
+    """These features, and those of which what is not `given` by a file is made."""
+    of, found, left = like.description.features, [], sorted(names)
+    while left:
+        name = left.pop()
+        if name not in found and name in of:
+            found.append(name)
+            left += [] if name in given else of[name].made.get("made_of", {})
+    return in_order(found)
+
+
 def refuse_unknown_origins(like: FeatureStore, names: Sequence[str], given: Mapping[str, str]) -> None:
     """InputError, naming all, where features were made by nothing that could make them again."""
-    of = like.description.features
+    of, names = like.description.features, needed(like, names, given)
     made = {name for name in names if "encoder" in of[name].made or recipe(of[name].made)}
     lacking = [name for name in names if name not in {*made, *given}]
     if lacking := [name for name in lacking if (twin := twin_of(like, name)) is None or twin in lacking]:
@@ -25,8 +36,7 @@ def refuse_unknown_origins(like: FeatureStore, names: Sequence[str], given: Mapp
 
 def hears(like: FeatureStore, names: Collection[str]) -> bool:
     """Whether some of these features are made of sound, so that an item needs a video."""
-    of = like.description.features
-    return AUDIO in names and AUDIO in of and "encoder" in of[AUDIO].made
+    return AUDIO in needed(like, names) and "encoder" in like.description.features[AUDIO].made
 
 
 def needs_videos(like: FeatureStore, names: Collection[str]) -> bool:

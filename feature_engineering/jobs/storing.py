@@ -16,6 +16,9 @@ from dataloader.modalities import AUDIO
 from dataloader.store import UNSCALED, FeatureStore
 from feature_engineering.settings import StorageSettings
 
+# Of what dataset.json says of features: compared by itself, or following from the rest; and how often the data set had
+# grown when words were counted, which is no matter of the command.
+BESIDE = ("encoder", "made_of", "statistics", UNSCALED, "fitted")
 REPLACES = "--overwrite replaces them"
 
 
@@ -91,7 +94,7 @@ def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
 
 def facts(made: Mapping[str, Any]) -> dict[str, Any]:
     """What features were made of and how, name by name; not where an encoder lay, nor what follows from the rest."""
-    found = {key: value for key, value in made.items() if key not in ("encoder", "made_of", "statistics", UNSCALED)}
+    found = {key: value for key, value in made.items() if key not in BESIDE}
     encoder = {key: value for key, value in made.get("encoder", {}).items() if key not in ("name", "folder")}
     found |= {"encoder": made["encoder"]["name"]} if "encoder" in made else {}
     found |= {f"encoder's {key}": value for key, value in encoder.items()}

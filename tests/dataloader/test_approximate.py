@@ -75,8 +75,19 @@ def test_an_index_grows_and_is_made_anew_for_other_vectors(tmp_path, kind):
     grown = open_index(tmp_path, "retrieval", kind, vectors, np.append(bank[:400], range(500, 600)), None, said.append)
     assert "100 vectors are added to its 400" in said.pop() and grown.faiss_index.ntotal == 500
     assert grown.rows.tolist() == [*first.rows.tolist(), *range(500, 600)]
+    refilled = open_index(tmp_path, "retrieval", kind, vectors, np.arange(600), None, say=said.append)
+    assert "100 vectors are added to its 500" in said.pop()  # of old rows whose counts are known now
+    assert sorted(refilled.rows.tolist()) == list(range(600))
     vectors[3] += 1
-    for what in (lambda: None, lambda: damage(tmp_path / f"index/retrieval.{kind}.faiss")):
+    place = tmp_path / "index"
+    for what in (
+        lambda: None,
+        lambda: damage(place / f"retrieval.{kind}.faiss"),
+        lambda: (place / f"retrieval.{kind}.faiss").unlink(),
+        lambda: (place / f"retrieval.{kind}.rows.npy").write_bytes(b"none"),
+        lambda: (place / f"retrieval.{kind}.json").write_text("[]"),
+        lambda: (place / f"retrieval.{kind}.json").write_text('{"items": "x", "vectors": 1}'),
+    ):
         what()
         open_index(tmp_path, "retrieval", kind, vectors, np.append(bank[:400], range(500, 600)), None, said.append)
         assert said.pop().endswith("made of 500 vectors")

@@ -6,17 +6,19 @@ import re
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 from bare import bare_store, call
 from encoded import N
 from encoded import call as call_on
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from tiny import refused
+from tiny import refused, run_test, trained
 
+import retriever
 from common.console import InputError
 from dataloader.store import FeatureStore
-from feature_engineering import retrieval_engineering, textual_engineering, visual_engineering
+from feature_engineering import captioning, retrieval_engineering, textual_engineering, visual_engineering
 from feature_engineering.encoding.lexical import Lexical
 from feature_engineering.jobs.comparing import in_words, sources
 
@@ -140,6 +142,59 @@ def test_new_items_are_compared_as_those_of_the_data_set(made, tmp_path, load_sc
         np.testing.assert_array_equal(new[row, -128:], old[creator, -128:])
         shown = visual[N + row] / np.linalg.norm(visual[N + row])
         np.testing.assert_allclose(new[row, frames], 0.5 * shown, atol=1e-6)
+
+
+def test_what_is_compared_alone_is_made_of_new_items_too(made, tmp_path, load_script):
+    """Sound that no method takes, from a file; creators of whom nobody is known."""
+    place = tmp_path / "place"
+    shutil.copytree(made[0] / "mine", place / "mine")
+    store, rng = FeatureStore.open(place / "mine"), np.random.default_rng(0)
+    with store.add_array("audio", (N, 3), "float32", source="audio.npy") as out:
+        out[:] = rng.standard_normal((N, 3))
+    call_on(retrieval_engineering, place, "--source", "audio:1+user:0.5", "--overwrite")
+    call_on(retriever, place, "--num_of_retrieved_items", 4)
+    network = ("--epochs", 1, "--feature_dim", 8, "--num_of_retrieved_items", 4, "--model_id", "MMRA")
+    run = trained(FeatureStore.open(place / "mine"), tmp_path / "runs", *network)
+    table = pd.read_csv(made[0] / "new.csv").drop(columns="creator")
+    table.to_csv(tmp_path / "new.csv", index=False)
+    np.savez(tmp_path / "audio.npz", ids=table["item_id"].to_numpy(str), features=rng.standard_normal((len(table), 3)))
+    asked = ("--model_path", run, "--table", tmp_path / "new.csv", "--videos", made[0] / "new", "--workers", 1)
+    with refused(r"--features audio=<file>"):
+        run_test(load_script, *asked, "--output", tmp_path / "out")
+    assert not list((tmp_path / "out").rglob("*.npy"))  # before anything was made
+    run_test(load_script, *asked, "--output", tmp_path / "out", "--features", f"audio={tmp_path / 'audio.npz'}")
+    assert len(pd.read_csv(tmp_path / "out/predictions.csv")) == len(table)
+    new = FeatureStore.open(tmp_path / "out/items").features["retrieval"]
+    assert new.shape == (len(table), 3 + 128) and not new[:, 3:].any() and new[:, :3].all()
+
+
+def test_work_of_other_sources_is_not_taken_for_ones_own(framed, bert, monkeypatch):
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("feature_engineering.jobs.comparing.write_features", killed)
+        call(retrieval_engineering, framed, "--source", "text:1+audio:1", "--encoder", bert)
+    for source in ("text", "user"):
+        flags = ("--encoder", bert) if source == "text" else ()
+        with refused("retrieval_text.progress: the unfinished work of another command .*--overwrite drops it"):
+            call(retrieval_engineering, framed, "--source", source, *flags)
+    call(retrieval_engineering, framed, "--source", "text", "--encoder", bert, "--overwrite")
+    assert not list((framed / "set").glob("*.progress"))
+    with refused("other retrieval features are here already .encoder's pooling mean, now cls"):
+        call(retrieval_engineering, framed, "--source", "text", "--encoder", bert, "--pooling", "cls")
+
+
+def test_captions_that_were_made_anew_are_others(framed, blip, bert, capsys):
+    captioned, compared = ("--encoder", blip, "--max_new_tokens"), ("--encoder", bert, "--source", "captions")
+    call(captioning, framed, *captioned, 3)
+    call(retrieval_engineering, framed, *compared)
+    capsys.readouterr()
+    call(retrieval_engineering, framed, *compared)
+    assert "made already" in capsys.readouterr().out
+    call(captioning, framed, *captioned, 4, "--overwrite")
+    with refused("other retrieval features are here already .captions .*'max_new_tokens': 3.*'max_new_tokens': 4"):
+        call(retrieval_engineering, framed, *compared)
 
 
 def test_a_second_start_is_not_taken_for_the_first(framed, vit, bert, tmp_path, capsys):
