@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -98,9 +99,9 @@ class Making:
         encoder, made_of = self.texts or self.images, in_order(of_store(weights))
         said = {"source": in_words(weights)} | (encoder.provenance() if encoder else {})
         said |= {"frame_num": self.plan.frame_num} if self.plan else {}
-        if "captions" in weights and (store.folder / CAPTIONS).exists():
-            captioned = captioned_by(store.folder / CAPTIONS).items()
-            said |= {"captions": {key: value for key, value in captioned if key != "folder"}}
+        with contextlib.suppress(InputError):  # of captions from elsewhere nothing is known
+            captioned = captioned_by(store.folder / CAPTIONS).items() if "captions" in weights else {}
+            said |= {"captions": {key: value for key, value in captioned if key != "folder"}} if captioned else {}
         said |= {"made_of": {name: store.description.features[name].sha256 for name in made_of}} if made_of else {}
         return said | (fitted(store) if WORDS in weights else {})
 
