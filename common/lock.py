@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ def locked(folder: Path, name: str = FILE) -> Iterator[None]:
     name: of the file that is locked.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / name).open("a+b") as file:
+    with (folder / name).open("a+b", buffering=0) as file:
         here = _which(file.fileno())
         if here in _held:
             yield
@@ -37,8 +37,8 @@ def locked(folder: Path, name: str = FILE) -> Iterator[None]:
             raise InputError(f"{folder}: {_holder(folder / name)}; wait until that has ended")
         file.truncate(0)
         said = {"command": " ".join(map(_short, sys.argv)), "process": os.getpid(), "machine": socket.gethostname()}
-        file.write(json.dumps(said | {"since": time.strftime("%Y-%m-%d %H:%M:%S")}).encode())
-        file.flush()
+        with suppress(OSError):  # on a full disk the lock holds without it
+            file.write(json.dumps(said | {"since": time.strftime("%Y-%m-%d %H:%M:%S")}).encode())
         _held[here] = file.fileno()
         try:
             yield

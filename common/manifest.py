@@ -15,6 +15,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from common.console import InputError
+from common.room import naming
 
 FILE = "manifest.jsonl"
 BLOCK_BYTES = 1 << 20
@@ -31,10 +32,9 @@ def note(path: Path, content: Path) -> None:
     if path.suffix == ".npy" or not manifest.exists():
         return
     line = {"file": path.name, "bytes": content.stat().st_size, "sha256": sha256_of(content)}
-    with manifest.open("a+b") as file:
+    with naming(manifest), manifest.open("a+b", buffering=0) as file:
         torn = file.tell() and file.seek(-1, os.SEEK_END) is not None and file.read() != b"\n"  # by a kill
         file.write(b"\n" * bool(torn) + json.dumps(line).encode() + b"\n")
-        file.flush()
         os.fsync(file.fileno())
 
 

@@ -126,7 +126,7 @@ for pages in (2, 4, 8, 30, 100, 224, 230, 240, 900, 1000):
     try:
         train.main(train.build_parser().parse_args([*words, "--save", str(save)]))
         print("SAID", pages, "nothing")
-    except InputError as error:
+    except (InputError, OSError) as error:  # of which run_script makes a line
         print("SAID", pages, error)
     sized(20 << 20)
     for run in save.glob("*/config.json"):

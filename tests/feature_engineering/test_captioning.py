@@ -365,7 +365,7 @@ def test_new_videos_are_captioned_as_those_of_the_data_set(
     assert path.read_text().splitlines() == together[:11]
     append = ("--append", table("more", new), *videos, "--workers", 1)
     with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(likewise, "from_texts", Mock(side_effect=Killed))
+        patched.setattr(likewise, "from_sources", Mock(side_effect=Killed))
         call(importing, tmp_path, *append)
     path.write_text("\n".join([together[0].replace('"max_new_tokens": 6', '"max_new_tokens": 7'), *together[1:11], ""]))
     with pytest.raises(InputError, match="unfinished work of another --append .*made of another like"):
