@@ -63,12 +63,12 @@ def head_of(file: BinaryIO) -> Head:
 
 
 def check_array(path: Path) -> None:
-    """ValueError where a .npy file is none of plain values, or shorter than its header says."""
+    """ValueError where a .npy file is none of plain values, or not as long as its header says."""
     with path.open("rb") as file:
         head = head_of(file)
         there = os.fstat(file.fileno()).st_size - head.start
-    if head.nbytes > there:
-        raise ValueError(f"{in_bytes(there)} of the {in_bytes(head.nbytes)} of an array {head.shape}")
+    if head.nbytes != there:
+        raise ValueError(f"{in_bytes(there)}, and {in_bytes(head.nbytes)} would be those of an array {head.shape}")
 
 
 class Archive:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,7 +121,9 @@ def open_array(path: Path, mmap: bool = True) -> np.ndarray:
     """Open a .npy file, memory-mapped, without unpickling anything; InputError where it is truncated or no array."""
     try:
         check_array(path)
-        return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what Python 2 wrote
+            return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (ValueError, EOFError, OSError) as error:

@@ -215,6 +215,7 @@ HEADERS = [
     "{'descr': '<U0', 'fortran_order': False, 'shape': (1000000000000,), }",
     "{'descr': ('<f4', (1000000000,)), 'fortran_order': False, 'shape': (6, 5), }",
     "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (6, 5), }",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (6, 4), }",  # of fewer values than there are
     "(" * 5000,
     "[" * 9000,
     "-" * 9000 + "1",
