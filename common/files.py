@@ -117,13 +117,13 @@ def whole_lines(path: Path) -> list[str]:
     return content.split("\n")[:-1]
 
 
-def open_array(path: Path, mmap: bool = True) -> np.ndarray:
+def open_array(path: Path) -> np.ndarray:
     """Open a .npy file, memory-mapped, without unpickling anything; InputError where it is truncated or no array."""
     try:
         check_array(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what Python 2 wrote
-            return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+            return np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (ValueError, EOFError, OSError) as error:

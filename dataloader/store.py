@@ -214,7 +214,7 @@ class FeatureStore:
         arrays = [f"{name}{kind}.npy" for name in _features_in(folder) for kind in ("", f".{UNSCALED}")]
         for name in (f"{FILE}{NEXT}", FILE, "neighbours.npz", METADATA_FILE, *arrays, *LEFT_BY_STEPS):
             (folder / name).unlink(missing_ok=True)
-        for unfinished_job in (*folder.glob("*.progress"), *folder.glob("neighbours")):
+        for unfinished_job in (*folder.glob("*.progress"), *folder.glob("neighbours"), *folder.glob("index")):
             shutil.rmtree(unfinished_job)
         sync_folder(folder)
         manifest.begin(folder)

@@ -65,7 +65,7 @@ def again(stage: Stage, place: Path) -> list[str]:
 def finished(kind: str, world: World, stage: Stage, place: Path, files: Path, told: str) -> Outcome:
     """Type the command again until it ends, and compare what is there then."""
     ended = Running(again(stage, place), place, files).end()
-    if ended.code == 2 and stage.trains:  # a method that cannot go on says so, and is trained anew
+    if ended.code == 2 and stage.trains and not stage.resumes:  # it says that it cannot go on, and is trained anew
         if wrong := of_ended(ended):
             return Outcome(kind, wrong, f"{told}: {said(ended)}")
         told += f"; {said(ended)}; anew"

@@ -23,11 +23,15 @@ NETWORK = ("--epochs", "4", "--feature_dim", "8", "--device", "cpu", *FEW)
 
 @dataclass(frozen=True)
 class Stage:
-    """A command on what the ones before it have left; trains: it makes a run in this folder, which --resume goes on."""
+    """A command on what the ones before it have left; trains: it makes a run in this folder.
+
+    resumes: --resume goes on with that run, and may not refuse it; what a library fits in one go it refuses.
+    """
 
     name: str
     words: tuple[str, ...]
     trains: str = ""
+    resumes: bool = False
 
 
 @dataclass
@@ -72,8 +76,8 @@ def stages(raw: Path) -> list[Stage]:
         Stage("textual", (script("textual"), *IN, "--encoder", bert, "--normalise", "standard+l2")),
         Stage("retrieval", (script("retrieval"), *IN, "--source", "text:1+visual:0.5", "--encoder", bert)),
         Stage("retriever", ("retriever.py", *IN, "--num_of_retrieved_items", "8", "--source", "retrieval", "textual")),
-        Stage("MMRA", (*train, "runs/mmra", *NETWORK), "mmra"),
-        Stage("LARK", (*train, "runs/lark", *NETWORK, "--model_id", "LARK"), "lark"),
+        Stage("MMRA", (*train, "runs/mmra", *NETWORK), "mmra", resumes=True),
+        Stage("LARK", (*train, "runs/lark", *NETWORK, "--model_id", "LARK"), "lark", resumes=True),
         Stage("RetrievalBoost", (*train, "runs/boost", "--model_id", "RetrievalBoost", "--trees", "20", *FEW), "boost"),
         Stage("SVR", (*train, "runs/svr", "--model_id", "SVR"), "svr"),
         Stage("test", ("test.py", *run)),

@@ -25,7 +25,7 @@ from feature_engineering.encoding.captions import CAPTIONS, captioned_by, read_c
 from feature_engineering.encoding.lexical import Lexical
 from feature_engineering.jobs.progress import Progress, other_work
 from feature_engineering.jobs.skipped import leave_out, warn_of_losses
-from feature_engineering.jobs.storing import write_features
+from feature_engineering.jobs.storing import FITTED, write_features
 from feature_engineering.settings import DecodingSettings, StorageSettings
 
 if TYPE_CHECKING:  # what imports torch takes seconds, and what needs no encoder does not wait for it
@@ -38,7 +38,6 @@ OF_TEXTS, OF_FRAMES = ("captions", "text"), ("frames", "fused")  # by an encoder
 FEATURES, WORDS, USER = "features", "words", "user"  # by none
 HEAVIEST = 1e6  # weight of a source
 CREATOR = 128  # dimensions of a creator's direction: two of these have a cosine of 0 +- 0.09
-FITTED = "fitted"  # in dataset.json, of vectors with words: how often items had been added when these were counted
 
 
 @dataclass(frozen=True)
@@ -64,14 +63,14 @@ def sources(text: str) -> dict[str, float]:
     found: dict[str, float] = {}
     for part in text.split("+"):
         name, colon, weight = part.partition(":")
-        number = float(weight) if colon else 1.0
+        factor = float(weight) if colon else 1.0
         if name in (RETRIEVAL, "metadata") or not (name in OF_TEXTS or is_name(name)):
             raise ValueError(f"{name!r} is no source")
-        if name in found or not (0 < number <= HEAVIEST):
+        if name in found or not (0 < factor <= HEAVIEST):
             raise ValueError(
                 f"{name!r} is there twice" if name in found else f"{part!r} has no weight above 0, at most {HEAVIEST:g}"
             )
-        found[name] = number
+        found[name] = factor
     if len(found) > 1 and FEATURES in found:
         raise ValueError(f"{FEATURES!r} stands alone: it is several already")
     return found

@@ -27,7 +27,6 @@ from feature_engineering.encoding.captions import CAPTIONS, captioned_by
 from feature_engineering.encoding.lexical import Lexical
 from feature_engineering.jobs.comparing import (
     FEATURES,
-    FITTED,
     OF_FRAMES,
     WORDS,
     Making,
@@ -41,7 +40,7 @@ from feature_engineering.jobs.comparing import (
 )
 from feature_engineering.jobs.making import make_audio, make_captions, make_textual, make_visual
 from feature_engineering.jobs.origins import needed, refuse_unknown_origins, twin_of
-from feature_engineering.jobs.storing import write_features
+from feature_engineering.jobs.storing import FITTED, write_features
 from feature_engineering.settings import (
     CaptionSettings,
     DecodingSettings,

@@ -16,6 +16,7 @@ from common.devices import add_device_flag
 from common.lock import handed_on, locked
 from common.settings import add_flags, flags_of
 from dataloader.describing import describe
+from dataloader.importing.scaling import modes_by_array
 from dataloader.importing.video_files import Videos
 from dataloader.modalities import AUDIO, RETRIEVAL
 from dataloader.skipped import lost_items
@@ -66,8 +67,9 @@ def run_sequence(
     if not sequence.videos:
         print(describe(store))
         return store
+    normalise = modes_by_array([]) if normalise is None else normalise  # one mode for all is an empty dictionary too
     with locked(store.folder):
-        for command in steps(store, sequence, typed, normalise or {}, given):
+        for command in steps(store, sequence, typed, normalise, given):
             print(f"\n$ {shlex.join(['python', *command])}", flush=True)
             code = subprocess.run([sys.executable, *command], **handed_on({STEP: store.dataset_id})).returncode
             if code:
@@ -96,7 +98,7 @@ def steps(
     decoding = [*([] if sequence.keep_frames else videos), *typed_again(typed, DECODING)]
 
     def mode_of(name: str) -> str:
-        return normalise.get(name, "none")
+        return normalise[name]  # not get(), which passes over the mode of all arrays that are not named
 
     def encoding(name: str, encoder: str) -> list[str]:
         mode = mode_of(name)

@@ -16,9 +16,10 @@ from dataloader.modalities import AUDIO
 from dataloader.store import UNSCALED, FeatureStore
 from feature_engineering.settings import StorageSettings
 
-# Of what dataset.json says of features: compared by itself, or following from the rest; and how often the data set had
-# grown when words were counted, which is no matter of the command.
-BESIDE = ("encoder", "made_of", "statistics", UNSCALED, "fitted")
+# Of what dataset.json says of features: how often the data set had grown when the words that are in them were counted;
+# and what is compared by itself, follows from the rest, or, as FITTED, is no matter of a command.
+FITTED = "fitted"
+BESIDE = ("encoder", "made_of", "statistics", UNSCALED, FITTED)
 REPLACES = "--overwrite replaces them"
 
 

@@ -14,6 +14,7 @@ from tiny import make_store
 import retriever
 from common.console import InputError
 from common.settings import made
+from dataloader.importing.scaling import modes_by_array
 from dataloader.neighbours import Neighbours
 from dataloader.skipped import read_skipped
 from dataloader.store import FeatureStore
@@ -59,6 +60,8 @@ def test_one_command_makes_all_features_and_goes_on_where_it_stopped(raw, tmp_pa
     assert "no such folder" in result.stderr and "the same command goes on from here" in result.stderr
     captions = (tmp_path / "set/captions.jsonl").read_bytes()
 
+    result = run(*command(raw, tmp_path, vit, bert, blip, "--normalise", "l2"))
+    assert result.returncode == 2 and "normalise none, now l2" in result.stderr  # as the frames are here already
     result = run(*command(raw, tmp_path, vit, bert, blip))
     assert result.returncode == 0, result.stderr
     assert "the data set is there already, going on with it" in result.stdout
@@ -88,7 +91,9 @@ def test_frames_can_be_kept_as_pictures(raw, tmp_path, load_script):
     words = [str(word) for word in command(raw, tmp_path, "vit", "bert", "none", "--keep_frames", "--timeout", 9)[1:]]
     args = script.build_parser().parse_args(words)
     store = bare_store(tmp_path, IDS)
-    ran = list(sequence.steps(store, made(SequenceSettings, vars(args)), args.typed, {"visual": "standard"}))
+    ran = list(
+        sequence.steps(store, made(SequenceSettings, vars(args)), args.typed, modes_by_array(["visual=standard"]))
+    )
     assert [Path(step[0]).stem for step in ran] == [
         "video_frame_capture",
         "visual_engineering",
@@ -166,7 +171,7 @@ def test_features_and_captions_of_another_source_are_not_taken_for_those_asked_f
     (store.folder / "captions.jsonl").write_text('{"encoder": {"name": "owner/other"}}\n')
     with store.add_array("visual", (12, 1, 4), "float32", source="histogram.npz") as out:
         out[:] = 1
-    visual, captions, *_ = sequence.steps(store, *settings, {})
+    visual, captions, *_ = sequence.steps(store, *settings, modes_by_array([]))
     with pytest.raises(
         InputError, match="other visual features .*encoder none, now vit; source histogram.npz, now none"
     ):
@@ -174,5 +179,10 @@ def test_features_and_captions_of_another_source_are_not_taken_for_those_asked_f
     captions[captions.index("owner/blip")] = str(blip)
     with pytest.raises(InputError, match="other captions are here already .encoder owner/other, now blip"):
         captioning.main(captioning.build_parser().parse_args(captions[1:]))
-    stems = [Path(step[0]).stem for step in sequence.steps(store, *settings, {}, given=["visual"])]
+    stems = [
+        Path(step[0]).stem for step in sequence.steps(store, *settings, modes_by_array(["standard"]), given=["visual"])
+    ]
     assert stems == ["captioning", "textual_engineering", "retrieval_engineering"]
+    steps = list(sequence.steps(store, *settings, modes_by_array(["standard"])))  # one mode is that of all arrays
+    scaled = [Path(step[0]).stem.partition("_")[0] for step in steps if "standard" in step]
+    assert scaled == ["visual", "textual", "retrieval"]

@@ -23,6 +23,7 @@ from tiny_sounds import tones, write_clap, write_clip, write_wave, write_whisper
 import retriever
 from baselines import opened
 from common.settings import made
+from dataloader.importing.scaling import modes_by_array
 from dataloader.metadata import Metadata
 from dataloader.store import FeatureStore
 from engine.run import Run
@@ -124,7 +125,7 @@ def test_sound_is_a_step_or_comes_with_the_frames(tmp_path, load_script, flags, 
     words = ["--table", "t.csv", "--dataset_id", "set", "--videos", "clips", "--frame_num", "2", "--timeout", "9"]
     words += ["--on_error", "fail", "--audio_encoder", "owner/clap", "--device", "cpu", *flags]
     args = script.build_parser().parse_args(words)
-    modes = {"visual": "l2"} if "visual=l2" in flags else {}
+    modes = modes_by_array(["visual=l2"] if "visual=l2" in flags else [])
     ran = list(sequence.steps(store, made(SequenceSettings, vars(args)), args.typed, modes))
     assert [Path(step[0]).stem.removesuffix("_engineering") for step in ran] == steps
     alone = [step for step in ran if "audio_engineering.py" in step[0]]
