@@ -17,6 +17,7 @@ import transformers
 from transformers import (
     ASTConfig,
     AutoModel,
+    AutoModelForImageTextToText,
     BertConfig,
     BlipConfig,
     BlipForConditionalGeneration,
@@ -29,7 +30,9 @@ from transformers import (
     MobileViTConfig,
     PreTrainedConfig,
     Qwen3Config,
+    Qwen3VLConfig,
     SiglipConfig,
+    SmolVLMConfig,
     TimesformerConfig,
     VideoMAEConfig,
     ViTConfig,
@@ -45,7 +48,9 @@ from feature_engineering.encoding.clips import frames_of, pool_clips, size_of
 
 VIDEOS, FRAMES = 1000, 10  # FRAMES: of a video, for encoders of pictures; the published number for MicroLens
 TEXTS = 64  # encoded at once
-TITLE, WITH_CAPTIONS, CAPTION = 16, 160, 20  # tokens of a title, of one with its frames' captions, of a caption
+# tokens of a title, of one with its frames' captions, of a caption, of what is asked about pictures
+TITLE, WITH_CAPTIONS, CAPTION, PROMPT = 16, 160, 20, 30
+SHORT_CAPTION = {"max_new_tokens": CAPTION, "min_new_tokens": CAPTION, "do_sample": False, "num_beams": 1}
 
 Model = torch.nn.Module
 Run = Callable[[], Any]  # one batch, its result on the CPU
@@ -92,8 +97,28 @@ def clips(model: Model, count: int) -> tuple[Run, float]:
 def captions(model: Model, count: int) -> tuple[Run, float]:
     side = model.config.vision_config.image_size
     pixels = random_pixels(model, count, 3, side, side)
-    how = {"max_new_tokens": CAPTION, "min_new_tokens": CAPTION, "do_sample": False, "num_beams": 1}
-    return lambda: model.generate(pixel_values=pixels, **how).cpu(), count / FRAMES
+    return lambda: model.generate(pixel_values=pixels, **SHORT_CAPTION).cpu(), count / FRAMES
+
+
+def asked(model: Model, count: int) -> tuple[Run, float]:
+    """All frames of one video in one request, whatever `count` says."""
+    seen = model.config.vision_config
+    if isinstance(model.config, Qwen3VLConfig):  # pictures of 320 x 320, in rows of patches that lie twice in time
+        side, depth = 320 // seen.patch_size, seen.temporal_patch_size
+        pixels = random_pixels(model, FRAMES * side**2, 3 * depth * seen.patch_size**2)
+        given = {"pixel_values": pixels, "image_grid_thw": torch.tensor([[1, side, side]] * FRAMES).to(pixels.device)}
+        tokens = (side // seen.spatial_merge_size) ** 2
+        marks = [model.config.vision_start_token_id], [model.config.vision_end_token_id]
+    else:
+        given = {"pixel_values": random_pixels(model, 1, FRAMES, 3, seen.image_size, seen.image_size)}
+        tokens = (seen.image_size // seen.patch_size // model.config.scale_factor) ** 2
+        marks = [5], [6]  # any words
+    picture = [*marks[0], *[model.config.image_token_id] * tokens, *marks[1]]
+    ids = torch.tensor([picture * FRAMES + [*range(10, 10 + PROMPT)]]).to(given["pixel_values"].device)
+    given |= {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if isinstance(model.config, Qwen3VLConfig):
+        given["mm_token_type_ids"] = (ids == model.config.image_token_id).int()
+    return lambda: model.generate(**given, **SHORT_CAPTION).cpu(), 1
 
 
 def sounds(windows: int, *shape: int) -> Callable[[Model, int], tuple[Run, float]]:
@@ -197,6 +222,48 @@ ENCODERS = (
         OF_FRAMES,
         lambda: BlipForConditionalGeneration(BlipConfig(text_config={"encoder_hidden_size": 768})),
         captions,
+    ),
+    Sized(
+        "HuggingFaceTB/SmolVLM2-256M-Video-Instruct",
+        CAPTIONS,
+        OF_FRAMES,
+        lambda: AutoModelForImageTextToText.from_config(
+            SmolVLMConfig(
+                image_token_id=49190,
+                scale_factor=4,
+                text_config={
+                    "model_type": "llama",
+                    "vocab_size": 49280,
+                    "max_position_embeddings": 8192,
+                    **(wide(576, 30, 9) | {"intermediate_size": 1536, "num_key_value_heads": 3, "head_dim": 64}),
+                },
+                vision_config={"image_size": 512, "patch_size": 16, **wide(768, 12, 12)},
+            )
+        ),
+        asked,
+    ),
+    Sized(
+        "Qwen/Qwen3-VL-2B-Instruct",
+        CAPTIONS,
+        OF_FRAMES,
+        lambda: AutoModelForImageTextToText.from_config(
+            Qwen3VLConfig(
+                tie_word_embeddings=True,
+                text_config={
+                    "tie_word_embeddings": True,
+                    "rope_parameters": {"rope_type": "default", "rope_theta": 5e6, "mrope_section": [24, 20, 20]},
+                    **(wide(2048, 28, 16) | {"intermediate_size": 6144, "num_key_value_heads": 8, "head_dim": 128}),
+                },
+                vision_config={
+                    "depth": 24,
+                    "hidden_size": 1024,
+                    "intermediate_size": 4096,
+                    "out_hidden_size": 2048,
+                    "deepstack_visual_indexes": [5, 11, 17],
+                },
+            )
+        ),
+        asked,
     ),
     of_title("WhereIsAI/angle-bert-base-uncased-nli-en-v1", of(BertConfig), "cls_avg"),
     of_title("sentence-transformers/all-MiniLM-L6-v2", of(BertConfig, **wide(384, 6, 12)), "mean"),

@@ -70,36 +70,70 @@ def tokenizer_of(special: list[str]) -> tuple[transformers.PreTrainedTokenizerFa
     return transformers.PreTrainedTokenizerFast(tokenizer_object=made, **named), text
 
 
-@pytest.fixture(scope="session")
-def qwen(tmp_path_factory) -> Path:
-    """Like Qwen2.5-VL, its files as the hub has them; its generation_config.json wants words to be drawn."""
-    folder, marks = (
-        tmp_path_factory.mktemp("qwen"),
-        ["<|vision_start|>", "<|image_pad|>", "<|vision_end|>", "<|video|>"],
-    )
+def write_qwen(folder: Path, kind: str, patches: dict) -> Path:
+    """Its files as the hub has them; its generation_config.json wants words to be drawn."""
+    marks = ["<|vision_start|>", "<|image_pad|>", "<|vision_end|>", "<|video|>"]
     tokenizer, text = tokenizer_of(marks)
     rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 2]}
     sizes = {"hidden_size": WIDTH, "intermediate_size": 32, "depth": 2, "num_heads": 2, "out_hidden_size": WIDTH}
-    patches = {"patch_size": 4, "window_size": 16, "fullatt_block_indexes": [1], "initializer_range": 0.5}
+    patches = {"patch_size": 4, "initializer_range": 0.5} | patches
     numbers = {"vision_start_token_id": 3, "image_token_id": 4, "vision_end_token_id": 5, "video_token_id": 6}
     torch.manual_seed(0)
-    config = transformers.Qwen2_5_VLConfig(
-        text_config=text | {"rope_parameters": rope}, vision_config=sizes | patches, **numbers
+    config = getattr(transformers, f"{kind}Config")(
+        text_config=text | {"rope_parameters": rope, "head_dim": WIDTH // text["num_attention_heads"]},
+        vision_config=sizes | patches,
+        **numbers,
     )
-    model = transformers.Qwen2_5_VLForConditionalGeneration(config)
+    model = getattr(transformers, f"{kind}ForConditionalGeneration")(config)
     model.generation_config.update(do_sample=True, temperature=9.0, top_p=0.9, repetition_penalty=1.05)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     size = {"shortest_edge": 64, "longest_edge": 1024}
     processor = transformers.Qwen2VLImageProcessorPil(patch_size=4, merge_size=2, temporal_patch_size=2, size=size)
-    write(folder / "preprocessor_config.json", processor.to_dict() | {"processor_class": "Qwen2_5_VLProcessor"})
+    write(folder / "preprocessor_config.json", processor.to_dict() | {"processor_class": f"{kind}Processor"})
     write(folder / "chat_template.json", {"chat_template": TEMPLATE.replace("PICTURE", "".join(marks[:3]))})
     return folder
 
 
 @pytest.fixture(scope="session")
+def qwen(tmp_path_factory) -> Path:
+    """Like Qwen2.5-VL."""
+    return write_qwen(tmp_path_factory.mktemp("qwen"), "Qwen2_5_VL", {"window_size": 16, "fullatt_block_indexes": [1]})
+
+
+@pytest.fixture(scope="session")
+def qwen3(tmp_path_factory) -> Path:
+    """Like Qwen3-VL."""
+    places = {"deepstack_visual_indexes": [0], "num_position_embeddings": 64}
+    return write_qwen(tmp_path_factory.mktemp("qwen3"), "Qwen3VL", places)
+
+
+@pytest.fixture(scope="session")
+def smol(tmp_path_factory) -> Path:
+    """Like SmolVLM2, whose processor would also read videos."""
+    folder = tmp_path_factory.mktemp("smol")
+    tokenizer, text = tokenizer_of(["<fake_token_around_image>", "<image>", "<end_of_utterance>", "<global-img>"])
+    torch.manual_seed(0)
+    # Its model takes the side of a patch for the number of tokens of a picture, of which that is a divisor here too.
+    config = transformers.SmolVLMConfig(
+        image_token_id=4,
+        scale_factor=4,
+        text_config=text | {"model_type": "llama"},
+        vision_config=VISION | {"patch_size": 4},
+    )
+    transformers.SmolVLMForConditionalGeneration(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    edge = {"longest_edge": 32}
+    pictures = transformers.SmolVLMImageProcessorPil(size=edge, max_image_size=edge, do_image_splitting=False)
+    write(folder / "preprocessor_config.json", pictures.to_dict() | {"processor_class": "SmolVLMProcessor"})
+    write(folder / "processor_config.json", {"image_seq_len": 4, "processor_class": "SmolVLMProcessor"})
+    write(folder / "chat_template.json", {"chat_template": TEMPLATE.replace("PICTURE", "<image>")})
+    return folder
+
+
+@pytest.fixture(scope="session")
 def idefics(tmp_path_factory) -> Path:
-    """Like SmolVLM."""
+    """Like Idefics 3 and the first SmolVLM."""
     folder = tmp_path_factory.mktemp("idefics")
     tokenizer, text = tokenizer_of(["<fake_token_around_image>", "<image>", "<end_of_utterance>", "<global-img>"])
     torch.manual_seed(0)
@@ -135,7 +169,7 @@ def llava(tmp_path_factory) -> Path:
 @torch.inference_mode()
 def expected_of_qwen(folder: Path, pictures: list[Image.Image]) -> str:
     """One request, its tokens written down by hand: its processor of pictures and text would want torchvision."""
-    model = transformers.Qwen2_5_VLForConditionalGeneration.from_pretrained(folder).eval()
+    model = transformers.AutoModelForImageTextToText.from_pretrained(folder).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     pixels = transformers.Qwen2VLImageProcessorPil.from_pretrained(folder)(images=pictures, return_tensors="pt")
     pads = ["<|image_pad|>" * int(grid.prod() // 4) for grid in pixels["image_grid_thw"]]
@@ -155,6 +189,19 @@ def expected_of_idefics(folder: Path, pictures: list[Image.Image]) -> str:
     inputs = processor.apply_chat_template([{"role": "user", "content": content}], **how)
     new = model.generate(**inputs, do_sample=False, max_new_tokens=8)
     return processor.decode(new[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()
+
+
+@torch.inference_mode()
+def expected_of_smol(folder: Path, pictures: list[Image.Image]) -> str:
+    """Of four tokens for each picture, written down by hand."""
+    model = transformers.AutoModelForImageTextToText.from_pretrained(folder).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    pixels = transformers.SmolVLMImageProcessorPil.from_pretrained(folder)(images=[pictures], return_tensors="pt")
+    around = "<fake_token_around_image>"
+    marks = f"{around}<global-img>{'<image>' * 4}{around}" * len(pictures)
+    tokens = tokenizer(f"user : {marks} {ASKS} assistant :", return_tensors="pt")
+    new = model.generate(**tokens, **pixels, do_sample=False, max_new_tokens=8)
+    return tokenizer.decode(new[0, tokens["input_ids"].shape[1] :], skip_special_tokens=True).strip()
 
 
 def ask(folder: Path, frame_num: int = 2, batch_size: int = 32, **captions) -> Asked:
@@ -186,7 +233,15 @@ def altered(tmp_path, llava):
     return alter
 
 
-@pytest.mark.parametrize(("model", "expected"), [("qwen", expected_of_qwen), ("idefics", expected_of_idefics)])
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("qwen", expected_of_qwen),
+        ("qwen3", expected_of_qwen),
+        ("idefics", expected_of_idefics),
+        ("smol", expected_of_smol),
+    ],
+)
 def test_a_caption_is_what_the_model_says_of_all_frames_of_a_video(model, expected, tmp_path, request):
     encoder = request.getfixturevalue(model)
     store = bare_store(tmp_path, (*IDS, "without"))

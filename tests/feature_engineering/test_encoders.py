@@ -406,6 +406,8 @@ OF_SOUND = (
     "facebook/hubert-base-ls960",
     "openai/whisper-base",
 )
+# And test_captioning.py.
+ASKED = ("HuggingFaceTB/SmolVLM2-256M-Video-Instruct", "Qwen/Qwen3-VL-2B-Instruct")
 
 
 def named_in(page: str) -> list[str]:
@@ -416,7 +418,7 @@ def named_in(page: str) -> list[str]:
 
 def test_what_the_pages_list_is_what_is_tested_here_and_measured():
     tested = {*PICTURE_ENCODERS, *CLIP_ENCODERS, *PUBLISHED_TEXTS, *SENTENCE_ENCODERS}
-    tested |= {"Salesforce/blip-image-captioning-base", *OF_SOUND}
+    tested |= {"Salesforce/blip-image-captioning-base", *OF_SOUND, *ASKED}
     listed = named_in("docs/encoders.md")
     assert len(listed) == len(set(listed)) and set(listed) == tested
     assert [one.name for one in benchmark.ENCODERS] == listed
@@ -428,8 +430,17 @@ def test_what_is_measured_has_the_real_size():
     """Millions of weights, as publishers count them; of MobileViT without its classifier, of BLIP shared ones once."""
     millions = {"vit-base": 86, "clip-vit-large": 428, "siglip2": 375, "dinov2-base": 87, "dinov3-vitb16": 86}
     millions |= {"convnext-tiny": 28, "mobilevit": 4.9, "videomae": 86, "timesformer": 121, "xclip": 196}
-    millions |= {"vjepa2": 326, "blip": 224, "angle": 109, "MiniLM": 22.7, "e5-small": 118, "Qwen3": 596, "UAE": 335}
+    millions |= {
+        "vjepa2": 326,
+        "blip": 224,
+        "angle": 109,
+        "MiniLM": 22.7,
+        "e5-small": 118,
+        "Qwen3-Emb": 596,
+        "UAE": 335,
+    }
     millions |= {"clap": 154, "MIT/ast": 86, "hubert": 94.4, "whisper-base": 72.6}
+    millions |= {"SmolVLM2": 256.5, "Qwen3-VL": 2128}
     for one in benchmark.ENCODERS:
         with torch.device("meta"):
             size = sum(weights.numel() for weights in one.model().parameters()) / 1e6
