@@ -21,13 +21,14 @@ from common.archives import opened
 from common.arrays import scan
 from common.console import InputError, Parser, listed, run_script, whole_number
 from common.files import require_writable
+from common.manifest import sha256_of
 from common.settings import add_flags, flags_of, made
 from dataloader.importing.feature_files import as_text, beyond_float32
 from dataloader.place import add_dataset_flags, folder_of, one_writer
 from dataloader.store import FeatureStore
 from feature_engineering.decoding.naming import item_and_number
 from feature_engineering.jobs.skipped import fail_on, leave_out_failed, warn_of_losses
-from feature_engineering.jobs.storing import REPLACES, write_features
+from feature_engineering.jobs.storing import is_made, write_features
 from feature_engineering.settings import DecodingSettings, StorageSettings
 
 MOST_FRAMES = 10_000
@@ -64,27 +65,33 @@ def main(args) -> None:
     storage = made(StorageSettings, vars(args))
     store = FeatureStore.open(folder_of(args.dataset_path, args.dataset_id))
     require_writable(store.folder)
-    if "visual" in store.features and not args.overwrite:
-        raise InputError(f"{store.folder}: visual features are here already; {REPLACES}")
+    if not args.table.is_file():
+        raise InputError(f"{args.table}: no such file")
+    source = {"source": args.table.name, "content": sha256_of(args.table), "name_column": args.name_column}
+    source |= {"missing_frames": args.missing_frames}
+    asked = source | ({"frame_num": args.frame_num} if args.frame_num else {})
+    if is_made(store, ["visual"], storage, asked, args.overwrite):
+        return
     if "standard" in storage.normalise:
         store.rows("train")  # raises the InputError where it is empty
-    match_table(store, args.table, args.name_column, args.frame_num, args.missing_frames, args.on_error, storage)
+    match_table(store, args.table, args.frame_num, args.on_error, storage, source)
 
 
 def match_table(
     store: FeatureStore,
     table: Path,
-    name_column: str,
     frame_num: int | None,
-    missing_frames: str,
     on_error: str,
     storage: StorageSettings,
+    source: dict[str, str],
 ) -> None:
     """The features of pictures in `table` become visual features of the items.
 
-    missing_frames, on_error: what becomes of a frame that is not there, and of an item without any.
+    on_error: what becomes of an item without any frame. source: what dataset.json says of where they come from, with
+    `name_column`, and `missing_frames`: what becomes of a frame that is not there.
     """
-    names, features = read_table(table, name_column)
+    missing_frames = source["missing_frames"]
+    names, features = read_table(table, source["name_column"])
     rows, others = match(names, store.items.item_id, table)
     if not rows:
         raise InputError(f"{table}: no picture <item id>_<i> of any item of {store.folder} ({listed(names)})")
@@ -116,7 +123,6 @@ def match_table(
     total, kept = len(store), np.ones(len(store), bool)
     if reasons:
         store, kept = leave_out_failed(store, reasons, on_error, "visual", table)
-    source = {"source": table.name, "missing_frames": missing_frames}
     write_features(store, ["visual"], Frames(features, np.where(lost[:, None], -1, place)[kept]), storage, source)
     warn_of_losses(len(reasons), total, store.folder / "skipped.csv")
 

@@ -17,11 +17,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from benchmarks.faults.judging import FORBIDDEN
-from benchmarks.faults.running import load
+from benchmarks.faults.running import adopt, kill_orphans, load
 from common.console import PROGRESS_BAR, Parser, number, run_script, whole_number
 from common.files import whole_lines
 
-KINDS = {"kill": 5, "damage": 8, "hostile": 1, "race": 2, "full disk": 2}  # how often one is tried
+KINDS = {"kill": 5, "damage": 8, "hostile": 1, "input": 4, "race": 2, "full disk": 2}  # how often one is tried
 
 
 def build_parser() -> Parser:
@@ -37,6 +37,7 @@ def build_parser() -> Parser:
 
 def main(args) -> None:
     load()
+    adopt()
     from benchmarks.faults.world import build
 
     work = args.work.resolve() / f"seed{args.seed}"
@@ -66,6 +67,8 @@ def attempted(world, seed: int, trial: int) -> dict:
         outcome = TRIALS[kind](world, rng, world.folder / "said")
     except NotPossible as why:
         return {"trial": trial, "kind": kind, "outcome": "not possible here", "told": str(why)}
+    finally:
+        kill_orphans()
     return {"trial": trial, "kind": outcome.kind, "outcome": outcome.outcome, "told": outcome.told}
 
 

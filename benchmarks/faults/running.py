@@ -7,6 +7,7 @@ may be computed in this process, for what has threads cannot be forked.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import runpy
 import signal
@@ -15,6 +16,8 @@ import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
+
+from common.console import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 LOADED = (
@@ -28,6 +31,7 @@ LOADED = (
     "av",
 )
 PATIENCE = 120.0  # seconds, after which a command hangs
+SET_CHILD_SUBREAPER = 36  # of <linux/prctl.h>
 
 
 def load() -> None:
@@ -70,6 +74,7 @@ class Running:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
             self._wait(float("inf"))
+            kill_orphans()
         said = [Path(f"{self.files}.{name}").read_text("utf-8", "replace") for name in ("out", "err")]
         return Ended(code, killed and kill_at is not None, *said, time.monotonic() - self.begun)
 
@@ -81,6 +86,22 @@ class Running:
             if time.monotonic() > until:
                 return None
             time.sleep(0.002)
+
+
+def adopt() -> None:
+    """Become the parent of whatever a killed command has started in sessions of its own, which would outlive it."""
+    if ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        raise InputError("this system does not let a process adopt orphans (Linux does)")
+
+
+def kill_orphans() -> None:
+    """What is left of a killed command, and what that has started; nothing else is running by then."""
+    mine = Path(f"/proc/self/task/{os.getpid()}/children")
+    while children := mine.read_text().split():
+        for child in map(int, children):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
 
 
 def _become(words: list[str], place: Path, files: Path) -> None:

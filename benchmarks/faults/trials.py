@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import random
+import re
 import shutil
 import subprocess
 import time
@@ -18,7 +19,7 @@ import torch
 
 from benchmarks.faults.judging import content, differences, named, of_ended
 from benchmarks.faults.running import Ended, Running
-from benchmarks.faults.world import Stage, World, said, stages, words_in
+from benchmarks.faults.world import Stage, World, drawn, said, stages, words_in
 
 MARK = "code-was-run"  # a file that code in a hostile pickle would leave
 
@@ -41,7 +42,7 @@ class NotPossible(Exception):
 
 def kill(world: World, rng: random.Random, files: Path) -> Outcome:
     """A command killed at a random moment, once or twice, and typed again: the content that nothing disturbed has."""
-    stage = rng.choice(stages(world.folder / "raw"))
+    stage = drawn(rng, world, stages(world.folder / "raw"))
     place, told = world.place(stage, "trial"), f"kill {stage.name}"
     for _ in range(rng.choice((1, 1, 2))):
         moment = rng.uniform(0, 1.05 * world.seconds[stage.name])
@@ -116,10 +117,19 @@ DAMAGES: dict[str, Callable[[bytes, int, random.Random], bytes]] = {
 }
 
 
+def last(world: World) -> Stage:
+    """Before it, everything is there, and the results are of the data set as it is."""
+    return stages(world.folder / "raw")[-1]
+
+
 def damage(world: World, rng: random.Random, files: Path) -> Outcome:
     """A file of a data set or of a run, damaged, and a command that reads it: refused, or nothing has changed."""
-    place = world.place(None, "trial")
-    path = rng.choice([p for p in sorted(place.rglob("*")) if p.is_file() and not p.name.startswith("events.out")])
+    place = world.place(last(world), "trial")
+    kinds: dict[str, list[Path]] = {}  # frames of videos are one kind, and so are the parts of an ensemble
+    for path in sorted(place.rglob("*")):
+        if path.is_file() and not path.name.startswith("events.out"):
+            kinds.setdefault(re.sub(r"\d+", "", str(path.relative_to(place))), []).append(path)
+    path = rng.choice(rng.choice(list(kinds.values())))
     name = path.relative_to(place)
     how, raw = damaged(path.read_bytes(), rng)
     path.write_bytes(raw)
@@ -128,11 +138,20 @@ def damage(world: World, rng: random.Random, files: Path) -> Outcome:
 
 def hostile(world: World, rng: random.Random, files: Path) -> Outcome:
     """A file replaced by a pickle that would run code."""
-    place = world.place(None, "trial")
+    place = world.place(last(world), "trial")
     path = rng.choice(
         [p for p in sorted(place.rglob("*")) if p.suffix in (".pt", ".npy", ".npz", ".safetensors", ".json")]
     )
     mark = place / MARK
+
+    how, raw = pickled(rng, mark)
+    path.write_bytes(raw)
+    outcome = read_by_a_command("hostile", world, rng, place, path.relative_to(place), how, files)
+    return Outcome("hostile", "code run", outcome.told) if mark.exists() else outcome
+
+
+def pickled(rng: random.Random, mark: Path) -> tuple[str, bytes]:
+    """What would leave a mark if it were unpickled, and as what it is written."""
 
     class Hostile:
         def __reduce__(self):
@@ -147,9 +166,23 @@ def hostile(world: World, rng: random.Random, files: Path) -> Outcome:
         with zipfile.ZipFile(buffer, "w") as archive:
             for member in ("ids.npy", "similarity.npy", "meta.npy"):
                 archive.writestr(member, b"\x93NUMPY\x01\x00" + pickle.dumps(Hostile()))
-    path.write_bytes(buffer.getvalue())
-    outcome = read_by_a_command("hostile", world, rng, place, path.relative_to(place), how, files)
-    return Outcome("hostile", "code run", outcome.told) if mark.exists() else outcome
+    return how, buffer.getvalue()
+
+
+# folder -> what reads its files: a stage that is there already and is typed again, or a command on a run
+READ_BY = {
+    "data/NUS": ("NUS",),
+    "data/MicroLens-100k": ("MicroLens", "match"),
+    "data/p": ("pickles",),
+    "data/w": ("test", "retriever", "boost"),
+    "runs/mmra": ("test", "resume"),
+    "runs/boost": ("boost",),
+    "runs/svr": ("svr",),
+    "runs": ("test",),
+    "compared": ("compare",),
+    "tuned": ("tune",),
+    ".": ("test",),
+}
 
 
 def read_by_a_command(
@@ -159,16 +192,15 @@ def read_by_a_command(
     (run,) = (place / "runs/mmra").iterdir()
     run = run.relative_to(place)
     stage = {stage.name: stage for stage in stages(world.folder / "raw")}
+    boost, svr = (str(next((place / f"runs/{name}").iterdir()).relative_to(place)) for name in ("boost", "svr"))
     commands: dict[str, list[str]] = {
         "test": ["test.py", "--model_path", str(run), "--device", "cpu"],
         "resume": ["train.py", "--resume", str(run), "--device", "cpu"],
-        "boost": ["test.py", "--model_path", str(next((place / "runs/boost").iterdir()).relative_to(place))],
-        "svr": ["test.py", "--model_path", str(next((place / "runs/svr").iterdir()).relative_to(place))],
-        "retriever": words_in(stage["retriever"], place),
+        "boost": ["test.py", "--model_path", boost],
+        "svr": ["test.py", "--model_path", svr],
     }
-    of_run = {"mmra": ("test", "resume"), "boost": ("boost",), "svr": ("svr",), "lark": ()}
-    usual = of_run[name.parts[1]] if name.parts[0] == "runs" else ("test", "retriever", "boost")
-    which = rng.choice(usual or ("test",))
+    which = rng.choice(next(commands_of for folder, commands_of in READ_BY.items() if name.is_relative_to(folder)))
+    commands |= {which: words_in(stage[which], place)} if which in stage and which not in commands else {}
     undisturbed, before = undisturbed_end(world, which, commands[which], files), content(place)
     ended = Running(commands[which], place, files).end()
     told = f"{name}: {how}, then {which}: {said(ended)}"
@@ -178,7 +210,7 @@ def read_by_a_command(
         changed = differences(content(place), before, set())
         return Outcome(kind, "overwritten" if changed else "refused", f"{told} {', '.join(changed[:4])}")
     # What the command wrote is what it writes undisturbed; the damaged file itself it may not have read, or made anew.
-    other = differences(content(place), undisturbed, world.free["append"])
+    other = differences(content(place), undisturbed, world.free["tune"])
     other = [leaf for leaf in other if leaf.split(": ")[0] != named(name)]
     return Outcome(kind, "silently different" if other else "same content", f"{told} {', '.join(other[:4])}")
 
@@ -186,10 +218,34 @@ def read_by_a_command(
 def undisturbed_end(world: World, which: str, words: list[str], files: Path) -> dict[str, str]:
     """What a command leaves of what the last stage left, found once a world."""
     if f"end, {which}" not in world.after:
-        place = world.place(None, "undisturbed")
+        place = world.place(last(world), "undisturbed")
         Running(words, place, files).end()
         world.after[f"end, {which}"] = content(place)
     return world.after[f"end, {which}"]
+
+
+# ---- damaged input -------------------------------------------------------------------------------------------------
+
+
+def raw_input(world: World, rng: random.Random, files: Path) -> Outcome:
+    """A table, clip, release or encoder that is damaged or hostile: taken, or refused and nothing is lost by it."""
+    raw = world.folder / "raw"
+    stage = drawn(rng, world, [stage for stage in stages(raw) if stage.reads])
+    path = rng.choice(sorted(path for pattern in stage.reads for path in raw.glob(pattern) if path.is_file()))
+    place, whole = world.place(stage, "trial"), path.read_bytes()
+    how, broken = pickled(rng, place / MARK) if rng.random() < 0.2 else damaged(whole, rng)
+    told = f"{path.relative_to(raw)}: {how}, then {stage.name}"
+    try:
+        path.write_bytes(broken)
+        ended = Running(words_in(stage, place), place, files).end()
+    finally:
+        path.write_bytes(whole)
+    told += f": {said(ended)}"
+    if wrong := "code run" if (place / MARK).exists() else of_ended(ended):
+        return Outcome("input", wrong, told)
+    if ended.code == 0:
+        return Outcome("input", "taken", told)
+    return finished("input", world, stage, place, files, told)
 
 
 # ---- two at once -----------------------------------------------------------------------------------------------------
@@ -197,7 +253,7 @@ def undisturbed_end(world: World, which: str, words: list[str], files: Path) -> 
 
 def race(world: World, rng: random.Random, files: Path) -> Outcome:
     """The same command twice, some moments apart: one may be refused, and the content is that of one."""
-    stage = rng.choice(stages(world.folder / "raw"))
+    stage = drawn(rng, world, stages(world.folder / "raw"))
     place, told = world.place(stage, "trial"), f"race of {stage.name}"
     if stage.trains:  # two commands that train anew make two runs, which is right: two that go on with one are tried
         Running(words_in(stage, place), place, files).kill_after(rng.uniform(0.3, 1) * world.seconds[stage.name])
@@ -219,7 +275,7 @@ def race(world: World, rng: random.Random, files: Path) -> Outcome:
 
 def full(world: World, rng: random.Random, files: Path) -> Outcome:
     """A command on a file system with little room; then there is room, and it is typed again."""
-    stage = rng.choice(stages(world.folder / "raw"))
+    stage = drawn(rng, world, stages(world.folder / "raw"))
     source, place = world.before(stage), world.folder / "full"
     place.mkdir(exist_ok=True)
     used = sum(-(-p.stat().st_size // 4096) * 4096 for p in source.rglob("*")) + 4096 * 8
@@ -243,6 +299,7 @@ TRIALS: dict[str, Callable[[World, random.Random, Path], Outcome]] = {
     "kill": kill,
     "damage": damage,
     "hostile": hostile,
+    "input": raw_input,
     "race": race,
     "full disk": full,
 }

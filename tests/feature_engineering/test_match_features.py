@@ -59,6 +59,23 @@ def test_every_format_gives_the_same_features(tmp_path, file, capsys):
     assert store.description.features["visual"].made["source"] == file
 
 
+def test_a_finished_command_typed_again_says_so_and_another_table_is_refused(tmp_path, capsys):
+    bare_store(tmp_path, IDS)
+    names, features = names_and_features()
+    table = write(tmp_path / "table.npz", names, features)
+    made = call(script, tmp_path, "--table", table).description.features["visual"]
+    assert call(script, tmp_path, "--table", table, "--frame_num", 3).description.features["visual"] == made
+    assert "made already, nothing is to be done" in capsys.readouterr().out
+    for changes, said in ((("--frame_num", 2), "frame_num 3, now 2"), (("--normalise", "l2"), "none, now l2")):
+        with pytest.raises(InputError, match=said):
+            call(script, tmp_path, "--table", table, *changes)
+    write(table, names, features + 1)
+    with pytest.raises(InputError, match="other visual features are here already .content"):
+        call(script, tmp_path, "--table", table)
+    assert FeatureStore.open(tmp_path / "set").description.features["visual"] == made
+    assert call(script, tmp_path, "--table", table, "--overwrite").description.features["visual"] != made
+
+
 @pytest.mark.parametrize(
     ("policy", "on_error"), [("repeat", "skip"), ("zero", "skip"), ("lose", "skip"), ("repeat", "zero")]
 )
