@@ -18,6 +18,7 @@ def ended(code: int | None, stderr: str = "", killed: bool = False) -> Ended:
 def test_what_must_never_be_is_told():
     assert of_ended(ended(0, "warning: odd")) is None and of_ended(ended(None, killed=True)) is None
     assert of_ended(ended(2, "x.py: error: a: no such file\n")) is None
+    assert of_ended(ended(1, "x\ncompare.py: 1 cell failed: SVR, seed 1: a: damaged\n")) is None
     assert of_ended(ended(None)) == "hang"
     assert of_ended(ended(1, "Traceback (most recent call last):\n  ...")) == "traceback"
     assert of_ended(ended(1, "x")) == of_ended(ended(2, "two\nlines")) == of_ended(ended(139)) == "odd end"

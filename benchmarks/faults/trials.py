@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.faults.judging import content, differences, named, of_ended
+from benchmarks.faults.judging import content, differences, misses_cells, named, of_ended
 from benchmarks.faults.running import Ended, Running
 from benchmarks.faults.world import Stage, World, drawn, said, stages, words_in
 
@@ -206,6 +206,8 @@ def read_by_a_command(
     told = f"{name}: {how}, then {which}: {said(ended)}"
     if wrong := of_ended(ended):
         return Outcome(kind, wrong, told)
+    if misses_cells(ended):
+        return Outcome(kind, "refused", told)
     if ended.code == 2:
         changed = differences(content(place), before, set())
         return Outcome(kind, "overwritten" if changed else "refused", f"{told} {', '.join(changed[:4])}")
