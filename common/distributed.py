@@ -45,12 +45,18 @@ def joined(prog: str) -> Iterator[None]:
     if not launched():
         yield
         return
+    # Before torch is imported: it would tell each process that all layers of a network act, which not all have.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     import torch
     from torch import distributed
 
     _end_when_told(prog)
     try:
-        distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        store, rank, number = next(distributed.rendezvous("env://"))
+        # torchrun --max_restarts gives the next processes the same store, with the addresses of those that are no more.
+        store = distributed.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        distributed.init_process_group(backend, store=store, rank=rank, world_size=number)
         _state["rank"], _state["count"] = distributed.get_rank(), distributed.get_world_size()
         yield
     except RuntimeError as error:
@@ -142,8 +148,9 @@ def _share(n: int) -> float:
 def shared(module: torch.nn.Module) -> torch.nn.Module:
     """The module whose gradients are the mean of those of all processes.
 
-    MMRA has a published layer that never acts, and ablations have more. As torch looks for these in each step, it keeps
-    the gradients in the buckets of the first step, so that a resumed run adds them up in the same order.
+    Torch is to look for parameters without a gradient in each step: MMRA has a published layer that never acts, and
+    ablations have more. Looking for them it also keeps the order in which it adds gradients up, which else changes
+    after the first step, so that a resumed run would end with other bits.
     """
     if count() == 1:
         return module
