@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
+from common import distributed
 from common.console import STEP
 from dataloader.modalities import AUDIO, RETRIEVAL
 from dataloader.place import Lacks, place
@@ -42,6 +43,18 @@ def remedy(lacks: Lacks) -> str:
     if lacks.name not in ENCODERS and lacks.flags:
         return f"import the whole data set anew: {maker_command(lacks.folder)} --overwrite and the flags of then"
     return f"make them with: {encoding_command(lacks.name, lacks.folder)}{videos(lacks.name)}{lacks.flags}"
+
+
+def launcher() -> str:
+    """What started this script, and starts it again; of several machines each has its own --node_rank."""
+    if not distributed.launched():
+        return "python"
+    machines, processes = (os.environ[name] for name in ("GROUP_WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    if machines == "1":
+        return f"torchrun --nproc_per_node {processes}"
+    where = {"node_rank": os.environ["GROUP_RANK"], "master_addr": os.environ["MASTER_ADDR"]}
+    where |= {"master_port": os.environ["MASTER_PORT"], "nproc_per_node": processes}
+    return " ".join(["torchrun", "--nnodes", machines, *(f"--{name} {value}" for name, value in where.items())])
 
 
 def say_next(text: str, say: Callable[[str], None] = print) -> None:

@@ -3,6 +3,9 @@
 Differs from the published defaults in shuffling (--no_shuffle), in metrics over the whole validation split, and in what
 --frame_num and --label_dim default to: what the data set holds. Each method has flags and defaults of its own:
 python train.py --model_id HMMVED --help shows another's.
+
+Networks are trained on several devices, and machines, too: torchrun --nproc_per_node 2 train.py and the same flags
+(docs/guide.md, Several devices and machines).
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from pathlib import Path
 
 from baselines import METHODS, opened, recipe
 from baselines.parser import MethodParser, preparse
+from common import distributed
 from common.console import InputError, in_words, run_script, whole_number
 from common.devices import add_device_flag, pick_device, pick_precision
 from common.files import require_writable
@@ -91,35 +95,58 @@ def main(args) -> None:
         typed = {}
     how.check(settings, typed)
     if args.cross_conformal:
-        from baselines.crossing import cross_calibrate, require_crossing
+        from baselines.crossing import require_crossing
 
         require_crossing(how, settings["model_id"])
+    if distributed.launched():
+        require_together(how, settings["model_id"], args.cross_conformal)
+    with distributed.joined(Path(sys.argv[0]).name):
+        train_on_store(how, settings, typed, run, args.cross_conformal)
+
+
+def require_together(how, model_id: str, folds: int | None) -> None:
+    """InputError for what several processes cannot share."""
+    if not how.network or how.transductive:
+        why = "compares all videos of a batch with each other" if how.network else "is no network of the one loop"
+        raise InputError(f"--model_id {model_id}: it {why}, so processes cannot share it; train it without torchrun")
+    if folds:
+        raise InputError(
+            "--cross_conformal: its copies are trained by one process; leave it out, and afterwards type: python "
+            f"train.py --resume <run> --cross_conformal {folds}"
+        )
+
+
+def train_on_store(how, settings: dict, typed: dict, run, folds: int | None) -> None:
     # What takes long to import, torch most of all, is imported after all that can be refused without it.
     from dataloader.store import FeatureStore
 
     folder = folder_of(settings["dataset_path"], settings["dataset_id"])
     store = FeatureStore.open(folder)
-    device = pick_device(settings["device"])
+    device = pick_device(distributed.own_device(settings["device"]))
     if how.network:
         pick_precision(settings["precision"], device)
-    require_writable(run.folder if run else Path(settings["save"]))
+    if distributed.is_first():
+        require_writable(run.folder if run else Path(settings["save"]))
     seed_everything(settings["seed"])
     if how.blends:
         from baselines.blending import train_blend as train
     else:
         from baselines.training import train
 
-    command = ["python", Path(sys.argv[0]).name, *sys.argv[1:]]
+    command = [*commands.launcher().split(), Path(sys.argv[0]).name, *sys.argv[1:]]
     run, history = train(how, settings, typed, store, device, run, command)
     if history.interrupted:
         kept = f"epoch {history.best_epoch} is kept" if history.best_epoch else "no epoch was finished"
         kept = f"of the member in training {kept}" if how.blends else kept
-        run.log(f"interrupted: {kept}; go on with: python train.py --resume {run.folder}")
+        run.log(f"interrupted: {kept}; go on with: {commands.launcher()} train.py --resume {run.folder}")
         sys.exit(130)
-    if args.cross_conformal and not cross_calibrate(how, run, settings, store, device, args.cross_conformal):
-        again = f"; python train.py --resume {run.folder} --cross_conformal {args.cross_conformal}" * how.network
-        run.log(f"interrupted: the run is whole, its intervals are not there yet{again}")
-        sys.exit(130)
+    if folds:
+        from baselines.crossing import cross_calibrate
+
+        if not cross_calibrate(how, run, settings, store, device, folds):
+            again = f"; python train.py --resume {run.folder} --cross_conformal {folds}" * how.network
+            run.log(f"interrupted: the run is whole, its intervals are not there yet{again}")
+            sys.exit(130)
     commands.say_next(f"next: python test.py --model_path {run.folder}", run.log)
 
 

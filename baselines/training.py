@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 
 from baselines.predicting import refuse_other_similarities
+from common import distributed
 from common.console import InputError, listed
 from common.lock import locked
 from common.settings import made
@@ -44,6 +46,9 @@ def train(
     typed: the flags that the user gave, so that what contradicts a choice is told from a default. command: what
     repeats it. Weights are drawn as torch is seeded, which is left to the caller: before the data are opened, too.
     calibrates: whether a part of split valid is held back for intervals; as the method does if not given.
+
+    Of several processes that train together (common/distributed.py) the first one alone writes, and what follows the
+    fit is its own; to the others the run is what it is called.
     """
     # A broken TensorBoard or an absent library is told of before the features are read.
     importlib.import_module("engine.network" if how.network else "engine.estimator")
@@ -79,19 +84,26 @@ def train(
         **({"creators": True} if data.creators else {}),
         **({"lists": {name: [one.k, one.bank] for name, one in data.sources.items()}} if data.sources else {}),
         **({"calibrates": True} if held else {}),
+        **({"processes": [distributed.count()]} if distributed.count() > 1 else {}),
     }
+    writes = distributed.is_first()
     if not resumed:
-        run = Run.create(settings["save"], f"{model_id}_{settings['dataset_id']}", config)
-    with locked(run.folder):
+        run = Run.create(settings["save"], f"{model_id}_{settings['dataset_id']}", config) if writes else None
+        run = distributed.agreed(run)
+        for what, *_ in run.unlike(config):
+            raise InputError(f"{store.folder}: other {what} than where process 0 runs; copy the data set from there")
+    distributed.goes_on_with(run.folder)
+    with locked(run.folder) if writes else contextlib.nullcontext():
         if resumed:
             refuse_other_similarities(run, data, "bring the old ones back or train anew")
             run.go_on(config)
-        if data.encoding and not (resumed and (run.folder / ENCODING).exists()):
+        if data.encoding and writes and not (resumed and (run.folder / ENCODING).exists()):
             data.encoding.save(run.folder)
         method = how.build(store.family, arguments, training, device, run)
         run.log(
             f"{'resuming' if resumed else 'run'} {run.folder}: {model_id} ({store.family}) on {store.folder}, "
             f"{len(known)} train and {len(valid)} valid videos, {', '.join(data.used)} features, {method.device}"
+            f"{f', {distributed.count()} processes' if distributed.count() > 1 else ''}"
         )
         run.log(heading(store, data.neighbours, metadata=data.kinds is not None))
         if held:
@@ -119,6 +131,8 @@ def train(
             ablation = f", as its ablation --no_{absent[0]} does" if f"no_{absent[0]}" in settings else ""
             run.log(f"note: no {absent[0]} features in the data set: {model_id} runs without them{ablation}")
         history = method.fit(known, valid, unlabelled)
+        if not writes:
+            return run, history
         if history.best_epoch:
             best = history.epochs[history.best_epoch - 1]
             measured = "  ".join(f"{name} {value:.4f}" for name, value in best["valid"].items())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common.ends import INTERRUPTED, drop_output, interrupted, open_streams, usual_interrupts
+from common.ends import INTERRUPTED, drop_output, interrupted, open_streams, say, usual_interrupts
 
 import argparse
 import errno
@@ -79,7 +79,8 @@ class Parser(argparse.ArgumentParser):
         return parsed
 
     def error(self, message: str):
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} {self.help_flags})\n")
+        say(f"{self.prog}: error: {message} (see {self.prog} {self.help_flags})")
+        self.exit(2)
 
 
 def run_script(
@@ -121,7 +122,7 @@ def _fail(prog: str, error: Exception, remedy: Callable[[Any], str] | None) -> i
         message = f"no room for what is printed, or for a file: {error.strerror}"
     elif remedy and getattr(error, "lacks", None):
         message += f"; {remedy(error.lacks)}"
-    print(f"{prog}: error: {' '.join(message.split())}", file=sys.stderr)
+    say(f"{prog}: error: {' '.join(message.split())}")
     return 2
 
 

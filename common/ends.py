@@ -5,16 +5,44 @@ Imported with the first module of `common`, and so imports next to nothing itsel
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import signal
 import sys
+import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 pathlib takes long to import
 INTERRUPTED = 130  # as a shell reports a program that Ctrl-C ended
 
 
+def say(line: str) -> None:
+    """How a command ends, on stderr; of the processes that torchrun started on a machine the first one says it.
+
+    torchrun's own report then gives this line as what failed.
+    """
+    report = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if report:
+        path = os.path.join(os.path.dirname(os.path.dirname(report)), "said")  # noqa: PTH118, PTH120
+        words, silent = line.strip(), False
+        with contextlib.suppress(OSError):
+            try:
+                with open(path, "x", encoding="utf-8") as file:  # noqa: PTH123
+                    file.write(words)
+            except FileExistsError:
+                silent = True
+                with open(path, encoding="utf-8") as file:  # noqa: PTH123
+                    words = file.read()
+            content = {"message": words, "extraInfo": {"py_callstack": words, "timestamp": int(time.time())}}
+            with open(report, "w", encoding="utf-8") as file:  # noqa: PTH123
+                json.dump({"message": content}, file)
+        if silent:
+            return
+    print(line, file=sys.stderr, flush=True)
+
+
 def interrupted(prog: str) -> None:
-    print(f"\n{prog}: interrupted", file=sys.stderr)
+    say(f"\n{prog}: interrupted")
 
 
 def quiet_interrupts() -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from common import distributed
 from common.console import InputError
 from dataloader.aggregation import Aggregated, aggregate
 from dataloader.candidates import Each
@@ -77,13 +78,21 @@ class _Items:
             return array[rows]
         return array[rows[..., None], self.frames]
 
-    def batches(self, batch_size: int, device: torch.device, shuffle: torch.Generator | None = None) -> Iterator[Batch]:
-        """All items once, in order, or in an order drawn from `shuffle`; the last batch may be smaller."""
+    def batches(
+        self, batch_size: int, device: torch.device, shuffle: torch.Generator | None = None, together: bool = False
+    ) -> Iterator[Batch]:
+        """All items once, in order, or in an order drawn from `shuffle`; the last batch may be smaller.
+
+        together: of each batch this process's part alone, as the others take theirs.
+        """
         n = len(self)
         order = np.arange(n) if shuffle is None else torch.randperm(n, generator=shuffle).numpy()
         label = self.label if self.label is not None and np.isfinite(self.label).all() else None
         for start in range(0, n, batch_size):
             chosen = order[start : start + batch_size]
+            if together:  # a network is given no empty batch; what is there in its place weighs nothing
+                own = chosen[distributed.part(len(chosen))]
+                chosen = own if len(own) else chosen[:1]
             yield Batch(
                 {name: _tensor(self.read(name, chosen), device) for name in self.features},
                 self._neighbours(chosen, device),

@@ -110,3 +110,15 @@ def fits(state: Mapping, expected: Mapping, optimiser: torch.optim.Optimizer) ->
         if not alike(found, step | dict.fromkeys(names, parameters[place])):
             return False
     return state["best_score"] == state["best_score"]
+
+
+def random_state(device: torch.device) -> dict[str, torch.Tensor]:
+    """The generators that dropout and sampling draw from."""
+    state = {"cpu": torch.get_rng_state()}
+    return state | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+
+
+def set_random_state(state: dict[str, torch.Tensor], device: torch.device) -> None:
+    torch.set_rng_state(state["cpu"].cpu())
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"].cpu(), device)

@@ -46,6 +46,9 @@ def check_config(run: Run, recipe: Recipe) -> dict[str, Any]:
         used = (name in taken and name not in left_out) or (METADATA in taken and name == side)
         if f"use_{name}" in arguments and model.get(f"use_{name}") is not used:
             wrong["model"].append(f"use_{name}")
+    processes = run.config.get("processes", [1])
+    if not isinstance(processes, list) or not all(type(count) is int for count in processes):
+        wrong["data"].append("processes")
     if METADATA in taken and not are_kinds(data.get("metadata")):
         wrong["data"].append("metadata")
     if not isinstance(run.config.get("neighbours"), dict | None):

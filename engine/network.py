@@ -7,7 +7,6 @@ import functools
 import itertools
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +16,21 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import engine.events  # noqa: F401 a run writes with it; imported here so that a broken TensorBoard is told of at once
+from common import distributed
 from common.console import InputError, in_one_line
 from common.devices import pick_precision
 from dataloader.batches import Batch, Split, Unlabelled
-from engine.checkpoints import alike, fits, load_state, load_weights, save_state, save_weights
+from engine.checkpoints import (
+    alike,
+    fits,
+    load_state,
+    load_weights,
+    random_state,
+    save_state,
+    save_weights,
+    set_random_state,
+)
+from engine.label_scale import MEAN, SPREAD, LabelScale
 from engine.method import History
 from engine.metrics import measure, selection_score
 from engine.run import BEST, LAST, Run
@@ -33,37 +43,6 @@ LOSSES = {
     "BCE": F.binary_cross_entropy_with_logits,  # the network's output is then a logit, its prediction the sigmoid
 }
 OPTIMISERS = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW, "SGD": torch.optim.SGD}
-# What train's labels were standardised by, in the file of the weights.
-MEAN, SPREAD = "label_scale.mean", "label_scale.spread"
-
-
-@dataclass(frozen=True)
-class LabelScale:
-    """Mean and standard deviation of each target over train, (label_dim,)."""
-
-    mean: Tensor
-    spread: Tensor
-
-    @classmethod
-    def of(cls, label: np.ndarray, device: torch.device) -> LabelScale:
-        """(n, label_dim); a target that is constant is only centred."""
-        mean, spread = label.mean(axis=0), label.std(axis=0)
-        spread = np.where(spread > 1e-9 * np.maximum(np.abs(mean), 1), spread, 1)
-        return cls(*(torch.from_numpy(values).float().to(device) for values in (mean, spread)))
-
-    def there(self, label: Tensor) -> Tensor:
-        return (label - self.mean) / self.spread
-
-    def back(self, output: Tensor) -> Tensor:
-        return output * self.spread + self.mean
-
-    def batch(self, batch: Batch) -> Batch:
-        """The same with standardised labels, the neighbours' too; what pads give stays zero."""
-        near = batch.neighbours
-        if near is not None:
-            label = self.there(near.label)
-            near = replace(near, label=label if near.there is None else label * near.there.unsqueeze(2))
-        return replace(batch, label=None if batch.label is None else self.there(batch.label), neighbours=near)
 
 
 class Network:
@@ -80,6 +59,7 @@ class Network:
             keep_recurrent_in_float32(module)
         self.transductive = getattr(module, "transductive", False)
         self.scale: LabelScale | None = None  # known with train, or with the weights
+        self.together: nn.Module | None = None  # the loss, where several processes train
 
     @functools.cached_property
     def precision(self) -> torch.dtype:
@@ -134,6 +114,9 @@ class Network:
 
         The best epoch (on the whole valid split) is kept and loaded at the end; Ctrl-C ends the fit just so.
         InputError where the loss is no longer finite.
+
+        Of several processes (common/distributed.py) each computes its part of every batch and of split valid; the first
+        one alone reads and writes the run, decides, and has the best epoch at the end.
         """
         settings, optimiser = self.training, self.optimiser()
         if settings.label_scale == "standard":
@@ -141,31 +124,44 @@ class Network:
         generator = torch.Generator().manual_seed(settings.seed)
         history, best_score = self._resume(optimiser, generator)
         self.run.keep_config()
+        own, writes = valid, distributed.is_first()
+        if distributed.count() > 1:
+            own = valid.sample(np.arange(len(valid))[distributed.part(len(valid))])
+            self.together = distributed.shared(Objective(self))
         try:
-            for epoch in range(len(history.epochs) + 1, settings.epochs + 1):
-                if epoch - 1 - history.best_epoch >= settings.early_stop_turns:
-                    self.run.log(f"stopped: no better epoch for {settings.early_stop_turns}")
-                    break
-                start = time.perf_counter()
-                train_loss = self.train_epoch(train, optimiser, generator, epoch, unlabelled)
-                measured = measure(self.predict(valid), valid.label, valid.target)
-                score = selection_score(measured, settings.metric)
-                if score < best_score or (history.best_epoch == 0 and np.isfinite(score)):
-                    best_score, history.best_epoch = score, epoch
-                    self.save(self.run.folder)
-                seconds = time.perf_counter() - start
-                record = {"epoch": epoch, "train_loss": train_loss, "valid": measured, "score": score}
-                history.epochs.append(record | {"best_epoch": history.best_epoch, "seconds": round(seconds, 3)})
-                self._record(history, optimiser, generator, best_score)
+            with distributed.ending_together():
+                for epoch in range(len(history.epochs) + 1, settings.epochs + 1):
+                    if epoch - 1 - history.best_epoch >= settings.early_stop_turns:
+                        self.run.log(f"stopped: no better epoch for {settings.early_stop_turns}")
+                        break
+                    start = time.perf_counter()
+                    train_loss = self.train_epoch(train, optimiser, generator, epoch, unlabelled)
+                    measured = self._measured(own, valid)
+                    score = selection_score(measured, settings.metric)
+                    if score < best_score or (history.best_epoch == 0 and np.isfinite(score)):
+                        best_score, history.best_epoch = score, epoch
+                        if writes:
+                            self.save(self.run.folder)
+                    seconds = time.perf_counter() - start
+                    record = {"epoch": epoch, "train_loss": train_loss, "valid": measured, "score": score}
+                    history.epochs.append(record | {"best_epoch": history.best_epoch, "seconds": round(seconds, 3)})
+                    if writes:
+                        self._record(history, optimiser, generator, best_score)
         except KeyboardInterrupt:
             history.interrupted = True
-        if history.best_epoch:
+        if history.best_epoch and writes:
             self.load(self.run.folder)
-        elif not history.interrupted:
+        elif not history.best_epoch and not history.interrupted:
             raise InputError(
                 f"--metric {'+'.join(settings.metric)} was finite in no epoch: are all valid labels equal?"
             )
         return history
+
+    def _measured(self, own: Split, valid: Split) -> dict[str, float]:
+        """The metrics of split `valid`, of which this process predicts its `own` part."""
+        parts = distributed.gathered(self.predict(own) if len(own) else None)
+        predicted = np.concatenate([one for one in parts if one is not None])
+        return distributed.agreed(measure(predicted, valid.label, valid.target))
 
     def optimiser(self) -> torch.optim.Optimizer:
         make, settings = OPTIMISERS[self.training.optim], self.training
@@ -176,13 +172,17 @@ class Network:
     ) -> float:
         """One pass over `train`, and beside it over `unlabelled`, as often as it takes; the mean loss of its items."""
         self.module.train()
-        size, total = self.training.batch_size, 0.0
-        batches = train.batches(size, self.device, None if self.training.no_shuffle else generator)
+        distributed.seed_others(self.training.seed, epoch)
+        size, total, objective = self.training.batch_size, 0.0, self.together or self._loss
+        batches = train.batches(size, self.device, None if self.training.no_shuffle else generator, together=True)
         count = -(-len(train) // size)
         beside = self._beside(unlabelled, generator)
-        bar = tqdm(batches, f"epoch {epoch}", count, leave=False, disable=None, unit="batch", dynamic_ncols=True)
+        silent = None if distributed.is_first() else True
+        bar = tqdm(batches, f"epoch {epoch}", count, leave=False, disable=silent, unit="batch", dynamic_ncols=True)
         for number, batch in enumerate(bar, start=1):
-            loss, value = self._loss(batch, *next(beside))
+            items = min(size, len(train) - (number - 1) * size)  # of which the batch is this process's part
+            loss, value = objective(batch, *next(beside))
+            loss, value = distributed.weighed(loss, items), distributed.added(value, items)
             if not np.isfinite(value):
                 raise InputError(
                     f"the loss became {value} in epoch {epoch}, batch {number} of {count}: lower --lr (now "
@@ -191,7 +191,7 @@ class Network:
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-            total += value * len(batch.rows)
+            total += value * items
             bar.set_postfix(loss=f"{value:.4f}", refresh=False)
         optimiser.zero_grad()  # a quarter of the network's memory, for evaluation and checkpoints to use
         return total / len(train)
@@ -235,7 +235,10 @@ class Network:
         )
 
     def _resume(self, optimiser, generator: torch.Generator) -> tuple[History, float]:
-        state = load_state(self.run.folder / LAST, self.device)
+        """The first process reads, so that all go on from the same epoch; to the CPU, as the others' devices differ."""
+        path, several = self.run.folder / LAST, distributed.count() > 1
+        state = load_state(path, torch.device("cpu") if several else self.device) if distributed.is_first() else None
+        state = distributed.agreed(state)
         if state is None:
             return History(), float("inf")
         wrong = f"{self.run.folder}: {LAST} does not fit this run's config.json"
@@ -250,7 +253,7 @@ class Network:
             set_random_state(state["random"], self.device)
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise InputError(f"{wrong} ({in_one_line(error)})") from None
-        epochs = self.run.history()[: state["epoch"]]
+        epochs = distributed.agreed(self.run.history() if distributed.is_first() else None)[: state["epoch"]]
         if len(epochs) != state["epoch"]:
             raise InputError(f"{self.run.folder}: history.jsonl has {len(epochs)} epochs, last.pt {state['epoch']}")
         return History(epochs, state["best_epoch"]), state["best_score"]
@@ -277,6 +280,17 @@ class Network:
             raise InputError(f"{folder / BEST}: weights of another type than training writes")
 
 
+class Objective(nn.Module):
+    """A network's loss as a module, whose gradients torch can share while they are computed."""
+
+    def __init__(self, network: Network):
+        super().__init__()
+        self.module, self.network = network.module, network
+
+    def forward(self, batch: Batch, *unlabelled: Batch) -> tuple[Tensor, float]:
+        return self.network._loss(batch, *unlabelled)
+
+
 def keep_recurrent_in_float32(module: nn.Module) -> None:
     """On a CPU without bfloat16 units oneDNN has no recurrent layer in bfloat16, and autocast would ask for one.
 
@@ -290,15 +304,3 @@ def keep_recurrent_in_float32(module: nn.Module) -> None:
                     return own(x.float(), state)
 
             layer.forward = forward
-
-
-def random_state(device: torch.device) -> dict[str, Tensor]:
-    """The generators that dropout and sampling draw from."""
-    state = {"cpu": torch.get_rng_state()}
-    return state | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
-
-
-def set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
-    torch.set_rng_state(state["cpu"].cpu())
-    if device.type == "cuda" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"].cpu(), device)

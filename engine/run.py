@@ -8,10 +8,11 @@ import platform
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common import manifest
+from common import distributed, manifest
 from common.console import InputError
 from common.files import make_folder, read_json, sync_folder, whole_lines, without_nan, write_json, written_beside
 from common.room import naming
@@ -24,6 +25,7 @@ BEST, LAST = "best.safetensors", "last.pt"
 HISTORY = "history.jsonl"  # a line an epoch
 WEIGHTS = "weights.json"  # of a blend: its members' folders, and how much each weighs
 MEMBERS = "members"  # in the blend's folder: a folder for each, with its run in it
+PARTS = {"data": "data set", "neighbours": "neighbours", "sources": "neighbours by source", "model": "dimensions"}
 VALID = "valid.json"  # the metrics of split valid, of a model that a library fitted
 # Beside a run in its folder, and needed neither to predict with it nor to go on: what it was tested and compared to.
 BESIDE = ("metrics.json", "predictions.csv", "report.html", "cell.json")
@@ -92,39 +94,44 @@ class Run:
             raise InputError(f"{self.folder / damaged[0]}: {manifest.said_of_damage(remedy)}")
 
     def go_on(self, config: dict) -> None:
-        """Take the epochs that a resumed run is told anew into its configuration, which keeps saying how to repeat it.
+        """Take the epochs that a resumed run is told anew, and how many processes go on, into its configuration.
 
         InputError where `config`, that of a run on the data as they are now, says other data, neighbours or dimensions.
         Nothing is written before `keep_config`.
         """
-        parts = {
-            "data": "data set",
-            "neighbours": "neighbours",
-            "sources": "neighbours by source",
-            "model": "dimensions",
-        }
-        for part, what in parts.items():
+        for what, before, now in self.unlike(config):
+            raise InputError(
+                f"--resume {self.folder}: the {what} changed since it was trained ({before}, now {now}); bring the "
+                "old ones back or train anew"
+            )
+        epochs = {name: value for name, value in config["settings"].items() if name == "epochs"}
+        changed = self.config | {"settings": self.config["settings"] | epochs}
+        before, now = (one.get("processes", [1]) for one in (self.config, config))
+        if before[-1:] != now:
+            changed |= {"processes": before + now}
+        if changed != self.config:
+            self.config, self._to_write = changed, True
+
+    def unlike(self, config: dict) -> Iterator[tuple[str, object, object]]:
+        """What is other in `config`, of what data and dimensions a run has: in words, here, and there."""
+        for part, what in PARTS.items():
             before, now = (one.get(part) for one in (self.config, config))
             if part == "neighbours":
                 before, now = without_backend(before), without_backend(now)
             if before != now:
-                raise InputError(
-                    f"--resume {self.folder}: the {what} changed since it was trained ({before}, now {now}); bring the "
-                    "old ones back or train anew"
-                )
-        epochs = {name: value for name, value in config["settings"].items() if name == "epochs"}
-        if (changed := self.config["settings"] | epochs) != self.config["settings"]:
-            self.config, self._to_write = self.config | {"settings": changed}, True
+                yield what, before, now
 
     def keep_config(self) -> None:
         """Write what go_on has taken, when nothing can be refused any more."""
-        if self._to_write:
+        if self._to_write and distributed.is_first():
             write_json(self.folder / "config.json", self.config)
             self._to_write = False
 
     # ---- what training writes ------------------------------------------------------------------
 
     def log(self, message: str) -> None:
+        if not distributed.is_first():
+            return
         print(message, flush=True)
         path = self.folder / "log.txt"
         with naming(path), path.open("a", encoding="utf-8") as file:

@@ -32,6 +32,7 @@ RUN = ("README.md", "docs/guide.md")
 PAGES = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))]
 NOT_COMMANDS = ("text", "bibtex", "python")  # languages of code blocks that hold none
 
+TORCHRUN = "torchrun "  # what it starts is run by tests/test_distributed.py
 NOT_RUN = {
     "pip install -r requirements.txt": "what the tests run in is installed already",
     "pip install -r requirements-dev.txt": "what the tests run in is installed already",
@@ -83,6 +84,7 @@ def named_commands() -> Iterator[tuple[str, str]]:
     for page in PAGES:
         inline = [part for part in quoted(page) if part.startswith("python ")]
         blocks = [] if page in RUN else [part for part in block_commands(page) if part.startswith("python ")]
+        blocks += [part for part in block_commands(page) if part.startswith(TORCHRUN)]
         yield from ((page, command) for command in (*blocks, *inline))
 
 
@@ -99,7 +101,8 @@ def words_of(command: str, run_folder: Path | str) -> list[str]:
     """A command's words after `python`, with the placeholders replaced."""
     for placeholder, place in {**PLACES, "<run>": str(run_folder)}.items():
         command = command.replace(placeholder, place)
-    return shlex.split(command)[1:]
+    words = shlex.split(command)
+    return words[words.index("train.py") :] if words[0] == "torchrun" else words[1:]
 
 
 @pytest.fixture
@@ -119,7 +122,8 @@ def run_page(script, compare, bert, tmp_path, monkeypatch):
     def run_all(page: str, upto: int | None = None) -> None:
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(engine.evaluation, "draw", lambda *_: {})  # a run's pictures have tests elsewhere
-        for command in [one for one in block_commands(page) if one not in NOT_RUN][:upto]:
+        commands = [one for one in block_commands(page) if one not in NOT_RUN and not one.startswith(TORCHRUN)]
+        for command in commands[:upto]:
             assert re.match(r"python \S+\.py", command), f"{page}: neither run nor listed in NOT_RUN: {command}"
             try:
                 run_command(command)
