@@ -16,6 +16,7 @@ CLOSE = 1e-6
 SHORTEST, LONGEST = 1e-15, 1e15  # lengths whose squares float32 holds well
 SCORE_BYTES = {"cpu": 12 << 20, "cuda": 640 << 20}  # of a block of scores, if that leaves it FEWEST queries
 FEWEST = 256
+AT_ONCE = 512  # keys made at once
 PAIR_BYTES = 1 << 20  # of vectors that candidates are compared by
 ROUNDING = 2.0**-8  # of bfloat16
 MOST_ROUGH = 0.02  # share of the bank beyond which candidates cost more to compare than rough scores have saved
@@ -134,10 +135,11 @@ class Keys:
         width = -(-len(first) // (CHUNK * -(-len(first) // KEYS))) * CHUNK  # as equal as whole chunks allow
         blocks, lost = [], 0.0
         for start in range(0, len(first), width):
-            keys = torch.from_numpy(unit(vectors[first[start : start + width]]))  # (b, R)
-            block = torch.zeros(keys.shape[1], width, dtype=dtype)
-            block[:, : len(keys)] = keys.T
-            lost = max(lost, _lost(keys, block[:, : len(keys)].T).max().item())
+            block, rows = torch.zeros(vectors.shape[1], width, dtype=dtype), first[start : start + width]
+            for part in np.array_split(np.arange(len(rows)), -(-len(rows) // AT_ONCE)):
+                keys = torch.from_numpy(unit(vectors[rows[part]]))  # (p, R)
+                block[:, part[0] : part[-1] + 1] = keys.T
+                lost = max(lost, _lost(keys, block[:, part[0] : part[-1] + 1].T).max().item())
             blocks.append(block.to(device))
         return cls(blocks, len(first), dtype, lost)
 
