@@ -15,9 +15,10 @@ SPARE = 2  # candidates beyond k: the gap behind the k-th tells whether the k-th
 CLOSE = 1e-6
 SHORTEST, LONGEST = 1e-15, 1e15  # lengths whose squares float32 holds well
 SCORE_BYTES = {"cpu": 12 << 20, "cuda": 640 << 20}  # of a block of scores, if that leaves it FEWEST queries
-FEWEST = 256
+FEWEST = 384
 AT_ONCE = 512  # keys made at once
 PAIR_BYTES = 1 << 20  # of vectors that candidates are compared by
+LOWEST = torch.finfo(torch.float32).min  # below any score, above those that are not to be found
 ROUNDING = 2.0**-8  # of bfloat16
 MOST_ROUGH = 0.02  # share of the bank beyond which candidates cost more to compare than rough scores have saved
 
@@ -177,16 +178,16 @@ class Keys:
         if self.dtype != torch.float32:  # Cauchy-Schwarz for the vectors, and the score is rounded too
             lost = _lost(torch.from_numpy(asks), query) * (1 + self.lost) + self.lost
             margin += lost[:, None] + ROUNDING * (border.abs() + 3 * lost[:, None])
-        border = border - 2 * margin
-        row, chunk = ((best >= border) & (best > -torch.inf)).nonzero(as_tuple=True)  # (P,) each, rows ascending
+        border = (border - 2 * margin).clamp_(min=LOWEST)
+        row, chunk = (best >= border).nonzero(as_tuple=True)  # (P,) each, rows ascending
         if self.dtype != torch.float32:
             # Rows without a border are those that may retrieve few, or of a small bank: all of it is compared.
-            several = int((border[row] > -torch.inf).sum())
+            several = int((border[row] > LOWEST).sum())
             if several > len(asks) * (4 * n + MOST_ROUGH * self.count):
                 return None
         j, place = chunk // chunks.shape[3], chunk % chunks.shape[3]
         value = chunks[j, row, :, place]  # (P, CHUNK)
-        pair, i = ((value >= border[row]) & (value > -torch.inf)).nonzero(as_tuple=True)
+        pair, i = (value >= border[row]).nonzero(as_tuple=True)
         column = j[pair] * width + i * chunks.shape[3] + place[pair]
         known = value[pair, i].cpu().numpy() if self.dtype == torch.float32 else None
         return row[pair].cpu().numpy(), column.cpu().numpy(), known
