@@ -89,7 +89,7 @@ def encoding(frames: int) -> dict[str, float]:
     models = {
         "ViT-B/16": ViTModel(ViTConfig()),
         "CLIP-B/16": CLIPVisionModel(CLIPVisionConfig(patch_size=16)),
-    }  # no dropout in either
+    }
     with torch.inference_mode():
         return {
             name: float(np.median(each(lambda _, model=model: model(pixels), 6)[1:])) for name, model in models.items()
