@@ -183,7 +183,8 @@ def padded_width(width: int) -> int:
 
 def padded(vectors: np.ndarray) -> np.ndarray:
     """(n, R) -> (n, R') float32 with zeros up to a multiple of WIDE."""
-    return np.pad(vectors, ((0, 0), (0, padded_width(vectors.shape[1]) - vectors.shape[1])))
+    more = padded_width(vectors.shape[1]) - vectors.shape[1]
+    return np.pad(vectors, ((0, 0), (0, more))) if more else vectors
 
 
 def digest_to(vectors: np.ndarray, count: int) -> str:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import make_store, predictions, refused, trained
@@ -14,6 +15,7 @@ import retriever
 from common.console import InputError
 from dataloader.importing.splits import time_split
 from dataloader.neighbours import Neighbours
+from dataloader.search import exact
 from dataloader.search.exact import search
 from dataloader.store import FeatureStore
 
@@ -138,6 +140,28 @@ def test_many_chunks_many_duplicates(dtype):
     expected, _ = brute_force(vectors, bank, 20)
     for batch_size in (1, 7, 333, 5000):
         np.testing.assert_array_equal(search(vectors, bank, 20, batch_size=batch_size)[0], expected)
+
+
+@pytest.mark.parametrize("rough", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("common", [0, 0.2, 5])
+@pytest.mark.parametrize("by_time", [False, True])
+def test_rough_scores_lose_nobody(monkeypatch, rough, common, by_time):
+    """Whether or not the processor multiplies in bfloat16, also where all are alike within what that can tell."""
+    monkeypatch.setattr(exact, "_rough", lambda device: rough)
+    monkeypatch.setattr(exact, "KEYS", 96)
+    monkeypatch.setattr(exact, "FEWEST", 100)
+    rng = np.random.default_rng(4)
+    vectors = (rng.standard_normal((1500, 24)) + common).astype(np.float32)
+    vectors[700:760] = vectors[3] * rng.uniform(0.5, 2, (60, 1))  # the same direction, if not the same vector
+    vectors[800:900] = vectors[5]
+    bank, times, allowed = np.flatnonzero(rng.random(1500) < 0.8), {}, None
+    if by_time:
+        times = {"since": np.arange(1500), "asked": np.arange(1500) - rng.integers(0, 30, 1500)}
+        allowed = times["since"][None, :] <= times["asked"][:, None]
+    ids, similarity = search(vectors, bank, 10, **times)
+    expected_ids, expected = brute_force(vectors, bank, 10, allowed)
+    np.testing.assert_array_equal(ids, expected_ids)
+    np.testing.assert_allclose(similarity, expected, atol=2e-6)
 
 
 def test_values_of_any_size():
