@@ -18,15 +18,17 @@ from pathlib import Path
 
 from baselines import METHODS, recipe
 from baselines.comparison import ablation
-from baselines.comparison.cells import Cell, Row, notes, run_cells
+from baselines.comparison.cells import Cell, Row, notes
 from baselines.comparison.children import Failed
 from baselines.comparison.folds import check_folds
 from baselines.comparison.parts import Part, parts_of, those_that_can, truth_of, users_of
 from baselines.comparison.report import Report, origin_of
 from baselines.comparison.results import Result, trained_result, trivial_results, write_trivial_predictions
 from baselines.comparison.rows import plan_rows
+from baselines.comparison.running import run_cells
 from baselines.comparison.trivial import TRIVIAL
 from common.cells import read_table
+from common.cluster import add_engine_flag
 from common.console import InputError, Parser, listed, run_script, whole_number
 from common.devices import add_device_flag, pick_device
 from common.files import require_writable
@@ -95,8 +97,9 @@ def build_parser() -> Parser:
         "--jobs",
         type=whole_number(1),
         default=1,
-        help="cells at a time; the processor's threads are divided among them",
+        help="cells at a time, with --engine ray on each node; the processor's threads are divided among them",
     )
+    add_engine_flag(where, "with a cell a task")
     add_device_flag(where)
     return parser
 
@@ -140,7 +143,7 @@ def main(args) -> None:
             words = ["python", "baselines/compare.py", *sys.argv[1:]]
             origin = origin_of(store, parts[0].neighbours, len(truth), by, args.folds, seeds, shlex.join(words))
             report = Report(place, truth, store.label, users_of(parts), origin, left_out)
-            comparison = Comparison(place, parts, seeds, args.jobs, report, reference)
+            comparison = Comparison(place, parts, seeds, args.jobs, args.engine, report, reference)
             failures = comparison.run(rows, args.ablation)
     except KeyboardInterrupt:
         print(f"\ninterrupted; what is finished is kept in {place}, and the same command continues", file=sys.stderr)
@@ -198,6 +201,7 @@ class Comparison:
     parts: list[Part]
     seeds: list[int]
     jobs: int
+    engine: str
     report: Report
     reference: str
 
@@ -220,7 +224,7 @@ class Comparison:
 
     def results(self, rows: list[Row]) -> list[Result]:
         cells = [Cell(part.setting, row, seed) for row in rows for seed in self.seeds for part in self.parts]
-        outcomes = run_cells(cells, self.jobs)
+        outcomes = run_cells(cells, self.jobs, self.engine)
         return [trained_result(self.parts, row, self.seeds, outcomes) for row in rows]
 
     def ablate(self, reference: Row, result: Result) -> list[Result]:

@@ -11,6 +11,7 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.cluster import LOCAL, add_engine_flag
 from common.console import number, whole_number
 from common.devices import PRECISIONS, add_device_flag
 from common.settings import add_flags, setting
@@ -57,7 +58,9 @@ class EncoderSettings:
         str,
         ("auto", *PRECISIONS),
     )
-    device: str = "auto"  # The flag is that of common/devices.py, which every script with a --device adds.
+    # Their flags are of common/devices.py and common/cluster.py, as scripts have them that run no encoder.
+    device: str = "auto"
+    engine: str = LOCAL
 
     @property
     def label(self) -> str:
@@ -72,6 +75,7 @@ def add_encoder_flags(parser: argparse.ArgumentParser, **defaults: Any) -> None:
     place.add_argument("--overwrite", action="store_true", help="replace what is there, and begin anew")
     add_flags(encoder, EncoderSettings, **defaults)
     add_device_flag(encoder)
+    add_engine_flag(encoder, "with an encoder on each of its devices")
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,10 @@ import json
 import re
 import shlex
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 from baselines.comparison.children import Children, Failed
 from baselines.parser import parse_flags
@@ -207,57 +204,6 @@ def notes(setting: Setting, rows: list[Row], seeds: list[int]) -> list[str]:
 
 
 # ---- doing what is missing -----------------------------------------------------------------------
-
-
-def run_cells(cells: list[Cell], jobs: int) -> dict[Path, Outcome]:
-    """Train and test what is not finished, `jobs` at a time; the cells' folders -> how each came out.
-
-    Ctrl-C ends the children (a network keeps its last epoch, to be resumed) and is raised again.
-    """
-    unique = {cell.folder: cell for cell in cells}
-    outcomes = {key: found for key, cell in unique.items() if (found := finished(cell.setting, cell.row, cell.seed))}
-    left = {key: cell for key, cell in unique.items() if key not in outcomes}
-    bar = tqdm(total=len(unique), initial=len(outcomes), desc="cells", unit="cell", disable=None, dynamic_ncols=True)
-    if outcomes:
-        bar.write(f"{len(outcomes)} of {len(unique)} cells are finished already")
-    children = Children(cells[0].setting.threads if cells else None)
-    with bar, ThreadPoolExecutor(jobs) as pool:
-        futures = {pool.submit(_attempt, cell, children): key for key, cell in left.items()}
-        try:
-            for future in as_completed(futures):
-                key = futures[future]
-                outcomes[key] = future.result()
-                bar.update()
-                bar.write(_line(left[key], outcomes[key]))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            children.stop()
-            raise
-    return outcomes
-
-
-def _line(cell: Cell, outcome: Outcome) -> str:
-    if outcome.run is None:
-        return f"{cell}: failed: {outcome.failure}"
-    metrics = read_json(outcome.run / "metrics.json")["metrics"]
-    measured = "  ".join(
-        f"{name} {metrics[name]['value']:.3f}" for name in metrics if metrics[name]["value"] is not None
-    )
-    return f"{cell}: {measured}  ({outcome.seconds:.0f} s)  {outcome.run}"
-
-
-def _attempt(cell: Cell, children: Children) -> Outcome:
-    try:
-        return _do(cell.setting, cell.row, cell.seed, children)
-    except (Failed, InputError, OSError) as error:
-        return Outcome(failure=str(error))
-
-
-def _do(setting: Setting, row: Row, seed: int, children: Children) -> Outcome:
-    run = train_cell(Cell(setting, row, seed), children)
-    words = ["test.py", "--model_path", str(run), "--dataset_path", setting.dataset_path, "--device", setting.device]
-    children.run(words, setting.folder(row, seed) / "output.txt")
-    return Outcome(run, seconds_of(run))
 
 
 def train_cell(cell: Cell, children: Children) -> Path:

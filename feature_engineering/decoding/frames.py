@@ -21,7 +21,7 @@ from feature_engineering.decoding.captured import JPEG, in_text
 from feature_engineering.decoding.naming import IMAGE_SUFFIXES, find_images, refuse_hostile_ids
 from feature_engineering.decoding.videos import family_frames, frame_indices
 from feature_engineering.decoding.workers import Failure, in_workers
-from feature_engineering.jobs.progress import Progress
+from feature_engineering.jobs.progress import Shards
 from feature_engineering.jobs.skipped import fail_on
 from feature_engineering.settings import DecodingSettings, FrameSettings
 
@@ -106,23 +106,23 @@ def make_plan(store: FeatureStore, source: FrameSettings, on_error: str, clip: i
 
 def in_shards(
     plan: Plan,
-    progress: Progress,
+    shards: Shards,
     load: Callable,
     arguments: tuple,
     setup: tuple,
     decoding: DecodingSettings,
     ahead: int,
 ) -> Iterator[tuple[int, range, Iterator[tuple[int, Any]]]]:
-    """The shards that are not done: number, items, and of each item its number and what was made of it, or a Failure.
+    """Of each shard its number, its items, and of each item its number and what was made of it, or a Failure.
 
     That is load(input, *arguments), by workers that `setup`, a function and its arguments, prepares. ahead: items that
     are decoded before they are taken.
     """
-    shards = list(progress.pending())
     todo = [unit for _, units in shards for unit in units if plan.inputs[unit] is not None]
     tasks = ((plan.inputs[unit], *arguments) for unit in todo)
     results = in_workers(load, tasks, decoding.workers, decoding.timeout, ahead, *setup)
-    bar = tqdm(total=progress.total, initial=progress.units_done, desc="videos", unit="video", **PROGRESS_BAR)
+    total, left = len(plan.item_ids), sum(len(units) for _, units in shards)
+    bar = tqdm(total=total, initial=total - left, desc="videos", unit="video", **PROGRESS_BAR)
 
     def decoded(units: range) -> Iterator[tuple[int, Any]]:
         for unit in units:
@@ -140,32 +140,32 @@ def in_shards(
 
 
 def batches_by_shard(
-    plan: Plan, progress: Progress, encoder, decoding: DecodingSettings, hearing=None
+    plan: Plan, shards: Shards, encoder, decoding: DecodingSettings, listening=None
 ) -> Iterator[tuple[int, range, Iterator[np.ndarray], dict, dict]]:
-    """The shards that are not done: number, items, their frames in batches (B, 3, H, W), failures, captured.
+    """Of each shard its number, its items, their frames in batches (B, 3, H, W), failures, captured.
 
     encoder: an encoder or captioner of frames, whose processor makes a picture its input and whose batch_size is B, of
     a video encoder a multiple of F.
     The two dictionaries fill while the batches are taken: item id -> why it failed, item id -> {real, note, jpeg}, the
     last one a thumbnail as decoding/captured.py reads it. An item that fails keeps its place, as black frames: what
-    surrounds an item in its batch is always the same. hearing: takes the sound of the items, which is decoded on the
+    surrounds an item in its batch is always the same. listening: takes the sound of the items, which is decoded on the
     way (encoding/sounds.py).
     """
-    setup = pixels.begin, (encoder.processor, *([hearing.ear] if hearing else ()))
+    setup = pixels.begin, (encoder.processor, *([listening.ear] if listening else ()))
     pixels.begin(*setup[1])
     blank = np.repeat(pixels.process(Image.new("RGB", (32, 32)))[None] * 0, plan.frame_num, axis=0)  # (F, 3, H, W)
     # So many items are decoded ahead that the next batch is complete when the encoder has finished this one.
     ahead = -(-encoder.batch_size // plan.frame_num) + 1
-    load = pixels.with_sound if hearing else plan.load
+    load = pixels.with_sound if listening else plan.load
 
     def frames(results: Iterator[tuple[int, Any]], failed: dict, captured: dict) -> Iterator[np.ndarray]:
         for unit, result in results:
             item_id, images = plan.item_ids[unit], blank
-            if hearing:
+            if listening:
                 if isinstance(result, Failure):
-                    result = apart(plan, unit, result, encoder.processor, hearing.ear, decoding)
+                    result = apart(plan, unit, result, encoder.processor, listening.ear, decoding)
                 result, heard = result
-                hearing.take(item_id, heard)
+                listening.take(item_id, heard)
             if isinstance(result, Failure):
                 failed[item_id] = result.reason
                 fail_on({item_id: result.reason}, decoding.on_error, plan.place)
@@ -179,8 +179,8 @@ def batches_by_shard(
                 captured[item_id] = {"real": real} | ({"note": note} if note else {}) | {JPEG: in_text(jpeg)}
             yield images
 
-    with contextlib.closing(in_shards(plan, progress, load, (plan.frame_num,), setup, decoding, ahead)) as shards:
-        for number, units, results in shards:
+    with contextlib.closing(in_shards(plan, shards, load, (plan.frame_num,), setup, decoding, ahead)) as decoded:
+        for number, units, results in decoded:
             failed, captured = {}, {}
             yield number, units, _batched(frames(results, failed, captured), encoder.batch_size), failed, captured
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,14 @@ from common.devices import pick_device
 from common.files import read_json
 from feature_engineering.decoding.pixels import LARGEST
 from feature_engineering.decoding.workers import Failure
-from feature_engineering.encoding.encoders import Source, first_line, load_encoder, load_pretrained, told_in_a_line
+from feature_engineering.encoding.encoders import (
+    Encoder,
+    Source,
+    first_line,
+    load_encoder,
+    load_pretrained,
+    told_in_a_line,
+)
 from feature_engineering.settings import CaptionSettings, EncoderSettings
 
 PROMPT = "Describe in one sentence what is to be seen and what happens."
@@ -33,7 +40,7 @@ LENGTH = 100  # new tokens of a caption at most, where the settings do not say
 THOUGHTS = ("<think>", "</think>")  # between these a model thinks before it answers
 
 
-class Asked:
+class Asked(Encoder):
     """An image-text-to-text model of transformers, asked by its chat template about one frame or several.
 
     frames_per_request: all F frames of a video where the model takes so many pictures, else 1. acted: what acts, as
@@ -49,8 +56,10 @@ class Asked:
         settings: EncoderSettings,
         captions: CaptionSettings,
         frame_num: int,
+        remake: Callable[..., Encoder],
     ):
-        self.source, self.prompt = source, PROMPT if captions.prompt is None else captions.prompt
+        super().__init__(source, settings, remake, captions, frame_num)
+        self.prompt = PROMPT if captions.prompt is None else captions.prompt
         if not self.prompt.strip():
             raise InputError(f"--prompt {self.prompt!r}: asks nothing")
         self.max_new_tokens = captions.max_new_tokens or LENGTH

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,10 @@ from common.devices import pick_device
 from feature_engineering.decoding.frames import SHARD_ITEMS, Plan, batches_by_shard
 from feature_engineering.decoding.workers import Failure
 from feature_engineering.encoding.asking import Asked
-from feature_engineering.encoding.encoders import Source, fetch, load_encoder, load_pretrained, to_device
+from feature_engineering.encoding.encoders import Encoder, Source, fetch, load_encoder, load_pretrained, to_device
 from feature_engineering.encoding.images import settings_of
-from feature_engineering.jobs.progress import Progress
+from feature_engineering.jobs.on_ray import made_of
+from feature_engineering.jobs.progress import Progress, Shards
 from feature_engineering.jobs.skipped import fail_on
 from feature_engineering.settings import CaptionSettings, DecodingSettings, EncoderSettings
 
@@ -37,16 +39,16 @@ def captioner_of(settings: EncoderSettings, captions: CaptionSettings, frame_num
         idle = {"prompt": captions.prompt is not None, "temperature": captions.temperature > 0}
         if typed := [f"--{name}" for name, is_typed in idle.items() if is_typed]:
             raise InputError(f"{typed[0]} does nothing with BLIP (--encoder {source.label}), which is asked nothing")
-        return Blip(source, settings, captions.max_new_tokens or LENGTH)
+        return Blip(source, settings, captions, frame_num)
     if type(config) not in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         raise InputError(
             f"--encoder {source.label}: a model of the type {config.model_type}, which captions no pictures; take "
             "BLIP or an image-text-to-text model"
         )
-    return Asked(source, config, settings, captions, frame_num)
+    return Asked(source, config, settings, captions, frame_num, captioner_of)
 
 
-class Blip:
+class Blip(Encoder):
     """BLIP, its processor and its tokenizer; it decodes greedily, so that equal frames get equal captions.
 
     frames_per_request, acted: as of Asked.
@@ -54,9 +56,10 @@ class Blip:
 
     frames_per_request = 1
 
-    def __init__(self, source: Source, settings: EncoderSettings, max_new_tokens: int):
-        self.source, self.batch_size, self.max_new_tokens = source, settings.batch_size, max_new_tokens
-        self.acted = {"max_new_tokens": max_new_tokens}
+    def __init__(self, source: Source, settings: EncoderSettings, captions: CaptionSettings, frame_num: int):
+        super().__init__(source, settings, captioner_of, captions, frame_num)
+        self.max_new_tokens = captions.max_new_tokens or LENGTH
+        self.acted = {"max_new_tokens": self.max_new_tokens}
         self.processor = load_pretrained(AutoImageProcessor, self.source, backend="pil")
         self.tokenizer = load_pretrained(AutoTokenizer, self.source)
         device = pick_device(settings.device)
@@ -79,8 +82,19 @@ def caption_frames(
     progress = Progress.open(folder, settings, plan.item_ids, SHARD_ITEMS, restart=overwrite)
     if progress.done:
         print(f"{folder}: going on, {progress.units_done} of {progress.total} videos are captioned")
+    work = partial(_captioned, plan=plan, captioner=captioner, decoding=decoding)
+    with made_of(list(progress.pending()), work, captioner, progress.total, "video") as made:
+        for number, notes in made:
+            progress.commit(number, None, **notes)
+    return progress
+
+
+def _captioned(
+    shards: Shards, plan: Plan, captioner: Blip | Asked, decoding: DecodingSettings
+) -> Iterator[tuple[int, dict]]:
+    """Of each shard its number, and its captions and what failed, which are to be noted."""
     number_of = plan.frame_num // captioner.frames_per_request  # captions of an item
-    for number, units, batches, failed, _ in batches_by_shard(plan, progress, captioner, decoding):
+    for number, units, batches, failed, _ in batches_by_shard(plan, shards, captioner, decoding):
         names = [f"{plan.item_ids[unit]} {k}" for unit in units for k in range(number_of)]
         texts: list[str | Failure] = []  # S * number_of
         for batch in batches:
@@ -92,5 +106,4 @@ def caption_frames(
         fail_on(refused, decoding.on_error, plan.place)
         failed |= refused
         captions = {item_id: said for item_id, said in items.items() if item_id not in failed}
-        progress.commit(number, None, failed=failed, captions=captions)
-    return progress
+        yield number, {"failed": failed, "captions": captions}

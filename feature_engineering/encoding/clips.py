@@ -9,6 +9,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig
 from common.console import InputError
 from common.devices import pick_device
 from feature_engineering.encoding.encoders import (
+    Encoder,
     Source,
     fetch,
     load_encoder,
@@ -34,7 +35,7 @@ def visual_encoder(settings: EncoderSettings) -> ImageEncoder | ClipEncoder:
     return ImageEncoder(settings, source)
 
 
-class ClipEncoder:
+class ClipEncoder(Encoder):
     """A video encoder and its processor, to be used as an ImageEncoder is.
 
     frame_num: T, the frames that it takes of a video. batch_size: frames encoded at once, of whole clips: as many as
@@ -42,7 +43,8 @@ class ClipEncoder:
     """
 
     def __init__(self, settings: EncoderSettings, source: Source, config: PreTrainedConfig):
-        self.source, self.frame_num = source, frames_of(config)
+        super().__init__(source, settings, visual_encoder)
+        self.frame_num = frames_of(config)
         if not 1 <= self.frame_num <= MOST_FRAMES:
             raise InputError(f"--encoder {source.label}: its configuration asks for {self.frame_num} frames")
         self.batch_size = max(1, settings.batch_size // self.frame_num) * self.frame_num

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +26,7 @@ from safetensors import SafetensorError
 from common.console import InputError, in_one_line, listed
 from common.devices import pick_precision
 from feature_engineering.encoding.folders import READABLE, lacking_weights, refuse_layouts, require_weights
+from feature_engineering.settings import EncoderSettings
 
 # What libraries raise on files that are no encoder's.
 LOADING = (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError, TypeError, EOFError)
@@ -39,6 +42,34 @@ class Source:
     folder: Path
     label: str
     revision: str | None
+
+
+class Encoder:
+    """What every encoder is: made by `remake(settings, *more)`, and made anew of the same files where it is unpickled.
+
+    engine: where its shards are made.
+    """
+
+    model: torch.nn.Module
+
+    def __init__(self, source: Source, settings: EncoderSettings, remake: Callable[..., Encoder], *more: Any):
+        self.source, self.batch_size, self.engine = source, settings.batch_size, settings.engine
+        self._remake, self._settings, self._more = remake, settings, more
+
+    def __reduce__(self) -> tuple:
+        weights, source = next(self.model.parameters()), self.source
+        files = f"{source.label}@{source.revision}" if source.revision else str(source.folder.resolve())
+        precision = {torch.float32: "fp32", torch.bfloat16: "bf16"}[weights.dtype]
+        same = replace(self._settings, encoder=files, device=weights.device.type, precision=precision)
+        return _made_again, (revision_of(self.model, source), self._remake, same, *self._more)
+
+
+def _made_again(revision: str, remake: Callable[..., Encoder], settings: EncoderSettings, *more: Any) -> Encoder:
+    encoder = remake(settings, *more)
+    if (found := revision_of(encoder.model, encoder.source)) != revision:
+        where = f"on {socket.gethostname()}"
+        raise InputError(f"--encoder {settings.encoder}: other weights {where} ({found}) than here ({revision})")
+    return encoder
 
 
 def fetch(name: str) -> Source:

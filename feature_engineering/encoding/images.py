@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from common.console import InputError
 from common.devices import pick_device
 from feature_engineering.decoding.frames import SHARD_ITEMS, Plan, batches_by_shard
 from feature_engineering.encoding.encoders import (
+    Encoder,
     Source,
     fetch,
     load_encoder,
@@ -23,21 +25,22 @@ from feature_engineering.encoding.encoders import (
     to_device,
 )
 from feature_engineering.encoding.processors import cannot_encode, load_processor, try_out
-from feature_engineering.jobs.progress import Progress
+from feature_engineering.jobs.on_ray import made_of
+from feature_engineering.jobs.progress import Progress, Shards
 from feature_engineering.settings import DecodingSettings, EncoderSettings
 
 if TYPE_CHECKING:
-    from feature_engineering.encoding.sounds import Hearing
+    from feature_engineering.encoding.sounds import Hearing, Listening
 
 
-class ImageEncoder:
+class ImageEncoder(Encoder):
     """An image encoder and its processor, as the settings ask for them; pooling: how a vector is made."""
 
     frame_num: int | None = None  # of the frames that one vector is of; None: each frame has a vector of its own
 
     def __init__(self, settings: EncoderSettings, source: Source | None = None):
         """source: the encoder's files, where they are known already."""
-        self.source, self.batch_size = source or fetch(settings.encoder), settings.batch_size
+        super().__init__(source or fetch(settings.encoder), settings, ImageEncoder)
         self.processor = load_processor(self.source)
         picture = try_out(self.processor, self.source)
         self.model = load_encoder(self.source, pick_device(settings.device), settings.precision, AutoModel)
@@ -90,15 +93,25 @@ def encode_frames(
     progress = Progress.open(folder, settings, plan.item_ids, SHARD_ITEMS, restart=overwrite)
     if progress.done:
         print(f"{folder}: going on, {progress.units_done} of {progress.total} videos are encoded")
-    for number, units, batches, failed, captured in batches_by_shard(plan, progress, encoder, decoding, hearing):
+    work = partial(_encoded, plan=plan, encoder=encoder, decoding=decoding, listening=hearing and hearing.listening)
+    with made_of(list(progress.pending()), work, encoder, progress.total, "video") as made:
+        for number, vectors, notes, heard in made:
+            if hearing:
+                hearing.commit(number, *heard)
+            progress.commit(number, vectors, **notes)
+    return progress
+
+
+def _encoded(
+    shards: Shards, plan: Plan, encoder: ImageEncoder, decoding: DecodingSettings, listening: Listening | None
+) -> Iterator[tuple[int, np.ndarray, dict, tuple | None]]:
+    """Of each shard its number, its vectors (S, F, D), what is to be noted, and what was heard of it."""
+    for number, units, batches, failed, captured in batches_by_shard(plan, shards, encoder, decoding, listening):
         vectors = torch.cat([encoder(batch) for batch in batches]).float().cpu().numpy()  # (S * F, D)
         vectors = vectors.reshape(len(units), -1, vectors.shape[-1])  # (S, F, D)
         failed |= {plan.item_ids[units[i]]: "NaN or infinite features" for i in np.flatnonzero(~finite(vectors))}
         vectors[[item_id in failed for item_id in plan.item_ids[units.start : units.stop]]] = 0
-        if hearing:
-            hearing.commit(number)
-        progress.commit(number, vectors, failed=failed, captured=captured)
-    return progress
+        yield number, vectors, {"failed": failed, "captured": captured}, listening and listening.end(units)
 
 
 def finite(vectors: np.ndarray) -> np.ndarray:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from feature_engineering.decoding.frames import SHARD_ITEMS, Plan, in_shards
 from feature_engineering.decoding.sound import Ear
 from feature_engineering.decoding.workers import Failure
 from feature_engineering.encoding.encoders import (
+    Encoder,
     Source,
     fetch,
     first_line,
@@ -28,7 +30,8 @@ from feature_engineering.encoding.encoders import (
     revision_of,
     to_device,
 )
-from feature_engineering.jobs.progress import Progress
+from feature_engineering.jobs.on_ray import made_of
+from feature_engineering.jobs.progress import Progress, Shards
 from feature_engineering.jobs.skipped import fail_on
 from feature_engineering.settings import DecodingSettings, EncoderSettings
 
@@ -37,7 +40,7 @@ KNOWN = "CLAP, an audio spectrogram transformer (AST), Wav2Vec2, HuBERT or Whisp
 AHEAD = 4  # videos that are decoded while the encoder is busy
 
 
-class SoundEncoder:
+class SoundEncoder(Encoder):
     """An encoder of sound and its feature extractor, as the settings ask for them; seconds: heard of a video.
 
     ear: what decodes for it. dimension: D. pooling: how the states of a window become a vector. InputError where it is
@@ -45,7 +48,7 @@ class SoundEncoder:
     """
 
     def __init__(self, settings: EncoderSettings, seconds: float):
-        self.source, self.batch_size = fetch(settings.encoder), settings.batch_size
+        super().__init__(fetch(settings.encoder), settings, SoundEncoder, seconds)
         extractor = _extractor(self.source)
         model = load_encoder(self.source, pick_device(settings.device), settings.precision, AutoModel)
         self.model = model
@@ -122,40 +125,15 @@ def _longest(extractor: SequenceFeatureExtractor) -> int:
     return said.get("nb_max_samples") or said.get("n_samples") or WINDOW * rate
 
 
-class Hearing:
-    """Vectors of the sound of a plan's items on their way into a Progress in `folder`, shard by shard.
+class Listening:
+    """Vectors of the sound of a plan's items, which are taken one after the other, shard by shard.
 
-    What an earlier run finished is not encoded again. on_error: "fail" stops at the first broken sound; else its vector
-    is zeros, as that of a video without sound, or with nothing but silence. then: what is to become of the vectors, by
-    which other work is told from this too.
+    on_error: "fail" stops at the first broken sound; else its vector is zeros, as that of a video without sound, or
+    with nothing but silence.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        plan: Plan,
-        encoder: SoundEncoder,
-        on_error: str,
-        *,
-        overwrite: bool,
-        then: Mapping[str, str],
-    ):
+    def __init__(self, plan: Plan, encoder: SoundEncoder, on_error: str):
         self.plan, self.encoder, self.ear, self.on_error = plan, encoder, encoder.ear, on_error
-        weights = next(encoder.model.parameters())
-        settings = {
-            "encoder": encoder.source.label,
-            "revision": revision_of(encoder.model, encoder.source),
-            "precision": str(weights.dtype),
-            "device": weights.device.type,
-            "seconds": encoder.ear.seconds,
-            "videos": str(plan.place.resolve()),
-            "batch_size": encoder.batch_size,
-            **then,
-        }
-        self.progress = Progress.open(folder, settings, plan.item_ids, SHARD_ITEMS, restart=overwrite)
-        if self.progress.done:
-            done, total = self.progress.units_done, self.progress.total
-            print(f"{folder}: going on, the sound of {done} of {total} videos is encoded")
         self._clear()
 
     def _clear(self) -> None:
@@ -175,24 +153,67 @@ class Hearing:
             vector = self.encoder(inputs, samples) if len(inputs) else vector
         self._vectors.append(vector)
 
-    def commit(self, number: int) -> None:
-        """All items of this shard were taken."""
-        if number not in self.progress.done:
-            vectors = np.stack([vector.cpu().numpy() for vector in self._vectors])  # (S, D)
-            bad = ~np.isfinite(vectors).all(axis=1)
-            start = number * SHARD_ITEMS
-            self._failed |= {self.plan.item_ids[start + i]: "NaN or infinite features" for i in np.flatnonzero(bad)}
-            vectors[bad] = 0
-            self.progress.commit(number, vectors, failed=self._failed, captured=self._heard)
+    def end(self, units: range) -> tuple[np.ndarray, dict]:
+        """All items of a shard, which is `units`, were taken: their vectors (S, D), and what is to be noted."""
+        vectors, failed, heard = np.stack([vector.cpu().numpy() for vector in self._vectors]), self._failed, self._heard
+        bad = ~np.isfinite(vectors).all(axis=1)
+        failed |= {self.plan.item_ids[units[i]]: "NaN or infinite features" for i in np.flatnonzero(bad)}
+        vectors[bad] = 0
         self._clear()
+        return vectors, {"failed": failed, "captured": heard}
+
+
+class Hearing:
+    """The sound of a plan's items on its way into a Progress in `folder`; what is there already is not encoded again.
+
+    on_error: as of Listening. then: what is to become of the vectors, by which other work is told from this too.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        plan: Plan,
+        encoder: SoundEncoder,
+        on_error: str,
+        *,
+        overwrite: bool,
+        then: Mapping[str, str],
+    ):
+        self.plan, self.encoder, self.listening = plan, encoder, Listening(plan, encoder, on_error)
+        weights = next(encoder.model.parameters())
+        settings = {
+            "encoder": encoder.source.label,
+            "revision": revision_of(encoder.model, encoder.source),
+            "precision": str(weights.dtype),
+            "device": weights.device.type,
+            "seconds": encoder.ear.seconds,
+            "videos": str(plan.place.resolve()),
+            "batch_size": encoder.batch_size,
+            **then,
+        }
+        self.progress = Progress.open(folder, settings, plan.item_ids, SHARD_ITEMS, restart=overwrite)
+        if self.progress.done:
+            done, total = self.progress.units_done, self.progress.total
+            print(f"{folder}: going on, the sound of {done} of {total} videos is encoded")
+
+    def commit(self, number: int, vectors: np.ndarray, notes: dict) -> None:
+        if number not in self.progress.done:
+            self.progress.commit(number, vectors, **notes)
 
     def finish(self, decoding: DecodingSettings) -> Progress:
         """Decode and encode what is left, for its own sake."""
-        setup = sound.begin, (self.ear,)
-        shards = in_shards(self.plan, self.progress, sound.from_video, (), setup, decoding, AHEAD)
-        with contextlib.closing(shards):
-            for number, _, results in shards:
-                for unit, result in results:
-                    self.take(self.plan.item_ids[unit], result)
-                self.commit(number)
+        shards, work = list(self.progress.pending()), partial(_heard, listening=self.listening, decoding=decoding)
+        with made_of(shards, work, self.encoder, self.progress.total, "video") as made:
+            for number, vectors, notes in made:
+                self.progress.commit(number, vectors, **notes)
         return self.progress
+
+
+def _heard(shards: Shards, listening: Listening, decoding: DecodingSettings) -> Iterator[tuple[int, np.ndarray, dict]]:
+    """Of each shard its number, its vectors (S, D), and what is to be noted."""
+    plan, setup = listening.plan, (sound.begin, (listening.ear,))
+    with contextlib.closing(in_shards(plan, shards, sound.from_video, (), setup, decoding, AHEAD)) as decoded:
+        for number, units, results in decoded:
+            for unit, result in results:
+                listening.take(plan.item_ids[unit], result)
+            yield number, *listening.end(units)

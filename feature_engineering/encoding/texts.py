@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -11,15 +12,18 @@ from typing import Any
 import numpy as np
 import torch
 from tqdm import tqdm
+from transformers import AutoModel
 
 from common.arrays import Rows
 from common.console import PROGRESS_BAR, InputError, listed
-from feature_engineering.encoding.encoders import fetch, first_line, provenance, revision_of
+from common.devices import pick_device
+from feature_engineering.encoding.encoders import Encoder, fetch, first_line, load_encoder, provenance, revision_of
 from feature_engineering.encoding.folders import modules_of
 from feature_engineering.encoding.pooling import Pooled
 from feature_engineering.encoding.sentences import Sentences
 from feature_engineering.encoding.tokens import Counts, count
-from feature_engineering.jobs.progress import Progress
+from feature_engineering.jobs.on_ray import made_of
+from feature_engineering.jobs.progress import Progress, Shards
 from feature_engineering.settings import EncoderSettings, TextSettings
 
 LONGEST_UNLESS_SAID = 512  # tokens; some tokenizers say that their limit is 1e30
@@ -30,7 +34,7 @@ POOLING_OF = {"angle-bert-base-uncased-nli-en-v1": "cls_avg", "UAE-Large-V1": "c
 RETRIEVAL_PROMPT_OF = {"UAE-Large-V1": "Represent this sentence for searching relevant passages: {text}"}
 
 
-class TextEncoder:
+class TextEncoder(Encoder):
     """A text encoder, as the settings ask for it, else as its folder says, else with the mean of its tokens.
 
     prompts: the last part of an encoder's name -> its prompt, for settings without one. model: an encoder of texts and
@@ -51,7 +55,8 @@ class TextEncoder:
     ):
         if text.prompt and "{text}" not in text.prompt:
             raise InputError(f"--prompt {text.prompt!r}: has no {{text}}, so every item would get the same vector")
-        self.source, self.batch_size = fetch(settings.encoder), settings.batch_size
+        remake = TextEncoder if model is None else _of_both
+        super().__init__(fetch(settings.encoder), settings, remake, text, prompts, None, made)
         name = self.source.label.rpartition("/")[2]
         # Data sets that do not say by which library were made by transformers alone, whatever their encoder's folder.
         plainly = name in POOLING_OF or model is not None or (made is not None and made.get("by") != Sentences.by)
@@ -183,6 +188,12 @@ class TextEncoder:
             )
 
 
+def _of_both(settings: EncoderSettings, text: TextSettings, prompts, _, made) -> TextEncoder:
+    """As a TextEncoder that was given its model, which is of texts and pictures."""
+    model = load_encoder(fetch(settings.encoder), pick_device(settings.device), settings.precision, AutoModel)
+    return TextEncoder(settings, text, prompts, model, made)
+
+
 def encode_texts(
     texts: Sequence[str],
     encoder: TextEncoder,
@@ -217,16 +228,25 @@ def encode_texts(
     }
     shard_size = SHARD_BATCHES * encoder.batch_size
     progress = Progress.open(folder, settings, [prompts[i] for i in order], shard_size, restart=overwrite)
-    bar = tqdm(total=progress.total, initial=progress.units_done, desc="texts", unit="text", **PROGRESS_BAR)
-    with bar:
-        for number, units in progress.pending():
-            vectors = []
-            for start in range(units.start, units.stop, encoder.batch_size):
-                batch = progress.keys[start : min(start + encoder.batch_size, units.stop)]
-                vectors.append(encoder(batch))
-                bar.update(len(batch))
-            progress.commit(number, torch.cat(vectors).float().cpu().numpy())
+    work = partial(_encoded, prompts=progress.keys, encoder=encoder)
+    with made_of(list(progress.pending()), work, encoder, progress.total, "text") as made:
+        for number, vectors in made:
+            progress.commit(number, vectors)
     place = np.empty(len(order), int)
     place[order] = np.arange(len(order))
     number_of = {text: place[i] for i, text in enumerate(distinct)}
     return Rows(progress.features, np.array([number_of[text] for text in texts])), progress
+
+
+def _encoded(shards: Shards, prompts: Sequence[str], encoder: TextEncoder) -> Iterator[tuple[int, np.ndarray]]:
+    """Of each shard its number and its vectors (S, D)."""
+    left = sum(len(units) for _, units in shards)
+    bar = tqdm(total=len(prompts), initial=len(prompts) - left, desc="texts", unit="text", **PROGRESS_BAR)
+    with bar:
+        for number, units in shards:
+            vectors = []
+            for start in range(units.start, units.stop, encoder.batch_size):
+                batch = prompts[start : min(start + encoder.batch_size, units.stop)]
+                vectors.append(encoder(batch))
+                bar.update(len(batch))
+            yield number, torch.cat(vectors).float().cpu().numpy()

@@ -17,6 +17,8 @@ from common.console import InputError
 from common.files import make_folder, open_array, read_json, sync_folder, whole_lines, write_json, written_beside
 from common.room import naming
 
+Shards = list[tuple[int, range]]  # numbers, and the units of each
+
 
 class Progress:
     """A folder with `settings.json`, `features.npy` (U, ...) of the units' vectors, and `done.jsonl`, a line a shard.
