@@ -22,11 +22,8 @@ from dataloader.store import FeatureStore
 ROWS_AT_ONCE = 8192
 A_CLUSTER = 34  # items, on average
 SIZES = 0.7  # deviation of the logarithm of the clusters' sizes
-COMMON, BETWEEN, WITHIN = (
-    0.39,
-    0.25,
-    0.65,
-)  # length of the mean, variance of the centres about it and of items about them
+COMMON = 0.39  # length of the mean
+BETWEEN, WITHIN = 0.25, 0.65  # variance of the centres about it, and of items about them
 FALL_BETWEEN, FALL_WITHIN = (5, 1.2), (10, 0.8)  # variance of the i-th direction: (i + first) to the minus second
 WIDTHS = 0.5  # deviation of the logarithm of the clusters' variances
 CLOSE_ONES, CLOSENESS = 0.12, 0.2  # share of items much nearer to their centre, and how much

@@ -135,12 +135,12 @@ def trained(args, name: str, method: str, k: int) -> dict:
     run = Path(re.search(r"--model_path (\S+)", done.pop("last"))[1])
     epochs = [json.loads(record).get("seconds", 0.0) for record in (run / "history.jsonl").read_text().splitlines()]
     tested = watched("test.py", "--model_path", run, "--device", "cpu")
-    metrics = json.loads((run / "metrics.json").read_text())
+    found = json.loads((run / "metrics.json").read_text())["metrics"]
     return {
         "seconds_an_epoch": max(epochs),
         **{f"train_{key}": value for key, value in done.items()},
         **{f"test_{key}": value for key, value in tested.items() if key != "last"},
-        "metrics": {name: metric["value"] for name, metric in metrics["metrics"].items()},
+        **{metric: found[metric]["value"] for metric in ("nMSE", "SRC")},
     }
 
 
