@@ -53,7 +53,8 @@ def search(
     own[first[~shared]] = np.flatnonzero(~shared)
     keys = Keys.of(vectors, first, device, _rough(device))
     candidates = min(k + SPARE, len(first))
-    at_once = max(FEWEST, SCORE_BYTES[device.type] // (keys.dtype.itemsize * len(first)))
+    score_bytes = SCORE_BYTES["cpu" if device.type == "cpu" else "cuda"]
+    at_once = max(FEWEST, score_bytes // (keys.dtype.itemsize * len(first)))
     batch_size = max(1, min(batch_size, len(vectors), at_once))
 
     ids = np.empty((len(vectors), k), dtype=np.int32)
