@@ -148,9 +148,9 @@ def _share(n: int) -> float:
 def shared(module: torch.nn.Module) -> torch.nn.Module:
     """The module whose gradients are the mean of those of all processes.
 
-    Torch is to look for parameters without a gradient in each step: MMRA has a published layer that never acts, and
-    ablations have more. Looking for them it also keeps the order in which it adds gradients up, which else changes
-    after the first step, so that a resumed run would end with other bits.
+    Torch is to look for parameters without a gradient in each step, as a network may have layers that never act.
+    Looking for them it also keeps the order in which it adds gradients up, which else changes after the first step, so
+    that a resumed run would end with other bits.
     """
     if count() == 1:
         return module
@@ -173,16 +173,17 @@ def seed_others(seed: int, epoch: int) -> None:
 
 @contextlib.contextmanager
 def ending_together() -> Iterator[None]:
-    """In the block Ctrl-C ends all processes at the same step, so that none waits for another."""
+    """In the block Ctrl-C ends all processes at the same step, so that none waits for another.
+
+    From then on it does nothing: the terminal sends it to all, and torchrun once more, while the best epoch is loaded.
+    """
     if count() == 1:
         yield
         return
     _state["interrupted"] = False
     before = signal.signal(signal.SIGINT, lambda *_: _state.update(interrupted=True))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def goes_on_with(folder: Path) -> None:
