@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.clusters import clustered_store
+from benchmarks.titles import titled_store
 from common.console import InputError, Parser, run_script, whole_number
 from dataloader.modalities import RETRIEVAL
 from dataloader.neighbours import Neighbours
@@ -81,7 +81,7 @@ def made(args, name: str, items: int) -> dict:
     shutil.rmtree(args.work / name, ignore_errors=True)  # one that was not finished
     start = time.perf_counter()
     # In a process of its own, so that its memory is not counted as that of others.
-    process = get_context("spawn").Process(target=clustered_store, args=(args.work / name, items, args.width))
+    process = get_context("spawn").Process(target=titled_store, args=(args.work / name, items, args.width))
     process.start()
     process.join()
     if process.exitcode:

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from transformers import CLIPVisionConfig, CLIPVisionModel, ViTConfig, ViTModel
 
-from benchmarks.clusters import Clusters
 from benchmarks.synthetic import report
+from benchmarks.titles import Titles
 from common.arrays import Joined
 from common.console import Parser, run_script, whole_number
 from dataloader.aggregation import aggregate
@@ -48,7 +48,7 @@ def build_parser() -> Parser:
 def main(args) -> None:
     store = FeatureStore.open(args.work / f"set_{args.items}_{args.width}", need=[RETRIEVAL])
     found, vectors, bank = Neighbours.read(store), store.features[RETRIEVAL], store.rows("train")
-    new = Clusters(args.items, args.width).block(0, min(args.items, args.queries), NEW)  # (Q, D)
+    new = Titles(args.items, args.width).block(0, min(args.items, args.queries), NEW)  # (Q, D)
     both, asking = Joined(vectors, new.astype(vectors.dtype)), [np.array([args.items + i]) for i in range(len(new))]
     size = {"items": args.items, "width": args.width, "k": found.k}
     encoders = encoding(args.frames)
