@@ -81,6 +81,15 @@ def _allocate(descriptor: int, size: int) -> None:
             raise
 
 
+def is_full(folder: Path, said: str) -> bool:
+    """Whether what failed with these words lacked room: they say so, or nothing more can be written in `folder`."""
+    probe = folder / "probe.partial"
+    try:
+        return bool(_full(probe, Exception(said)))
+    finally:
+        probe.unlink(missing_ok=True)
+
+
 def _full(partial: Path, error: Exception) -> str:
     """Why nothing more can be written to `partial`, if a library failed at that; "" where it can."""
     said = next((words for words in FULL_IN_WORDS if words in str(error)), "")

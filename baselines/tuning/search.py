@@ -25,6 +25,7 @@ from baselines.tuning import study as kept
 from baselines.tuning.data import DataSet, open_data_set
 from baselines.tuning.plan import Plan
 from common.console import PROGRESS_BAR, InputError
+from common.room import is_full
 from engine.run import LAST, Run
 from engine.space import Range, word
 
@@ -127,6 +128,9 @@ class Search:
             value = self.value(trial, number, found)
         except (Failed, InputError, OSError) as error:
             self.require_same_data()
+            if is_full(self.place, str(error)):  # no trial's fault: it is done again when there is room
+                self.study.tell(trial, state=failed())
+                raise InputError(f"{error}; with room on the disk the same command continues") from None
             trial.set_user_attr(kept.CELLS, found)
             if number == 0 and len(self.data) > 1:
                 self.study.tell(trial, state=failed())

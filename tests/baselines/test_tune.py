@@ -44,11 +44,11 @@ def store(tmp_path_factory):
 def tune(load_script, scripts_here):
     """tune(store or stores, save, *flags) in this process, its trainings too; what it exits with.
 
-    stop: the training of that number is not done: Ctrl-C, or with `code` it ends with that.
+    stop: the training of that number is not done: Ctrl-C, or with `code` it ends with that and what it `says`.
     """
     script, (_, wait) = load_script("baselines/tune.py"), scripts_here
 
-    def call(stores, save, *flags, stop: int | None = None, code: int | None = None):
+    def call(stores, save, *flags, stop: int | None = None, code: int | None = None, says: str = ""):
         stores = stores if isinstance(stores, list) else [stores]
         ids = [store.folder.name for store in stores]
         where = ("--dataset_path", stores[0].folder.parent, "--dataset_id", *ids, "--save", save, "--name", "s")
@@ -58,6 +58,7 @@ def tune(load_script, scripts_here):
             trainings.append(words)
             if len(trainings) == stop:
                 if code is not None:
+                    file.write(says.encode())
                     return code
                 raise KeyboardInterrupt
             return wait(self, words, file)
@@ -203,6 +204,15 @@ def test_out_of_memory_is_a_failed_trial_but_of_the_defaults_of_several_data_set
     assert "the defaults failed, so there is nothing to compare with" in said and "signal 9" in said
     assert tune(stores, tmp_path / "two", *QUICK, "--trials", 1) == 0  # it did not count
     assert [line["value"] for line in table(tmp_path / "two")] == ["1.0"]
+
+
+def test_a_full_disk_is_no_failed_trial(store, tune, tmp_path):
+    full = "train.py: error: x: no room on the disk: it takes 1.0 MB, 0.0 kB are free (No space left on device)\n"
+    words = (store, tmp_path, *QUICK, "--trials", 3)
+    said = tune(*words, stop=2, code=2, says=full)
+    assert "x: no room on the disk" in said and "with room on the disk the same command continues" in said
+    assert [line["state"] for line in table(tmp_path)] == ["complete"]
+    assert tune(*words) == 0 and [line["state"] for line in table(tmp_path)] == ["complete"] * 3
 
 
 # ---- stopping and going on -----------------------------------------------------------------------
