@@ -101,6 +101,7 @@ def main(args) -> None:
     if distributed.launched():
         require_together(how, settings["model_id"], args.cross_conformal)
     with distributed.joined(Path(sys.argv[0]).name):
+        require_alike(settings)
         train_on_store(how, settings, typed, run, args.cross_conformal)
 
 
@@ -114,6 +115,16 @@ def require_together(how, model_id: str, folds: int | None) -> None:
             "--cross_conformal: its copies are trained by one process; leave it out, and afterwards type: python "
             f"train.py --resume <run> --cross_conformal {folds}"
         )
+
+
+def require_alike(settings: dict) -> None:
+    """InputError where this process was given other flags than the first one; where its files lie is its own matter."""
+    for flag, value in distributed.agreed(settings).items():
+        own = settings.get(flag)
+        if flag not in ("dataset_path", "save") and own != value:
+            raise InputError(
+                f"--{flag} {in_words(own)}: process 0 was given {in_words(value)}; give all of them the same flags"
+            )
 
 
 def train_on_store(how, settings: dict, typed: dict, run, folds: int | None) -> None:
@@ -151,4 +162,4 @@ def train_on_store(how, settings: dict, typed: dict, run, folds: int | None) -> 
 
 
 if __name__ == "__main__":
-    run_script(build_parser(), main, commands.remedy)
+    run_script(build_parser(), main, commands.remedy, together=True)

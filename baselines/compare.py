@@ -28,7 +28,7 @@ from baselines.comparison.rows import plan_rows
 from baselines.comparison.running import run_cells
 from baselines.comparison.trivial import TRIVIAL
 from common.cells import read_table
-from common.cluster import add_engine_flag
+from common.cluster import add_engine_flag, refuse_numbered
 from common.console import InputError, Parser, listed, run_script, whole_number
 from common.devices import add_device_flag, pick_device
 from common.files import require_writable
@@ -97,7 +97,8 @@ def build_parser() -> Parser:
         "--jobs",
         type=whole_number(1),
         default=1,
-        help="cells at a time, with --engine ray on each node; the processor's threads are divided among them",
+        help="cells at a time, with --engine ray on each GPU, or on a node of as many cores as the smallest; the "
+        "processor's threads are divided among them",
     )
     add_engine_flag(where, "with a cell a task")
     add_device_flag(where)
@@ -107,6 +108,7 @@ def build_parser() -> Parser:
 def main(args) -> None:
     typed = args.typed.get("reference")
     rows = plan_rows(args.methods, args.flags, args.row, args.seeds, typed, args.ablation)
+    refuse_numbered(args.engine, args.device)
     pick_device(args.device)
     place = folder_of(args.save, args.dataset_id)
     require_writable(place)

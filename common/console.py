@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common.ends import INTERRUPTED, drop_output, interrupted, open_streams, say, usual_interrupts
+from common.ends import INTERRUPTED, drop_output, interrupted, launched, open_streams, say, usual_interrupts
 
 import argparse
 import errno
@@ -87,18 +87,23 @@ def run_script(
     parser: argparse.ArgumentParser,
     main: Callable[[argparse.Namespace], None],
     remedy: Callable[[Any], str] | None = None,
+    together: bool = False,
 ) -> None:
     """Run `main` on the parsed flags; bad input ends in one line on stderr and exit code 2, Ctrl-C in 130.
 
-    remedy: what an InputError lacks -> what to type. Tracebacks are left to bugs: only InputError and the operating
-    system's refusals are turned into a line.
+    remedy: what an InputError lacks -> what to type. together: torchrun may start several of it, which share the work;
+    of other scripts each would do all of it, in the same files. Tracebacks are left to bugs: only InputError and the
+    operating system's refusals are turned into a line.
     """
     open_streams()
     try:
         usual_interrupts()
         code = 0
         try:
-            main(parser.parse_args())
+            args = parser.parse_args()
+            if launched() and not together:
+                raise InputError("torchrun started several of it, which would all do the same; start it by python")
+            main(args)
         except SystemExit as end:
             code = end.code
         sys.stdout.flush()  # here, where an error can still be told of

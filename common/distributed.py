@@ -6,7 +6,7 @@ follows is what this project adds: who takes which part, what is decided once, a
 
 from __future__ import annotations
 
-from common.ends import say
+from common.ends import launched, say
 
 import contextlib
 import os
@@ -22,11 +22,6 @@ if TYPE_CHECKING:
     import torch
 
 _state = {"rank": 0, "count": 1, "interrupted": False, "run": None}
-
-
-def launched() -> bool:
-    """Whether torchrun started this process beside others."""
-    return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", 1)) > 1
 
 
 def count() -> int:

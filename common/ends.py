@@ -16,6 +16,11 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH1
 INTERRUPTED = 130  # as a shell reports a program that Ctrl-C ended
 
 
+def launched() -> bool:
+    """Whether torchrun started this process beside others."""
+    return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", 1)) > 1
+
+
 def say(line: str) -> None:
     """How a command ends, on stderr; of the processes that torchrun started on a machine the first one says it.
 

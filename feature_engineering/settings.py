@@ -11,7 +11,7 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.cluster import LOCAL, add_engine_flag
+from common.cluster import LOCAL, add_engine_flag, refuse_numbered
 from common.console import number, whole_number
 from common.devices import PRECISIONS, add_device_flag
 from common.settings import add_flags, setting
@@ -61,6 +61,9 @@ class EncoderSettings:
     # Their flags are of common/devices.py and common/cluster.py, as scripts have them that run no encoder.
     device: str = "auto"
     engine: str = LOCAL
+
+    def __post_init__(self):
+        refuse_numbered(self.engine, self.device)
 
     @property
     def label(self) -> str:

@@ -23,6 +23,7 @@ from tiny import make_store, refused, store_of_creators, trained
 
 import train
 from common import distributed
+from common.console import Parser, run_script
 from dataloader.batches import open_split
 from dataloader.store import FeatureStore
 
@@ -328,6 +329,24 @@ def test_what_processes_cannot_share_is_refused(store, tmp_path, monkeypatch):
     with refused(r"--cross_conformal: .* python train.py --resume <run> --cross_conformal 3"):
         trained(store, tmp_path, *MMRA, "--cross_conformal", 3)
     assert not any(tmp_path.iterdir())
+
+
+def test_other_flags_than_the_first_process_has_are_refused(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(distributed, "agreed", lambda value: value | {"save": "elsewhere", "lr": 0.5})
+    with refused("--lr 0.001: process 0 was given 0.5; give all of them the same flags"):
+        trained(store, tmp_path, *MMRA)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_script_whose_processes_would_all_do_the_same_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["script"])
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "tests")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for together, code in ((False, 2), (True, 0)):
+        with pytest.raises(SystemExit) as end:
+            run_script(Parser(prog="script"), lambda args: None, together=together)
+        assert end.value.code == code
+    assert re.fullmatch("script: error: torchrun started several of it.*\n", capsys.readouterr().err)
 
 
 def test_of_a_machines_processes_the_first_to_end_says_why(tmp_path, monkeypatch, capsys):

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from baselines.comparison.cells import Cell, Outcome, finished, seconds_of, train_cell
 from baselines.comparison.children import PATIENCE, Children, Failed
-from common.cluster import RAY, join, room, settle, surroundings
+from common.cluster import AGAIN, RAY, join, lost, room, settle, surroundings
 from common.console import InputError
 from common.files import read_json
 from common.lock import locked
@@ -58,18 +59,26 @@ def _here(cells: list[Cell], jobs: int) -> Iterator[tuple[Cell, Outcome]]:
 def _on_cluster(cells: list[Cell], jobs: int) -> Iterator[tuple[Cell, Outcome]]:
     """A task a cell. Ray gives the task of a node that is lost to another, which goes on with the cell's last epoch."""
     ray = join()
-    _, takes = room(ray, cells[0].setting.device.partition(":")[0], share=jobs)
-    task, here = ray.remote(**takes)(_on_node), surroundings()
+    _, takes = room(ray, cells[0].setting.device, share=jobs)
+    task, here = ray.remote(**takes, max_retries=AGAIN)(_on_node), surroundings()
     waiting = {task.remote(cell, here): cell for cell in cells}
     try:
         while waiting:
             for done in ray.wait(list(waiting))[0]:
-                yield waiting.pop(done), ray.get(done)
+                yield waiting.pop(done), _result(ray, done)
     except BaseException:
         for one in waiting:
             ray.cancel(one)
         ray.wait(list(waiting), num_returns=len(waiting), timeout=PATIENCE + 5)
         raise
+
+
+def _result(ray: Any, done: Any) -> Outcome:
+    try:
+        with lost(ray):
+            return ray.get(done)
+    except InputError as error:
+        return Outcome(failure=str(error))
 
 
 def _on_node(cell: Cell, here: dict) -> Outcome:

@@ -13,13 +13,14 @@ import io
 import logging
 import pickle
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from common.cluster import RAY, join, room, settle, surroundings
+from common.cluster import AGAIN, RAY, join, lost, room, settle, surroundings
 from common.console import PROGRESS_BAR, InputError
 from feature_engineering.jobs.progress import Shards
 
@@ -41,15 +42,18 @@ def _on_cluster(shards: Shards, work: Work, encoder: Any, total: int, unit: str)
     number, takes = room(ray, next(encoder.model.parameters()).device.type)
     context = data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # What it cannot make good is told in a line of ours.
     rows = [{"number": number, "start": units.start, "stop": units.stop} for number, units in shards]
     rows = data.from_items(rows, override_num_blocks=len(rows))
     told = ray.put(pickle.dumps(work)), surroundings(), torch.get_num_threads()
     pool = data.ActorPoolStrategy(size=min(number, len(shards)))
-    made = rows.map_batches(Actor, fn_constructor_args=told, batch_size=1, compute=pool, **takes)
+    takes["max_task_retries"] = AGAIN  # Without it a shard that always kills its actor would be begun for ever.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Ray wants such arguments by names of its own, and has none for this one yet.
+        made = rows.map_batches(Actor, fn_constructor_args=told, batch_size=1, compute=pool, **takes)
     size = {number: len(units) for number, units in shards}
     bar = tqdm(total=total, initial=total - sum(size.values()), desc=f"{unit}s", unit=unit, **PROGRESS_BAR)
-    with bar:
+    with bar, lost(ray):
         for batch in made.iter_batches(batch_size=None, prefetch_batches=0):
             for result in map(pickle.loads, batch["made"]):
                 if isinstance(result, Exception):

@@ -10,11 +10,13 @@ import pickle
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import crashing
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from bare import bare_store, call
 from comparing import SMALL
 from conftest import ROOT
@@ -23,13 +25,14 @@ from test_hostile_videos import start, wait_for
 from tiny import make_store, refused
 from tiny_sounds import tones, write_clap, write_clip
 
+from baselines.comparison import running
 from common import cluster
 from common.console import InputError
 from feature_engineering import audio_engineering, captioning, textual_engineering, visual_engineering
 from feature_engineering.decoding import pixels
 from feature_engineering.encoding import captioner, images, sounds
 from feature_engineering.encoding.texts import TextEncoder
-from feature_engineering.jobs.on_ray import Actor
+from feature_engineering.jobs.on_ray import Actor, made_of
 from feature_engineering.jobs.progress import Progress
 from feature_engineering.settings import EncoderSettings, TextSettings
 
@@ -66,6 +69,28 @@ def test_what_fails_on_a_node_is_its_result(tmp_path, monkeypatch):
     actor._work = work
     (made,) = map(pickle.loads, actor(rows)["made"])
     assert isinstance(made, InputError) and str(made) == "item a: broken" and shards == [(3, range(8, 12))]
+
+
+def test_one_device_of_this_machine_is_refused(tmp_path, compare, monkeypatch):
+    store = bare_store(tmp_path)
+    monkeypatch.setattr(cluster.importlib.util, "find_spec", lambda name: "as if it were installed")
+    said = "--device cuda:1: --engine ray takes devices as they are free; give auto, cuda or cpu"
+    with refused(said):
+        call(textual_engineering, tmp_path, *RAY, "--device", "cuda:1")
+    assert said in compare(store, tmp_path / "table", *RAY, "--device", "cuda:1")
+    assert not (tmp_path / "table").exists()
+
+
+@pytest.mark.parametrize(("jobs", "cells"), [(1, 2), (2, 4), (3, 6), (4, 8), (7, 15), (12, 25)])
+def test_so_many_cells_at_a_time_on_each_node(jobs, cells):
+    """Of nodes with 7 and 8 cores, where Ray rounds what a task takes to ten thousandths; and of two GPUs."""
+    nodes = [{"Alive": True, "Resources": {"CPU": cores}} for cores in (7.0, 8.0)]
+    number, takes = cluster.room(SimpleNamespace(nodes=lambda: nodes), "cpu", jobs)
+    assert number == cells and round(takes["num_cpus"], 4) == takes["num_cpus"] > 0
+    assert jobs <= 7 / takes["num_cpus"] < jobs + 1
+    nodes[0]["Resources"]["GPU"] = 2.0
+    number, takes = cluster.room(SimpleNamespace(nodes=lambda: nodes), "cuda", jobs)
+    assert number == 2 * jobs and jobs <= 1 / takes["num_gpus"] < jobs + 1
 
 
 def test_an_encoder_elsewhere_is_loaded_there_and_is_the_same(clip, bert, tmp_path):
@@ -214,6 +239,15 @@ def test_the_driver_killed_half_way_and_the_same_command_again(two_nodes, bert, 
     assert content(tmp_path / "one/set") == content(tmp_path / "two/set")
 
 
+@with_ray
+@pytest.mark.slow
+def test_a_shard_whose_process_always_dies_ends_the_command(two_nodes):
+    encoder = SimpleNamespace(engine="ray", model=torch.nn.Linear(1, 1))
+    made = made_of([(0, range(4))], crashing.work, encoder, 4, "video")
+    with made as results, refused("--engine ray: .* were lost, those in their place too"):
+        list(results)
+
+
 # ---- the table -----------------------------------------------------------------------------------
 
 
@@ -235,3 +269,12 @@ def test_the_table_of_cells_on_a_cluster(two_nodes, compare, tmp_path, capsys):
     assert next(one).read_bytes() == next(two).read_bytes()
     assert compare(store, tmp_path / "two", *rows[:4], "--seeds", 1) == 0
     assert "1 of 1 cells are finished already" in capsys.readouterr().out
+
+
+@with_ray
+@pytest.mark.slow
+def test_a_cell_whose_process_always_dies_has_failed(two_nodes, compare, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(running, "_on_node", crashing.on_node)
+    rows = ("--methods", "MMRA", "--flags", f"MMRA: {SMALL}", "--seeds", 1)
+    assert compare(make_store(tmp_path / "data/tiny"), tmp_path / "one", *rows, *RAY) == 1
+    assert "1 cell failed: MMRA, seed 1: --engine ray: processes" in capsys.readouterr().err
