@@ -58,7 +58,7 @@ TEMPLATE = (
 VISION = {"image_size": 32, "patch_size": 8, "initializer_range": 0.5, **SMALL}
 
 
-def tokenizer_of(special: list[str]) -> tuple[transformers.PreTrainedTokenizerFast, dict]:
+def tokenizer_of(special: list[str], **kinds: str) -> tuple[transformers.PreTrainedTokenizerFast, dict]:
     """Of whole words; and what the model of text is to be."""
     words = ["<unk>", "<pad>", "<eos>", *special, *WORDS]
     made = tokenizers.Tokenizer(tokenizers.models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))
@@ -67,7 +67,7 @@ def tokenizer_of(special: list[str]) -> tuple[transformers.PreTrainedTokenizerFa
     named = {"unk_token": "<unk>", "pad_token": "<pad>", "eos_token": "<eos>"}
     text = {"vocab_size": len(words), "pad_token_id": 1, "eos_token_id": 2, "bos_token_id": None, **SMALL}
     text |= {"num_key_value_heads": 1, "initializer_range": 0.5, "max_position_embeddings": 512}
-    return transformers.PreTrainedTokenizerFast(tokenizer_object=made, **named), text
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=made, **named, **kinds), text
 
 
 def write_qwen(folder: Path, kind: str, patches: dict) -> Path:
@@ -149,6 +149,29 @@ def idefics(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def internvl(tmp_path_factory) -> Path:
+    """Like InternVL 3, whose tokenizer says which of its tokens stand for a picture."""
+    folder, marks = tmp_path_factory.mktemp("internvl"), ["<img>", "<IMG_CONTEXT>", "</img>", "<video>"]
+    names = ("start_image_token", "context_image_token", "end_image_token", "video_token")
+    tokenizer, text = tokenizer_of(marks, extra_special_tokens=dict(zip(names, marks, strict=True)))
+    torch.manual_seed(0)
+    config = transformers.InternVLConfig(
+        image_token_id=4,
+        image_seq_length=4,
+        text_config=text | {"model_type": "qwen2"},
+        vision_config=VISION | {"use_mean_pooling": False},
+    )
+    transformers.InternVLForConditionalGeneration(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    size = {"height": 32, "width": 32}
+    pictures = transformers.GotOcr2ImageProcessorPil(size=size, crop_to_patches=False).to_dict()
+    write(folder / "preprocessor_config.json", pictures | {"processor_class": "InternVLProcessor"})
+    write(folder / "processor_config.json", {"image_seq_length": 4, "processor_class": "InternVLProcessor"})
+    write(folder / "chat_template.json", {"chat_template": TEMPLATE.replace("PICTURE", "<IMG_CONTEXT>")})
+    return folder
+
+
+@pytest.fixture(scope="session")
 def llava(tmp_path_factory) -> Path:
     """Reads 64 tokens, of which a picture takes 16."""
     folder = tmp_path_factory.mktemp("llava")
@@ -189,6 +212,19 @@ def expected_of_idefics(folder: Path, pictures: list[Image.Image]) -> str:
     inputs = processor.apply_chat_template([{"role": "user", "content": content}], **how)
     new = model.generate(**inputs, do_sample=False, max_new_tokens=8)
     return processor.decode(new[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()
+
+
+@torch.inference_mode()
+def expected_of_internvl(folder: Path, pictures: list[Image.Image]) -> str:
+    """Of each picture the whole one alone or, where it is cut up, its parts and the whole one; four tokens each."""
+    model = transformers.AutoModelForImageTextToText.from_pretrained(folder).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    processor = transformers.GotOcr2ImageProcessorPil.from_pretrained(folder)
+    pixels = processor(images=pictures, crop_to_patches=True, return_tensors="pt")
+    marks = "".join(f"<img>{'<IMG_CONTEXT>' * 4 * int(parts)}</img>" for parts in pixels.pop("num_patches"))
+    tokens = tokenizer(f"user : {marks} {ASKS} assistant :", return_tensors="pt")
+    new = model.generate(**tokens, **pixels, do_sample=False, max_new_tokens=8)
+    return tokenizer.decode(new[0, tokens["input_ids"].shape[1] :], skip_special_tokens=True).strip()
 
 
 @torch.inference_mode()
@@ -240,6 +276,7 @@ def altered(tmp_path, llava):
         ("qwen3", expected_of_qwen),
         ("idefics", expected_of_idefics),
         ("smol", expected_of_smol),
+        ("internvl", expected_of_internvl),
     ],
 )
 def test_a_caption_is_what_the_model_says_of_all_frames_of_a_video(model, expected, tmp_path, request):
