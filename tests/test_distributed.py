@@ -125,6 +125,7 @@ def same_weights(one: Path, other: Path) -> bool:
 # ---- what it finds -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_two_processes_find_what_one_does_and_one_of_them_writes(store, tmp_path):
     """An epoch is a step of 61 videos, of which one process has 30 and the other 31; ten steps."""
     flags = (*MMRA, "--batch_size", 64, "--epochs", 10)
