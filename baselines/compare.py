@@ -28,7 +28,7 @@ from baselines.comparison.rows import plan_rows
 from baselines.comparison.running import run_cells
 from baselines.comparison.trivial import TRIVIAL
 from common.cells import read_table
-from common.cluster import add_engine_flag, refuse_numbered
+from common.cluster import add_engine_flag, check_engine
 from common.console import InputError, Parser, listed, run_script, whole_number
 from common.devices import add_device_flag, pick_device
 from common.files import require_writable
@@ -108,7 +108,7 @@ def build_parser() -> Parser:
 def main(args) -> None:
     typed = args.typed.get("reference")
     rows = plan_rows(args.methods, args.flags, args.row, args.seeds, typed, args.ablation)
-    refuse_numbered(args.engine, args.device)
+    check_engine(args.engine, args.device)
     pick_device(args.device)
     place = folder_of(args.save, args.dataset_id)
     require_writable(place)

@@ -5,7 +5,6 @@ Ray is imported on use: nothing of it is needed for the engine `local`.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import importlib.util
 import logging
@@ -24,18 +23,10 @@ AGAIN = 3  # times that what has lost the process it ran in, or its node, is beg
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-def engine(text: str) -> str:
-    """An argparse type: a cluster's engine that is not installed is told of before anything is written."""
-    if text == RAY and not importlib.util.find_spec("ray"):
-        raise argparse.ArgumentTypeError("Ray is not installed: pip install -r requirements-scale.txt")
-    return text
-
-
 def add_engine_flag(group, what: str) -> None:
     """what: is made, and by how many at a time."""
     group.add_argument(
         "--engine",
-        type=engine,
         choices=(LOCAL, RAY),
         default=LOCAL,
         help="local: processes of this machine; ray: the cluster that RAY_ADDRESS names, or one that is started here, "
@@ -43,9 +34,13 @@ def add_engine_flag(group, what: str) -> None:
     )
 
 
-def refuse_numbered(engine: str, device: str) -> None:
-    """InputError where one device of this machine is asked for, and a cluster gives each process its own."""
-    if engine == RAY and ":" in device:
+def check_engine(engine: str, device: str) -> None:
+    """InputError where Ray is asked for and not installed, or is to take one device of this machine."""
+    if engine != RAY:
+        return
+    if not importlib.util.find_spec("ray"):
+        raise InputError("--engine ray: Ray is not installed: pip install -r requirements-scale.txt")
+    if ":" in device:
         raise InputError(f"--device {device}: --engine ray takes devices as they are free; give auto, cuda or cpu")
 
 

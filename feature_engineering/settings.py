@@ -11,7 +11,7 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.cluster import LOCAL, add_engine_flag, refuse_numbered
+from common.cluster import LOCAL, add_engine_flag, check_engine
 from common.console import number, whole_number
 from common.devices import PRECISIONS, add_device_flag
 from common.settings import add_flags, setting
@@ -63,7 +63,7 @@ class EncoderSettings:
     engine: str = LOCAL
 
     def __post_init__(self):
-        refuse_numbered(self.engine, self.device)
+        check_engine(self.engine, self.device)
 
     @property
     def label(self) -> str:
