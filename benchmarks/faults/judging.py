@@ -12,7 +12,7 @@ from benchmarks.faults.running import Ended
 # A trial that ends in one of these is a fault of the project.
 FORBIDDEN = ("traceback", "hang", "odd end", "silently different", "overwritten", "code run")
 OWN = re.compile(r"_\d{8}-\d{6}(-\d+)?")  # a run's folder has its time in its name
-SKIPPED = (".lock", ".partial", ".png", ".pdf", ".txt")  # nothing is read from them
+SKIPPED = (".lock", ".partial", ".png", ".pdf", ".txt", ".md", ".tex")  # nothing is read from them
 EVENTS = "events.out.tfevents"
 
 Content = dict[str, str]
