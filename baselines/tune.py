@@ -49,6 +49,13 @@ def build_parser() -> Parser:
     )
     where.add_argument("--save", default="tune_results", help="folder for results: <save>/<name>/")
     where.add_argument("--name", help="of this search; if not given, that of the method and of the data sets")
+    where.add_argument(
+        "--jobs",
+        type=whole_number(1),
+        default=1,
+        help="trainings of a trial at a time; the processor's threads are divided among them, and whether the rest of "
+        "a trial is worth it is asked after each so many",
+    )
     add_device_flag(where)
     what.add_argument("--model_id", required=True, help=f"method: {', '.join(METHODS)}")
     what.add_argument(
@@ -84,7 +91,7 @@ def main(args) -> None:
     require_writable(place)
     minutes = args.minutes or (None if args.trials else MINUTES)
     # What computes is imported after all that can be refused without it.
-    from baselines.comparison.children import Children
+    from baselines.comparison.children import Children, threads_each
     from baselines.tuning.data import open_data_sets
     from baselines.tuning.report import row_of, write_report
     from baselines.tuning.search import Search, is_spent
@@ -110,8 +117,10 @@ def main(args) -> None:
     children = None
     try:
         with locked(place):
-            children = Children(None)
-            search = Search(open_study(place / "study.db", made_of), plan, data, args.seeds, place, device, children)
+            children = Children(threads_each(args.jobs))
+            search = Search(
+                open_study(place / "study.db", made_of), plan, data, args.seeds, place, device, args.jobs, children
+            )
             before = len(finished(search.study))
             if is_spent(before, search.seconds, args.trials, minutes):
                 print(f"finished already: {before} trials; more with a larger --trials or --minutes")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import TypeVar
 
 from common.lock import handed_on
 from common.room import naming
@@ -16,6 +20,8 @@ from dataloader.checks import checked
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 20  # seconds that children have to end by themselves
+POLL = 0.5  # seconds; Ray's way to interrupt a task does not end a wait of the system's
+Work, Result = TypeVar("Work"), TypeVar("Result")
 
 
 class Failed(Exception):
@@ -77,6 +83,37 @@ class Children:
                 child.wait(max(0.1, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 child.kill()
+
+
+def side_by_side(
+    do: Callable[[Work], Result], works: Iterable[Work], jobs: int, children: Children
+) -> Iterator[tuple[Work, Result]]:
+    """Each work with what `do` gives for it, as they end, `jobs` at a time; `do` waits for `children` and never raises.
+
+    What ends the iteration early, Ctrl-C too, ends the children.
+    """
+    with ThreadPoolExecutor(jobs) as pool:
+        waiting: dict[Future, Work] = {pool.submit(do, work): work for work in works}
+        try:
+            while waiting:
+                for future in wait(waiting, timeout=POLL, return_when="FIRST_COMPLETED").done:
+                    yield waiting.pop(future), future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            children.stop()
+            raise
+
+
+def threads_each(jobs: int) -> int | None:
+    """Of so many children at a time; None, as many as it takes by itself, of one alone."""
+    return None if jobs == 1 else max(1, available_threads() // jobs)
+
+
+def available_threads() -> int:
+    typed = os.environ.get("OMP_NUM_THREADS", "")
+    if typed.isdigit() and int(typed):
+        return int(typed)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _reason(script: str, code: int, output: Path, begin: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from baselines import recipe
 from baselines.comparison.cells import Row, Setting, grouped
-from baselines.comparison.children import Children
+from baselines.comparison.children import Children, threads_each
 from baselines.comparison.folds import make_folds
 from common.console import InputError
 from dataloader.neighbours import Neighbours, sources_of
@@ -73,7 +72,7 @@ def parts_of(
     device: str,
 ) -> list[Part]:
     """The data sets that every row is trained and tested on: the one that was named, or its folds in `place`."""
-    threads = None if jobs == 1 else max(1, available_threads() // jobs)
+    threads = threads_each(jobs)
     found = [(store, neighbours)]
     if by:
         found = make_folds(store, neighbours, place, folds, by, device, Children(None))
@@ -96,10 +95,3 @@ def parts_of(
         )
         for number, (one, its_neighbours) in enumerate(found, start=1)
     ]
-
-
-def available_threads() -> int:
-    typed = os.environ.get("OMP_NUM_THREADS", "")
-    if typed.isdigit() and int(typed):
-        return int(typed)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,13 @@ from typing import Any
 from tqdm import tqdm
 
 from baselines.comparison.cells import Cell, Outcome, finished, seconds_of, train_cell
-from baselines.comparison.children import PATIENCE, Children, Failed
+from baselines.comparison.children import PATIENCE, Children, Failed, side_by_side
 from common.cluster import AGAIN, RAY, join, lost, room, settle, surroundings
 from common.console import InputError
 from common.files import read_json
 from common.lock import locked
 
 Outcomes = dict[Path, Outcome]  # a cell's folder -> how it came out
-POLL = 0.5  # seconds; Ray's way to interrupt a task does not end a wait of the system's
 
 
 def run_cells(cells: list[Cell], jobs: int, engine: str) -> Outcomes:
@@ -44,16 +42,7 @@ def run_cells(cells: list[Cell], jobs: int, engine: str) -> Outcomes:
 
 def _here(cells: list[Cell], jobs: int) -> Iterator[tuple[Cell, Outcome]]:
     children = Children(cells[0].setting.threads if cells else None)
-    with ThreadPoolExecutor(jobs) as pool:
-        waiting: dict[Future, Cell] = {pool.submit(_attempt, cell, children): cell for cell in cells}
-        try:
-            while waiting:
-                for future in wait(waiting, timeout=POLL, return_when="FIRST_COMPLETED").done:
-                    yield waiting.pop(future), future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            children.stop()
-            raise
+    return side_by_side(lambda cell: _attempt(cell, children), cells, jobs, children)
 
 
 def _on_cluster(cells: list[Cell], jobs: int) -> Iterator[tuple[Cell, Outcome]]:

@@ -34,7 +34,7 @@ class DataSet:
         digests = "".join(f", {name} neighbours {digest}" for name, digest in self.digests.items())
         return f"fingerprint {self.fingerprint}{digests}"
 
-    def setting(self, place: Path, device: str) -> Setting:
+    def setting(self, place: Path, device: str, threads: int | None) -> Setting:
         """What compare.py's cells share, with their folders in `place`."""
         return Setting(
             place=place / "runs" / self.name,
@@ -43,7 +43,7 @@ class DataSet:
             device=device,
             fingerprint=self.fingerprint,
             neighbours=self.digests,
-            threads=None,
+            threads=threads,
         )
 
 

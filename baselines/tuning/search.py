@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from baselines.comparison.cells import Cell, Row, seconds_of, train_cell
-from baselines.comparison.children import Children, Failed
+from baselines.comparison.children import Children, Failed, side_by_side
 from baselines.tuning import study as kept
 from baselines.tuning.data import DataSet, open_data_set
 from baselines.tuning.plan import Plan
@@ -46,6 +46,7 @@ class Search:
     seeds: list[int]
     place: Path
     device: str
+    jobs: int  # cells of a trial at a time
     children: Children
     started: float = field(default_factory=time.monotonic)
 
@@ -148,13 +149,15 @@ class Search:
         row, names = self.row(trial), list(self.cells)
         random.Random(number).shuffle(names)  # as Optuna says, or what is easy on the first cells would be preferred
         values = []
-        for name in names:
-            found[name] = self.measured(row, *self.cells[name])
+        for begin in range(0, len(names), self.jobs):
+            group = names[begin : begin + self.jobs]
+            self.measure(row, group, found)
             self.save_time()
             if number == 0 and len(self.data) > 1:
                 continue  # what they are set against is known when all are there
-            values.append(found[name][MEASURE] / self.scale(name))
-            trial.report(values[-1], list(self.cells).index(name))
+            for name in group:
+                values.append(found[name][MEASURE] / self.scale(name))
+                trial.report(values[-1], list(self.cells).index(name))
             if len(values) < len(names) and trial.should_prune():
                 trial.set_user_attr(kept.PRUNED, True)
                 break
@@ -165,12 +168,28 @@ class Search:
                 trial.report(values[-1], step)
         return math.fsum(values) / len(values)
 
-    def measured(self, row: Row, data: DataSet, seed: int) -> dict:
-        """One cell: its metrics on split valid, its seconds, how many epochs or trees it had."""
-        run = train_cell(Cell(data.setting(self.place, self.device), row, seed), self.children)
-        valid, epochs = Run(run, {}).valid(), len(Run(run, {}).history())
-        if not isinstance(valid.get(MEASURE), float) or not math.isfinite(valid[MEASURE]):
-            raise Failed(f"{data.name}, seed {seed}: valid {MEASURE} is {valid.get(MEASURE, 'not there')}")
+    def measure(self, row: Row, names: list[str], found: dict[str, dict]) -> None:
+        """Put these cells into `found`; the first one's failure is raised when all have ended."""
+        ended = dict(side_by_side(lambda name: self.cell(row, *self.cells[name]), names, self.jobs, self.children))
+        failures = []
+        for name in names:
+            if isinstance(ended[name], Exception):
+                failures.append(ended[name])
+            else:
+                found[name] = ended[name]
+        if failures:
+            raise failures[0]
+
+    def cell(self, row: Row, data: DataSet, seed: int) -> dict | Exception:
+        """Its metrics on split valid, its seconds, how many epochs or trees it had; or what went wrong."""
+        try:
+            setting = data.setting(self.place, self.device, self.children.threads)
+            run = train_cell(Cell(setting, row, seed), self.children)
+            valid, epochs = Run(run, {}).valid(), len(Run(run, {}).history())
+            if not isinstance(valid.get(MEASURE), float) or not math.isfinite(valid[MEASURE]):
+                raise Failed(f"{data.name}, seed {seed}: valid {MEASURE} is {valid.get(MEASURE, 'not there')}")
+        except (Failed, InputError, OSError) as error:
+            return error
         return valid | {"seconds": seconds_of(run), "epochs": epochs}
 
     def means(self, found: dict[str, dict]) -> dict[str, float]:

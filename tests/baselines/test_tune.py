@@ -8,7 +8,9 @@ import shlex
 import shutil
 import signal
 import sqlite3
+import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -23,6 +25,7 @@ from baselines.comparison import children
 from baselines.tuning.plan import make_plan
 from baselines.tuning.study import SECONDS, opened
 from common.console import InputError
+from common.lock import locked
 from dataloader.encoding import Encoding
 from dataloader.neighbours import Neighbours
 from dataloader.search.exact import search
@@ -172,6 +175,37 @@ def test_several_data_sets_against_the_defaults_of_each(store, tune, tmp_path):
     assert contents_of(tmp_path / "save")["number"] == 0
     text = (tmp_path / "save" / "s" / "study.md").read_text()
     assert "Nothing that was tried is better than the defaults" in text and "every seed gave the same" in text
+
+
+@pytest.mark.slow
+def test_trainings_at_a_time_change_nothing_but_when_a_trial_is_given_up(store, tmp_path, run):
+    shutil.copytree(store.folder, tmp_path / "tiny")
+    make_store(tmp_path / "other", label=lambda label, split: label**3)
+    words = ("--model_id", "SVR", "--space", "C=1e-6:1e-2:log", "--seeds", 1, 2, "--name", "s", "--trials", 2)
+    words = ("--dataset_path", tmp_path, "--dataset_id", "tiny", "other", *words)
+    one, four = (run("baselines/tune.py", *words, "--save", tmp_path / n, "--jobs", n) for n in ("1", "4"))
+    assert one.returncode == four.returncode == 0, one.stderr + four.stderr
+    assert table(tmp_path / "1") == table(tmp_path / "4")  # four cells are never given up
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="signals as POSIX has them")
+def test_ctrl_c_ends_all_trainings_of_a_trial(store, tmp_path):
+    words = ["--model_id", "MMRA", "--flags", "--feature_dim 8 --epochs 10000 --early_stop_turns 10000", "--seeds"]
+    words += ["1", "2", "--jobs", "2", "--trials", "1", "--save", str(tmp_path), "--name", "s"]
+    where = ["--dataset_path", str(store.folder.parent), "--dataset_id", store.folder.name]
+    command = [sys.executable, "baselines/tune.py", *where, *words, "--space", "lr=1e-3:1e-1:log"]
+    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while len(runs := list(tmp_path.glob("s/runs/*/cells/*/seed*/*/last.pt"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    child.send_signal(signal.SIGINT)
+    _, said = child.communicate(timeout=60)
+    assert child.returncode == 130 and "the same command continues" in said
+    assert len(runs) == 2
+    for last in runs:
+        with locked(last.parent):  # nobody works there any longer
+            pass
 
 
 def contents_of(save) -> dict:
