@@ -15,6 +15,8 @@ import pytest
 import torch
 
 import train
+from baselines import METHODS as ALL
+from baselines import recipe
 from common.console import InputError
 from dataloader.batches import Batch, NeighbourBatch
 from dataloader.calibration import calibrates
@@ -30,6 +32,22 @@ from engine.metrics import measure
 
 FORETOLD = ("TabR", "AutoGluon")  # test themselves in their fit: tests/baselines/test_rivals.py
 MADE_OF_OTHERS = ("Blend",)  # tests/baselines/test_blend.py
+METHODS = [name for name in ALL if name not in (*FORETOLD, *MADE_OF_OTHERS)]  # those that can predict any split
+NETWORKS = [name for name in METHODS if recipe(name).network]
+SMALL = {  # flags with which a method is quick
+    "MMRA": {"feature_dim": 8, "num_of_retrieved_items": 5},
+    "CBAN": {"feature_dim": 8},
+    "HMMVED": {"latent_dim": 6},
+    "MASSL": {"latent_dim": 40},
+    "TMALL": {"common_dim": 9},
+    "Contextual_LSTM": {"hidden_size": 4},
+    "Hyfea": {"trees": 12, "depth": 3},
+    "MFTM": {"trees": 5, "epochs": 3},
+    "SVR": {},
+    "RetrievalBoost": {"trees": 12, "depth": 3, "lr": 0.3, "num_of_retrieved_items": 5},
+    "LARK": {"feature_dim": 8, "ensemble": 2, "num_of_retrieved_items": 5},
+    "TabM": {"feature_dim": 8, "ensemble": 2, "num_of_retrieved_items": 5},
+}
 SIZES = {"train": 60, "valid": 20, "test": 20, "predict": 4}
 
 
@@ -210,8 +228,8 @@ def run_test(load_script, *words) -> None:
     script.main(script.build_parser().parse_args([str(word) for word in words]))
 
 
-def predictions(load_script, run: Path) -> np.ndarray:
+def predictions(load_script, run: Path, *flags) -> np.ndarray:
     """(n, label_dim): what test.py, in this process, predicts for split test."""
-    run_test(load_script, "--model_path", run)
+    run_test(load_script, "--model_path", run, *flags)
     table = pd.read_csv(run / "predictions.csv")
     return table[[name for name in table if name.startswith("prediction") and "count" not in name]].to_numpy()

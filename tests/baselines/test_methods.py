@@ -18,12 +18,11 @@ import pandas as pd
 import pytest
 import torch
 from conftest import ROOT
-from tiny import FORETOLD, MADE_OF_OTHERS, batch_of, make_store
+from tiny import METHODS, NETWORKS, SMALL, batch_of, make_store
 
 import engine.network
 import engine.settings
 import train
-from baselines import METHODS as ALL
 from baselines import recipe
 from common.console import InputError
 from common.seeding import seed_everything
@@ -35,23 +34,7 @@ from engine.run import Run
 from engine.settings import TrainingSettings
 
 CPU = torch.device("cpu")
-METHODS = [name for name in ALL if name not in (*FORETOLD, *MADE_OF_OTHERS)]  # those that can predict any split
-NETWORKS = [name for name in METHODS if recipe(name).network]
 ESTIMATORS = [name for name in METHODS if name not in NETWORKS]
-SMALL = {
-    "MMRA": {"feature_dim": 8, "num_of_retrieved_items": 5},
-    "CBAN": {"feature_dim": 8},
-    "HMMVED": {"latent_dim": 6},
-    "MASSL": {"latent_dim": 40},
-    "TMALL": {"common_dim": 9},
-    "Contextual_LSTM": {"hidden_size": 4},
-    "Hyfea": {"trees": 12, "depth": 3},
-    "MFTM": {"trees": 5, "epochs": 3},
-    "SVR": {},
-    "RetrievalBoost": {"trees": 12, "depth": 3, "lr": 0.3, "num_of_retrieved_items": 5},
-    "LARK": {"feature_dim": 8, "ensemble": 2, "num_of_retrieved_items": 5},
-    "TabM": {"feature_dim": 8, "ensemble": 2, "num_of_retrieved_items": 5},
-}
 STORES = {
     "plain": {},
     "odd": {"frames": 1, "visual_dim": 9, "textual_dim": 4, "label_dim": 4, "dtype": "float16"},
