@@ -14,7 +14,7 @@ import numpy as np
 
 from common.arrays import digest, scan
 from common.console import InputError, listed
-from dataloader.place import Lacks
+from dataloader.place import AGAIN, Lacks
 
 CHECKED = "MMRA_CHECKED"  # environment variable: the files that the command that started this one has checked
 MOST_PASSED_ON = 200  # files; an environment variable has no room for thousands
@@ -55,7 +55,7 @@ def check_content(
             found.append("not the array that was written (changed by hand?)")
         if found:
             problems.append(f"{path}: {'; '.join(found)}")
-            lacks.append(Lacks("features", folder, name, " --overwrite and the settings that dataset.json has of it"))
+            lacks.append(Lacks("features", folder, name, AGAIN))
             continue
         warning = scale_warning(name, rms)
         _seen[state] = [f"{path}: {warning}"] if warning else []

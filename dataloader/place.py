@@ -15,6 +15,8 @@ from common.console import InputError
 from common.lock import locked
 from dataloader.description import FILE
 
+AGAIN = " --overwrite and the settings that dataset.json has of it"  # flags of the command for damaged features
+
 
 @dataclass(frozen=True)
 class Lacks:

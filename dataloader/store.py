@@ -25,7 +25,7 @@ from dataloader.metadata import FILE as METADATA_FILE
 from dataloader.metadata import Metadata
 from dataloader.modalities import METADATA, MODALITIES, RETRIEVAL, axes, in_order
 from dataloader.names import DTYPES, SPLITS
-from dataloader.place import Lacks
+from dataloader.place import AGAIN, Lacks
 from dataloader.replacing import NEXT, UNSCALED, finish_replacement, write_next
 from dataloader.thumbnails import FILE as THUMBNAILS
 
@@ -58,10 +58,13 @@ class FeatureStore:
     # ---- opening -------------------------------------------------------------------------------
 
     @classmethod
-    def open(cls, folder: Path | str, need: Sequence[str] = (), *, unfinished: bool = False) -> FeatureStore:
+    def open(
+        cls, folder: Path | str, need: Sequence[str] = (), *, unfinished: bool = False, anew: Sequence[str] = ()
+    ) -> FeatureStore:
         """Open the store in `folder`; `need` names the features that must be there.
 
-        unfinished: also where an import was stopped, which leaves a data set without all that it should have.
+        unfinished: also where an import was stopped, which leaves a data set without all that it should have. anew:
+        features that the caller makes anew, so that they are not there where their file is lost or damaged.
         """
         folder = Path(folder)
         finish_replacement(folder)
@@ -79,7 +82,11 @@ class FeatureStore:
             if name == METADATA:
                 store.metadata = store._open_metadata()
             else:
-                store.features[name] = store._open(name)
+                try:
+                    store.features[name] = store._open(name)
+                except InputError:
+                    if name not in anew:
+                        raise
         store.require(need)
         return store
 
@@ -100,7 +107,11 @@ class FeatureStore:
 
     def _open(self, name: str) -> np.ndarray:
         path, described = self.folder / f"{name}.npy", self.description.features[name]
-        array = open_array(path)
+        lacks = Lacks("features", self.folder, name, AGAIN)
+        try:
+            array = open_array(path)
+        except InputError as error:
+            raise InputError(str(error), lacks) from None
         problems = []
         if array.dtype.name not in DTYPES:
             problems.append(f"{array.dtype} values, expected {' or '.join(DTYPES)}")
@@ -111,7 +122,7 @@ class FeatureStore:
         if array.shape != described.shape or array.dtype.name != described.dtype:
             problems.append(f"not the array that {FILE} describes; write it anew")
         if problems:
-            raise InputError(f"{path}: {'; '.join(problems)}")
+            raise InputError(f"{path}: {'; '.join(problems)}", lacks)
         return array
 
     def _open_metadata(self) -> Metadata:

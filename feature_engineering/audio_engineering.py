@@ -52,7 +52,7 @@ def main(args) -> None:
     from feature_engineering.encoding.sounds import SoundEncoder
 
     storage, decoding = made(StorageSettings, vars(args)), made(ListeningSettings, vars(args))
-    store = FeatureStore.open(folder_of(args.dataset_path, args.dataset_id))
+    store = FeatureStore.open(folder_of(args.dataset_path, args.dataset_id), anew=[AUDIO] * args.overwrite)
     encoding = made(EncoderSettings, vars(args))
     check_before_encoding(store, [AUDIO], storage, {"encoder": {"name": encoding.label}}, args.overwrite)
     plan = make_plan(store, FrameSettings(videos=args.videos), decoding.on_error)

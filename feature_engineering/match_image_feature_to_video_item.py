@@ -63,7 +63,7 @@ def build_parser() -> Parser:
 @one_writer
 def main(args) -> None:
     storage = made(StorageSettings, vars(args))
-    store = FeatureStore.open(folder_of(args.dataset_path, args.dataset_id))
+    store = FeatureStore.open(folder_of(args.dataset_path, args.dataset_id), anew=["visual"] * args.overwrite)
     require_writable(store.folder)
     if not args.table.is_file():
         raise InputError(f"{args.table}: no such file")

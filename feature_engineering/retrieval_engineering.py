@@ -102,7 +102,9 @@ def main(args) -> None:
     frames, decoding = made(FrameSettings, vars(args)), made(DecodingSettings, vars(args))
     refuse_idle_flags(args.source, args.typed, storage, decoding)
     name = WORDS if [*args.source] == [WORDS] else RETRIEVAL
-    store = FeatureStore.open(folder_of(args.dataset_path, args.dataset_id), need=of_store(args.source))
+    store = FeatureStore.open(
+        folder_of(args.dataset_path, args.dataset_id), of_store(args.source), anew=[name] * args.overwrite
+    )
     source = {"source": in_words(args.source)} | (
         {"encoder": {"name": encoding.label}} if wants_encoder(args.source) else {}
     )

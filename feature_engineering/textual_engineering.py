@@ -42,7 +42,7 @@ def main(args) -> None:
     from feature_engineering.encoding.texts import TextEncoder
 
     names, storage = OUTPUTS[args.output], made(StorageSettings, vars(args))
-    store = FeatureStore.open(folder_of(args.dataset_path, args.dataset_id))
+    store = FeatureStore.open(folder_of(args.dataset_path, args.dataset_id), anew=names * args.overwrite)
     encoding = made(EncoderSettings, vars(args))
     check_before_encoding(store, names, storage, {"encoder": {"name": encoding.label}}, args.overwrite)
     encoder = TextEncoder(encoding, made(TextSettings, vars(args)))

@@ -58,7 +58,10 @@ def main(args) -> None:
 
     storage, source = made(StorageSettings, vars(args)), made(FrameSettings, vars(args))
     decoding, encoding = made(DecodingSettings, vars(args)), made(EncoderSettings, vars(args))
-    store = FeatureStore.open(folder_of(args.dataset_path, args.dataset_id))
+    store = FeatureStore.open(
+        folder_of(args.dataset_path, args.dataset_id),
+        anew=["visual", *([AUDIO] * bool(args.audio_encoder))] * args.overwrite,
+    )
     if "seconds" in args.typed and not args.audio_encoder:
         raise InputError("--seconds does nothing without --audio_encoder; leave it out")
     if args.audio_encoder and not source.videos:

@@ -229,6 +229,7 @@ def test_twenty_lines_of_python_end_in_a_prediction(run_page, tmp_path, monkeypa
     assert capsys.readouterr().out.splitlines()[-1].startswith("v150,")
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_guide_run(run_page, tmp_path):
     """The blocks of docs/guide.md in order: data sets of any features, another method, the real result, the table."""
     small_data(tmp_path)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import commands
+
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from bare import bare_store, call
 from breakage import holding, recorded, restore, stopped_at
 from conftest import ROOT
 from nus_release import Release
@@ -28,9 +32,11 @@ from common.console import InputError
 from dataloader.neighbours import Neighbours
 from dataloader.store import FeatureStore
 from engine.run import Run
+from feature_engineering import retrieval_engineering, textual_engineering
 from feature_engineering.encoding.captions import read_captions, write_captions
 from feature_engineering.jobs.progress import Progress
 
+FROM_FEATURES = ("--source", "features", "--lexical_weight", 0)
 NETWORK = ("--feature_dim", "8", "--lr", "1e-3", "--epochs", "3", "--num_of_retrieved_items", "5")
 
 
@@ -164,6 +170,29 @@ def test_a_refused_resume_leaves_the_run_as_it_was(copies, tmp_path):
     with pytest.raises(InputError, match="last.pt"):
         resume(network, tmp_path, "--epochs", "9")
     assert (network / "config.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", ["lost", "cut", "of other items"])
+def test_features_that_cannot_be_opened_are_made_anew_by_their_script(tmp_path, bert, damage):
+    """With the same bytes: those of texts, and those of retrieval that are made of them."""
+    bare_store(tmp_path)
+    makers = {"textual": (textual_engineering, "--encoder", bert), "retrieval": (retrieval_engineering, *FROM_FEATURES)}
+    for script, *flags in makers.values():
+        call(script, tmp_path, *flags)
+    for name, (script, *flags) in makers.items():
+        path = tmp_path / "set" / f"{name}.npy"
+        content = path.read_bytes()
+        if damage == "lost":
+            path.unlink()
+        elif damage == "cut":
+            path.write_bytes(content[:-7])
+        else:
+            np.save(path, np.load(path)[1:])
+        with pytest.raises(InputError, match=re.escape(str(path))) as raised:
+            call(script, tmp_path, *flags)
+        assert f"feature_engineering/{name}_engineering.py " in commands.remedy(raised.value.lacks)
+        assert "--overwrite" in commands.remedy(raised.value.lacks)
+        assert call(script, tmp_path, *flags, "--overwrite") and path.read_bytes() == content
 
 
 @pytest.mark.parametrize("part", ["features.npy", "done.jsonl", "head"])

@@ -26,6 +26,7 @@ def blend(tmp_path, **how):
     return store, trained(store, tmp_path / "runs", "--model_id", "Blend", "--members", *MEMBERS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label_dim", [1, 2])
 def test_it_is_the_weighted_mean_of_its_members(tmp_path, load_script, label_dim):
     store, run = blend(tmp_path, label_dim=label_dim)
@@ -58,6 +59,7 @@ def test_what_speaks_for_an_error_is_in_the_table(tmp_path, load_script):
     assert len(table) == 3 and table[["prediction", "spread", "neighbours_spread"]].notna().all().all()
 
 
+@pytest.mark.slow
 def test_it_goes_on_where_it_stopped(tmp_path, load_script, monkeypatch):
     store, whole = blend(tmp_path)
     from engine.network import Network

@@ -182,6 +182,7 @@ def test_names_and_flags_that_look_like_markup(store, tmp_path, compare):
     assert all(line.startswith("%") for line in lines[: lines.index(r"\begin{tabular}{lcccccclr}")])
 
 
+@pytest.mark.slow
 def test_one_line_and_exit_code_2_from_the_shell(store, tmp_path, run):
     done = run("baselines/compare.py", "--dataset_path", tmp_path, "--methods", "nobody")
     assert done.returncode == 2 and done.stderr.count("\n") == 1
@@ -194,6 +195,7 @@ def test_one_line_and_exit_code_2_from_the_shell(store, tmp_path, run):
 # ---- what is there already -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_interrupted_comparison_continues(store, tmp_path, compare, capsys):
     """Ctrl-C from the shell ends the cell in training, which the same command then resumes from its last epoch."""
     flags = SMALL.replace("--epochs 2", "--epochs 100 --early_stop_turns 100")  # a second or two

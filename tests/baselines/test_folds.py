@@ -257,6 +257,7 @@ def test_vectors_of_an_older_version_are_not_taken_over(store, tmp_path):
         check_folds(older, 3, "creator")
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_scripts_that_make_a_fold(store, tmp_path):
     words = ("--dataset_path", store.folder.parent, "--dataset_id", "tiny", "--save", tmp_path, "--folds", 3)
     command = [sys.executable, "baselines/compare.py", *map(str, words), "--methods"]

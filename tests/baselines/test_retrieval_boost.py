@@ -87,6 +87,7 @@ def test_a_run_says_what_it_learned_from_and_repeats(tmp_path, load_script):
         predictions(load_script, run)
 
 
+@pytest.mark.slow
 def test_sources_and_ablations(tmp_path, load_script):
     store = store_of_creators(tmp_path)
     for flags, said in {

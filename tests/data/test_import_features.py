@@ -431,6 +431,7 @@ def test_flags_that_could_not_act_are_refused(importing, table, tmp_path):
 # ---- as a user types it ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_command_line(run, table, tmp_path):
     script = ("data/import_features.py", "--table", table, "--dataset_path", tmp_path / "data")
     done = run(*script, "--dataset_id", "own")

@@ -382,6 +382,7 @@ def test_normalising_features_that_are_not_there(release, importing):
             importing("--normalise", mode)
 
 
+@pytest.mark.slow
 def test_command_line_refuses_in_one_line_and_does_not_overwrite(run, release, tmp_path):
     script = ("data/NUS/preprocess.py", "--raw", release.folder, "--dataset_path", tmp_path / "data")
     done = run(*script)

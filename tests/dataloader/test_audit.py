@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from conftest import ROOT
 from tiny import make_store
 
@@ -73,6 +74,7 @@ def test_a_clean_data_set_has_nothing_to_tell(tmp_path):
     assert audit(store).endswith("nothing found") and audit_line(store) == "audit: nothing found"
 
 
+@pytest.mark.slow
 def test_from_outside(tmp_path):
     store = leaky(tmp_path)
 

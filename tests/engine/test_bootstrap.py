@@ -82,6 +82,7 @@ def test_intervals_of_videos_agree_with_the_closed_form():
     assert (bounds.low, bounds.high) == (bounds.low_videos, bounds.high_videos)
 
 
+@pytest.mark.slow
 def test_creators_hold_where_videos_are_too_narrow():
     """95 % intervals of a mean whose truth is known: by creators they hold it, by videos in far fewer cases."""
     held, held_videos, expected = 0, 0, np.mean(np.abs(np.random.default_rng(9).normal(size=10**6) * np.sqrt(1.09)))

@@ -60,6 +60,7 @@ def method(monkeypatch):
     monkeypatch.setitem(METHODS, "Ridge", __name__)
 
 
+@pytest.mark.slow
 def test_from_training_to_a_row_of_the_comparison(tmp_path, load_script, compare):
     store = store_of_creators(tmp_path, sizes={"train": 120, "valid": 30, "test": 25}, label_dim=2)
     run = trained(store, tmp_path / "runs", *MINE)

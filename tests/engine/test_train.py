@@ -438,6 +438,7 @@ def test_mistyped_flags_end_in_one_line_and_exit_code_2(capsys, more, message):
     assert error.value.code == 2 and err.count("\n") == 1 and message in err
 
 
+@pytest.mark.slow
 def test_one_line_and_exit_code_2_from_the_shell(store, tmp_path, run):
     for more in (("--feature_num", "768"), ("--dataset_id", "absent"), ("--epochs", "x")):
         done = run("train.py", *flags(store.folder, tmp_path / "runs", *more))

@@ -109,6 +109,7 @@ def test_fail_names_the_item_and_writes_nothing(tmp_path, vit):
     assert "visual" not in FeatureStore.open(tmp_path / "set").features
 
 
+@pytest.mark.slow
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path, bert, run):
     bare_store(tmp_path)
     draw_frames(tmp_path, "abcdef", 1)

@@ -171,6 +171,7 @@ def show_counts(kinds: dict[str, str], reasons: dict[str, str], notes: dict[str,
 # ---- every file ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_file_gives_frames_or_a_reason(tmp_path, files):
     videos, kinds = files
     bare_store(tmp_path, ids=list(kinds))
@@ -357,6 +358,7 @@ def test_workers_end_with_the_job(long_job, how):
         assert [line for line in err.splitlines() if line] == ["video_frame_capture.py: interrupted"]
 
 
+@pytest.mark.slow
 def test_captured_frames_of_a_killed_job_are_kept_and_the_rest_follows(long_job, run):
     tmp_path, videos = long_job
     flags = ("--videos", videos, "--frame_num", 3, "--workers", 2)

@@ -129,6 +129,7 @@ def test_the_picture_of_neighbours_reads_pictures_too(tmp_path):
     assert last >= 60 or last in shown
 
 
+@pytest.mark.slow
 def test_what_makes_no_sense_is_refused_before_anything_is_written(raw, tmp_path, vit, bert, run):
     table = ("data/import_features.py", "--table", raw / "items.csv", "--text_column", "title")
     where = ("--dataset_path", tmp_path, "--dataset_id", "set")

@@ -145,6 +145,7 @@ def test_a_killed_job_goes_on_to_the_same_bits(tmp_path, bert, monkeypatch):
 # ---- where encoders come from ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_model_that_is_not_there_offline_is_named_with_what_to_download(tmp_path, run):
     import os
 
@@ -209,6 +210,7 @@ def draw(tmp_path: Path, ids, frame_num: int) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_captions_are_blips_own(tmp_path, blip):
     bare_store(tmp_path, IDS[:3])

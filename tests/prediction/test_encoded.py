@@ -62,6 +62,7 @@ def test_clips_are_encoded_as_those_of_the_data_set(made, tmp_path, load_script,
     assert metrics["n"] == 10 and metrics["metrics"]["MAE"]["value"] == pytest.approx(error, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_older_runs_see_the_data_set_as_it_was(made, tmp_path, load_script):
     place, runs = made
     for run in runs.values():
