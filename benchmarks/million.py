@@ -14,6 +14,7 @@ import sys
 import time
 from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 
@@ -147,21 +148,23 @@ def trained(args, name: str, method: str, k: int) -> dict:
 def watched(script: str, *flags) -> dict:
     """Seconds of a command, and MB resident at its peaks: in all, its own, and of files that are mapped."""
     words = [sys.executable, script, *map(str, flags)]
-    start = time.perf_counter()
-    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     peaks = {"VmHWM": 0, "RssAnon": 0, "RssFile": 0}
-    while process.poll() is None:
-        for line in _status(process.pid):
-            field, _, value = line.partition(":")
-            if field in peaks:
-                peaks[field] = max(peaks[field], int(value.split()[0]))
-        time.sleep(0.2)
-    said = process.stdout.read()
+    with TemporaryFile("w+") as output, TemporaryFile("w+") as errors:
+        start = time.perf_counter()
+        process = subprocess.Popen(words, cwd=ROOT, stdout=output, stderr=errors, text=True)
+        while process.poll() is None:
+            for line in _status(process.pid):
+                field, _, value = line.partition(":")
+                if field in peaks:
+                    peaks[field] = max(peaks[field], int(value.split()[0]))
+            time.sleep(0.2)
+        seconds = time.perf_counter() - start
+        last, wrong = (file.seek(0) or file.read().strip().rpartition("\n")[2] for file in (output, errors))
     if process.returncode:
-        raise InputError(f"exit code {process.returncode}: {' '.join(words)}")
+        raise InputError(f"{' '.join(words)}: exit code {process.returncode}: {wrong}")
     mb = {name: value * 1024 / 1e6 for name, value in peaks.items()}
-    figures = {"seconds": time.perf_counter() - start, "peak_mb": mb["VmHWM"]}
-    return figures | {"own_mb": mb["RssAnon"], "of_files_mb": mb["RssFile"], "last": said.strip().rpartition("\n")[2]}
+    figures = {"seconds": seconds, "peak_mb": mb["VmHWM"]}
+    return figures | {"own_mb": mb["RssAnon"], "of_files_mb": mb["RssFile"], "last": last}
 
 
 def _status(pid: int) -> list[str]:
