@@ -89,8 +89,11 @@ def read_newcomers(
     if unused := [name for name in table.found if alike(name) not in known]:
         print(f"columns that the data set does not have are not used: {listed(unused, 20)}", flush=True)
     asked = [f"{name}={kind}" for name, kind in kinds.items() if name in table.columns]
-    if store.metadata is not None and AGE in store.metadata.columns:
-        horizon = usual_age(store, named.horizon if horizon is None else horizon)
+    has_age = store.metadata is not None and AGE in store.metadata.columns
+    horizon = named.horizon if horizon is None else horizon
+    said = horizon is not None
+    if has_age and not said:
+        horizon = usual_age(store)
     named = replace(named, metadata_columns=asked or None, horizon=horizon)
     without_ids = named.id_column not in table.columns
     if without_ids and with_ids and not store.description.lineage.get(MADE_IDS, False):
@@ -127,7 +130,12 @@ def read_newcomers(
     typed = Metadata({k: v for k, v in columns.items() if k in kinds or k == AGE}) if columns else None
     left_out = [(item, f"{table.where(row)}: {why}") for row, (item, why) in sorted(table.faults.rows.items())]
     found = typed.take(kept) if typed else None
-    if found is None and store.metadata is not None and AGE in store.metadata.columns:
+    if has_age and not said and (unknown := int(np.isnat(items.label_time - items.time).sum())):
+        print(
+            f"{AGE}: {horizon:.1f} days, the median of the data set, for {unknown} of {len(items)} items that were "
+            "published or counted at a time that is not known; --horizon says for how many days a count is meant"
+        )
+    if found is None and has_age:
         found = Metadata({AGE: np.full(len(items), horizon)})
     order = np.array([f"\0{row}" for row in range(len(kept))], object)
     order[kept] = items.item_id
@@ -156,14 +164,10 @@ def present(named: ColumnSettings, table: Table) -> tuple[ColumnSettings, list[s
     return replace(named, text_column=texts or named.text_column, **optional, **kept), missing
 
 
-def usual_age(store: FeatureStore, horizon: float | None) -> float:
-    """For how many days after publication an item's count is meant: what was said, or the median of the data set."""
-    if horizon is not None:
-        return horizon
+def usual_age(store: FeatureStore) -> float:
+    """For how many days after publication an item's count is meant: the median of the data set."""
     age = store.metadata.columns[AGE]
-    usual = float(np.nanmedian(age)) if np.isfinite(age).any() else np.nan
-    print(f"{AGE}: {usual:.1f} days, the median of the data set; --horizon says for how many days a count is meant")
-    return usual
+    return float(np.nanmedian(age)) if np.isfinite(age).any() else np.nan
 
 
 def write_newcomers(folder: Path, found: Newcomers, like: FeatureStore) -> FeatureStore:

@@ -123,7 +123,8 @@ def as_numbers(
     """(N,) float64, NaN where nothing is known, or where the cell is a fault.
 
     counts: whole numbers from 0 are expected: what is negative is a fault, and three digits behind every dot show
-    that dots group thousands. A column of durations, which counts are not, becomes seconds. decimal: the decimal mark.
+    that dots group thousands; of other columns it is said that they may. A column of durations, which counts are not,
+    becomes seconds. decimal: the decimal mark.
     """
     out = np.full(len(values), np.nan)
     known = [row for row, value in enumerate(values) if not is_unknown(value)]
@@ -174,6 +175,11 @@ def as_numbers(
                 f"column {column}: dots group thousands ({brief(values[dots[0]])} is {out[dots[0]]:.12g}); --decimal . "
                 "makes them decimal points"
             )
+    elif not mark and not open_ and (dots := [row for row, cell in cells.items() if cell.lone == "."]):
+        faults.notes.append(
+            f"column {column}: dots are decimal points, though three digits follow each ({brief(values[dots[0]])} is "
+            f"{out[dots[0]]:.12g}); --decimal , makes them groups of thousands"
+        )
     return out
 
 

@@ -16,6 +16,8 @@ from tiny import predictions, refused, trained
 from common.console import InputError
 from dataloader.encoding import Encoding, of_time, tree_columns
 from dataloader.importing.metadata import is_consequence, what_it_is
+from dataloader.importing.newcomers import read_newcomers
+from dataloader.importing.settings import TableSettings
 from dataloader.metadata import Metadata
 from dataloader.neighbours import Known
 from dataloader.store import FeatureStore
@@ -142,6 +144,34 @@ def test_the_age_is_never_of_today_and_the_horizon_fills_it(importing):
     store, _ = importing(frame, "--metadata_columns", "followers", "--horizon", "7", "--overwrite")
     assert (store.metadata.columns["age_days"][:10] == 7).all()
     assert store.metadata.columns["age_days"][10:].min() >= 1
+
+
+def test_dots_that_may_group_thousands_are_said(importing):
+    frame = table()
+    frame["followers"] = [f"{1 + i % 900}.{i % 1000:03d}" for i in range(N)]
+    said_of = "column followers: dots are decimal points, though three digits follow each ('1.000' is 1); --decimal ,"
+    store, said = importing(frame, "--metadata_columns", "followers")
+    assert said_of in said and store.metadata.columns["followers"][1] == pytest.approx(2.001)
+    store, said = importing(frame, "--metadata_columns", "followers", "--decimal", ",", "--overwrite")
+    assert "decimal points" not in said and store.metadata.columns["followers"][1] == 2001
+    frame.loc[3, "followers"] = "0.5"  # which no group of thousands can be
+    assert "decimal points" not in importing(frame, "--metadata_columns", "followers", "--overwrite")[1]
+
+
+def test_what_is_said_of_the_age_of_new_items(importing, tmp_path, capsys):
+    """Only of those whose own is not known."""
+    store, _ = importing(table(), "--metadata_columns", "followers")
+    new, usual = table().head(9).assign(title="new"), float(np.nanmedian(store.metadata.columns["age_days"]))
+    for unknown in (0, 4, 9):
+        new["counted"] = table()["counted"].where(np.arange(len(table())) >= unknown).head(9)
+        new.to_csv(tmp_path / "new.csv", index=False)
+        capsys.readouterr()
+        found = read_newcomers(store, tmp_path / "new.csv", TableSettings(), "predict", None)
+        said = capsys.readouterr().out
+        expected = f"age_days: {usual:.1f} days, the median of the data set, for {unknown} of 9 items"
+        assert (expected in said) == (unknown > 0) and ("age_days" in said) == (unknown > 0)
+        age = found.metadata.columns["age_days"]
+        assert (age[:unknown] == usual).all() and np.isfinite(age).all()
 
 
 def test_bad_cells_are_all_named_or_skipped(importing, tmp_path):
