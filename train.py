@@ -129,10 +129,12 @@ def require_alike(settings: dict) -> None:
 
 def train_on_store(how, settings: dict, typed: dict, run, folds: int | None) -> None:
     # What takes long to import, torch most of all, is imported after all that can be refused without it.
+    from dataloader.checks import require_labels_that_differ
     from dataloader.store import FeatureStore
 
     folder = folder_of(settings["dataset_path"], settings["dataset_id"])
     store = FeatureStore.open(folder)
+    require_labels_that_differ(store)
     device = pick_device(distributed.own_device(settings["device"]))
     if how.network:
         pick_precision(settings["precision"], device)

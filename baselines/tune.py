@@ -135,10 +135,15 @@ def main(args) -> None:
         sys.exit(130)
     except StorageInternalError as error:
         raise InputError(f"{place / 'study.db'}: {error.__cause__ or error}; the same command continues") from None
-    best, fixed = best_of(finished(search.study)), shlex.join(plan.fixed)
+    trials, fixed = finished(search.study), shlex.join(plan.fixed)
+    best = best_of(trials)
     if best is None:
         print(f"tune.py: no trial came to a value; why says {place / 'study.md'}", file=sys.stderr)
         sys.exit(1)
+    if best is trials[0]:
+        return commands.say_next(
+            "next: more trials, with a larger --trials or --minutes; the defaults are the best yet"
+        )
     for one in data:
         commands.say_next(f"next: {commands.tuned_comparison(one.folder, plan.method, fixed, row_of(search, best))}")
 

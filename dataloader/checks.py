@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from common.arrays import digest, scan
 from common.console import InputError, listed
 from dataloader.place import AGAIN, Lacks
+
+if TYPE_CHECKING:
+    from dataloader.store import FeatureStore
 
 CHECKED = "MMRA_CHECKED"  # environment variable: the files that the command that started this one has checked
 MOST_PASSED_ON = 200  # files; an environment variable has no room for thousands
@@ -33,6 +37,17 @@ def scale_warning(name: str, rms: float) -> str | None:
         f"the {name} values have a root mean square of {rms:,.0f}; above {SATURATING_RMS:g} they saturate the "
         f"networks: import them with --normalise {name}=standard (or {name}=l2)"
     )
+
+
+def require_labels_that_differ(store: FeatureStore) -> None:
+    """InputError where all items of split train have the same label of a target: there is nothing to learn."""
+    label = store.items.label[store.rows("train")]  # (n, L)
+    for name, values in zip(store.label.names, label.T, strict=True):
+        if (values == values[0]).all():
+            raise InputError(
+                f"{store.folder}: the {len(values)} items of split train all have the label {values[0]:.6g} of {name}, "
+                "so that there is nothing to learn; is it the right column of the table?"
+            )
 
 
 def check_content(

@@ -161,8 +161,8 @@ def as_numbers(
         row = unclear[0]
         faults.problems.append(
             f"column {column}: {len(unclear)} values could mean two things ({ids[row]}: {brief(values[row])} is "
-            f"{cells[row].value():.12g}, or {cells[row].value(grouped=True):.12g} with groups of thousands); say what "
-            "the decimal mark is: --decimal . or --decimal ,"
+            f"{cells[row].value():.12g}, or {cells[row].value(grouped=True):.12g} with groups of thousands); write "
+            "them without such groups, or say what the decimal mark is: import_features.py --decimal . or --decimal ,"
         )
     faults.add_cells(column, "are no finite number", sorted(bad), values, ids, "leave unknown ones empty")
     if counts:

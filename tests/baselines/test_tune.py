@@ -152,7 +152,7 @@ def test_what_is_finished_says_so_and_more_trials_go_on(toy, store, tune, tmp_pa
     assert table(tmp_path)[:4] == before and len(table(tmp_path)) == 5
 
 
-def test_several_data_sets_against_the_defaults_of_each(store, tune, tmp_path):
+def test_several_data_sets_against_the_defaults_of_each(store, tune, tmp_path, capsys):
     """Ratios to the defaults; what is worse on every cell is pruned, is not the best, and keeps what it has."""
     other = make_store(tmp_path / "other", label=lambda label, split: label**3)
     shutil.copytree(store.folder, tmp_path / "tiny")
@@ -173,6 +173,7 @@ def test_several_data_sets_against_the_defaults_of_each(store, tune, tmp_path):
         assert line["state"] == "pruned" and 4 <= len(there) < 6
         assert float(line["value"]) == pytest.approx(np.mean(list(there.values()))) and float(line["value"]) > 1
     assert contents_of(tmp_path / "save")["number"] == 0
+    assert "--minutes; the defaults are the best yet" in capsys.readouterr().out.splitlines()[-1]
     text = (tmp_path / "save" / "s" / "study.md").read_text()
     assert "Nothing that was tried is better than the defaults" in text and "every seed gave the same" in text
 

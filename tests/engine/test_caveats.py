@@ -30,7 +30,7 @@ def said_of(store, predict, batch_size: int = 256) -> str:
         (1, None, lambda truth: truth + 1, "intervals of MAE, RMSE, within2 are nan: fewer than two videos"),
         (
             8,
-            lambda label, split: label * 0,
+            lambda label, split: np.where((split == "test")[:, None], 0, label),
             lambda truth: truth + 1,
             "SRC is nan: the labels of all 8 videos are equal",
         ),

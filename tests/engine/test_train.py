@@ -438,6 +438,13 @@ def test_mistyped_flags_end_in_one_line_and_exit_code_2(capsys, more, message):
     assert error.value.code == 2 and err.count("\n") == 1 and message in err
 
 
+def test_labels_that_are_all_the_same_are_refused(tmp_path):
+    store = make_store(tmp_path / "flat", label=lambda label, split: label * 0 + 3)
+    with refused("60 items of split train all have the label 3 of target0, so that there is nothing to learn"):
+        trained(store.folder, tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.slow
 def test_one_line_and_exit_code_2_from_the_shell(store, tmp_path, run):
     for more in (("--feature_num", "768"), ("--dataset_id", "absent"), ("--epochs", "x")):
