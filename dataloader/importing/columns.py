@@ -158,8 +158,8 @@ def make_items(
         ids = made_ids(text, user, times["time"], numbered=not keep)
         faults.rows = {row: (ids[row] if place else "", why) for row, (place, why) in faults.rows.items()}
         faults.notes.append(
-            f"no column {named.id_column}: ids were made of text, user and time (import_features.py --id_column says "
-            "which column has them)"
+            f"no column {named.id_column}: ids were made of text, user and time (--id_column of the import says which "
+            "column has them)"
         )
     reading = {"counts": bool(named.count_column), "decimal": named.decimal}
     values = [as_numbers(columns[name], name, ids, faults, **reading) for name in named.targets]

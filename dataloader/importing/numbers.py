@@ -162,7 +162,7 @@ def as_numbers(
         faults.problems.append(
             f"column {column}: {len(unclear)} values could mean two things ({ids[row]}: {brief(values[row])} is "
             f"{cells[row].value():.12g}, or {cells[row].value(grouped=True):.12g} with groups of thousands); write "
-            "them without such groups, or say what the decimal mark is: import_features.py --decimal . or --decimal ,"
+            "them without such groups, or tell the import what the decimal mark is: --decimal . or --decimal ,"
         )
     faults.add_cells(column, "are no finite number", sorted(bad), values, ids, "leave unknown ones empty")
     if counts:
