@@ -77,8 +77,8 @@ def test_the_nearest_are_the_processors(store, tmp_path, run):
         done = run("retriever.py", *words, *device)
         assert done.returncode == 0, done.stderr
         found.append(Neighbours.read(store))
-    assert np.array_equal(found[0].indices, found[1].indices)
-    np.testing.assert_allclose(found[0].similarities, found[1].similarities, atol=1e-5)
+    assert np.array_equal(found[0].ids, found[1].ids)
+    np.testing.assert_allclose(found[0].similarity, found[1].similarity, atol=1e-5)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
