@@ -175,7 +175,7 @@ def as_numbers(
                 f"column {column}: dots group thousands ({brief(values[dots[0]])} is {out[dots[0]]:.12g}); --decimal . "
                 "makes them decimal points"
             )
-    elif not mark and not open_ and (dots := [row for row, cell in cells.items() if cell.lone == "."]):
+    elif not mark and not open_ and (dots := [r for r, cell in cells.items() if cell.lone == "." and not cell.scaled]):
         faults.notes.append(
             f"column {column}: dots are decimal points, though three digits follow each ({brief(values[dots[0]])} is "
             f"{out[dots[0]]:.12g}); --decimal , makes them groups of thousands"

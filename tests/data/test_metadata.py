@@ -156,6 +156,8 @@ def test_dots_that_may_group_thousands_are_said(importing):
     assert "decimal points" not in said and store.metadata.columns["followers"][1] == 2001
     frame.loc[3, "followers"] = "0.5"  # which no group of thousands can be
     assert "decimal points" not in importing(frame, "--metadata_columns", "followers", "--overwrite")[1]
+    frame["followers"] = [f"{1 + i % 900}.{i % 1000:03d}K" for i in range(N)]  # a suffix scales decimals
+    assert "decimal points" not in importing(frame, "--metadata_columns", "followers", "--overwrite")[1]
 
 
 def test_what_is_said_of_the_age_of_new_items(importing, tmp_path, capsys):
