@@ -55,7 +55,7 @@ def build_parser() -> Parser:
         default=AUTO,
         choices=BACKENDS,
         help="exact: all are compared; hnsw, ivf, ivfpq: an index of FAISS proposes, a graph, lists, or lists of codes "
-        "of a byte for eight dimensions, and what share it finds is measured and said (requirements-scale.txt); auto "
+        "of four bits for two dimensions, and what share it finds is measured and said (requirements-scale.txt); auto "
         "is exact for a bank of up to 200,000 items; beyond it hnsw pays, or on a data set that is split by time ivf",
     )
     search.add_argument("--batch_size", type=whole_number(1), default=2048, help="queries searched at once")

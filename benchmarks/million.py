@@ -18,7 +18,7 @@ from tempfile import TemporaryFile
 
 import numpy as np
 
-from benchmarks.titles import titled_store
+from benchmarks.titles import ROWS_AT_ONCE, titled_store
 from common.console import InputError, Parser, run_script, whole_number
 from dataloader.modalities import RETRIEVAL
 from dataloader.neighbours import Neighbours
@@ -29,6 +29,7 @@ from dataloader.store import FeatureStore
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = 1000  # items whose search is counted
+WIDEST_TRAINED = 512  # beyond, the data set has the vectors that are searched alone
 METHODS = {"MMRA": "MMRA --feature_dim 128", "LARK": "LARK --feature_dim 128 --ensemble 1"}
 
 
@@ -37,7 +38,12 @@ def build_parser() -> Parser:
     measured = parser.add_argument_group("what is measured")
     measured.add_argument("--items", type=whole_number(1000), nargs="+", default=[1_000_000], help="of each data set")
     measured.add_argument("--width", type=whole_number(8), default=384, help="of the vectors, stored as float16")
-    measured.add_argument("--backend", nargs="+", default=["ivf"], help="of retriever.py, one after the other")
+    measured.add_argument("--backend", nargs="*", default=[], help="of retriever.py, one after the other")
+    measured.add_argument(
+        "--asking",
+        type=whole_number(SAMPLE),
+        help="so many seeded items ask, and the time of all is theirs in proportion; of all if not given",
+    )
     measured.add_argument("--k", type=whole_number(1), default=50, help="neighbours an item")
     measured.add_argument("--train", nargs="*", choices=METHODS, default=[], help="one epoch of each, and its test")
     measured.add_argument("--train_k", nargs="+", type=whole_number(1), default=[10, 50], help="neighbours in training")
@@ -54,6 +60,7 @@ def main(args) -> None:
         results.once({"step": "data"} | size, lambda name=name, items=items: made(args, name, items))
         for backend in args.backend:
             key = {"step": "retrieve", "backend": backend, "k": args.k} | size
+            key |= {"asking": args.asking or items}
             results.once(key, lambda name=name, backend=backend: retrieved(args, name, backend))
         for method in args.train:
             for k in args.train_k:
@@ -82,7 +89,8 @@ def made(args, name: str, items: int) -> dict:
     shutil.rmtree(args.work / name, ignore_errors=True)  # one that was not finished
     start = time.perf_counter()
     # In a process of its own, so that its memory is not counted as that of others.
-    process = get_context("spawn").Process(target=titled_store, args=(args.work / name, items, args.width))
+    frames = 1 if args.width <= WIDEST_TRAINED else 0
+    process = get_context("spawn").Process(target=titled_store, args=(args.work / name, items, args.width, frames))
     process.start()
     process.join()
     if process.exitcode:
@@ -93,38 +101,54 @@ def made(args, name: str, items: int) -> dict:
 def retrieved(args, name: str, backend: str) -> dict:
     """Seconds, memory and recall of retriever.py, and how much of exact search's arithmetic its effort is."""
     folder = args.work / name
-    where = ["--dataset_path", args.work, "--dataset_id", name, "--num_of_retrieved_items", args.k]
-    shutil.rmtree(folder / "index", ignore_errors=True)
-    began, done = time.time(), watched("retriever.py", *where, "--backend", backend, "--device", "cpu")
-    store = FeatureStore.open(folder, need=[RETRIEVAL])
-    found, vectors = Neighbours.read(store), store.features[RETRIEVAL]
-    figures = done | {"recall": found.recall, "said": found.backend}
-    if backend == "exact":
-        return figures
-    described = folder / "index" / f"{RETRIEVAL}.{backend}.json"
-    figures["seconds_to_index"] = described.stat().st_mtime - began
-    figures["index_mb"] = described.with_suffix(".faiss").stat().st_size / 1e6
-    bank = store.rows("train")
+    index_file = folder / "index" / f"{RETRIEVAL}.{backend}.faiss"
+    index_file.with_suffix(".json").unlink(missing_ok=True)  # one that is there would not be made
+    if args.asking:
+        asked = ["--folder", folder, "--backend", backend, "--k", args.k, "--asking", args.asking]
+        done = watched("-m", "benchmarks.searching", *asked)
+        figures = done | json.loads(done.pop("last"))
+        vectors = FeatureStore.open(folder, need=[RETRIEVAL]).features[RETRIEVAL]
+    else:
+        where = ["--dataset_path", args.work, "--dataset_id", name, "--num_of_retrieved_items", args.k]
+        began, done = time.time(), watched("retriever.py", *where, "--backend", backend, "--device", "cpu")
+        store = FeatureStore.open(folder, need=[RETRIEVAL])
+        found, vectors = Neighbours.read(store), store.features[RETRIEVAL]
+        figures = done | {"recall": found.recall, "said": found.backend}
+        if backend == "exact":
+            return figures
+        figures["seconds_to_index"] = index_file.with_suffix(".json").stat().st_mtime - began
+    figures |= {"index_mb": index_file.stat().st_size / 1e6}
+    figures |= {"memory_of_vectors": done["peak_mb"] / (vectors.nbytes / 1e6)}
+    bank = FeatureStore.open(folder).rows("train")
     index = open_index(folder, RETRIEVAL, backend, vectors, bank, None)
-    counted = counts(index, vectors, int(found.backend.rpartition(" ")[2]), args.k)
-    return figures | {"memory_of_vectors": done["peak_mb"] / (vectors.nbytes / 1e6)} | counted
+    return figures | counts(index, vectors, int(figures["said"].rpartition(" ")[2]), args.k)
 
 
 def counts(index, vectors: np.ndarray, effort: int, k: int) -> dict:
-    """Distances computed for an item, the lists' centres and what is compared exactly among them, against exact's."""
+    """Distances computed for an item, the lists' centres and what is compared exactly among them, against exact's.
+
+    And milliseconds an item in the index, against those of a bare float32 product with the whole bank.
+    """
     faiss = library()
     stats = faiss.cvar.hnsw_stats if index.kind == "hnsw" else faiss.cvar.indexIVF_stats
     rows = np.sort(np.random.default_rng(2).choice(len(vectors), min(SAMPLE, len(vectors)), replace=False))
     stats.reset()
-    start, proposals = time.perf_counter(), index.widening * k + SPARE
-    index.propose(unit(vectors[rows]), proposals, len(index.rows), effort)
-    seconds = time.perf_counter() - start
+    query, proposals = unit(vectors[rows]), index.widening * k + SPARE  # (Q, D)
+    start = time.perf_counter()
+    index.propose(query, proposals, len(index.rows), effort)
+    seconds, product = time.perf_counter() - start, 0.0
+    for place in range(0, len(index.rows), ROWS_AT_ONCE):
+        keys = unit(vectors[index.rows[place : place + ROWS_AT_ONCE]])
+        start = time.perf_counter()
+        query @ keys.T
+        product += time.perf_counter() - start
     centres = 0 if index.kind == "hnsw" else index._inverted.nlist
     vectors_compared = stats.ndis / len(rows) + centres + proposals
     return {
         "distances_an_item": float(vectors_compared),
         "of_exact": float(vectors_compared / len(index.rows)),
         "ms_an_item_in_the_index": 1000 * seconds / len(rows),
+        "ms_an_item_of_the_bare_product": 1000 * product / len(rows),
     }
 
 
@@ -145,9 +169,9 @@ def trained(args, name: str, method: str, k: int) -> dict:
     }
 
 
-def watched(script: str, *flags) -> dict:
-    """Seconds of a command, and MB resident at its peaks: in all, its own, and of files that are mapped."""
-    words = [sys.executable, script, *map(str, flags)]
+def watched(*words) -> dict:
+    """Seconds of python with these words, and MB resident at its peaks: in all, its own, of files that are mapped."""
+    words = [sys.executable, *map(str, words)]
     peaks = {"VmHWM": 0, "RssAnon": 0, "RssFile": 0}
     with TemporaryFile("w+") as output, TemporaryFile("w+") as errors:
         start = time.perf_counter()

@@ -23,6 +23,11 @@ def test_a_million_in_small_goes_on_where_it_ended(tmp_path, run):
     exact, graph, trained = lines[1:]
     assert exact["recall"] is None and 0.9 < graph["recall"]["10"] <= 1 and 0 < graph["of_exact"] < 1
     assert exact["peak_mb"] > 0 and trained["seconds_an_epoch"] > 0 and trained["nMSE"] > 0
+    some = run("-m", "benchmarks.million", *SMALL, "--backend", "ivfpq", "--asking", "1000", "--work", tmp_path)
+    assert some.returncode == 0, some.stderr
+    codes = json.loads(some.stdout.splitlines()[-1])
+    assert codes["asking"] == 1000 and codes["seconds"] > codes["seconds_of_those"] > 0
+    assert 0.9 < codes["recall"]["10"] <= 1 and codes["said"].startswith("ivfpq of 1600 vectors")
     (tmp_path / "set_2000_16" / "items.parquet").write_bytes(b"")
     words = (*SMALL, "--backend", "ivf", "--work", tmp_path)
     failed = run("-m", "benchmarks.million", *words)

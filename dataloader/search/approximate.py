@@ -84,14 +84,15 @@ class Searching:
             fine &= self.since[np.maximum(proposed, 0)] <= self.asked[asking][:, None]
         ids, similarity = np.full((len(asking), self.k), -1, np.int32), np.zeros((len(asking), self.k), np.float32)
         some, place = np.unique(np.maximum(proposed, 0), return_inverse=True)
-        keys, place = unit(one_vector(self.vectors[some])), place.reshape(proposed.shape)  # (U, R), (n, p)
+        read, place = one_vector(self.vectors[some]), place.reshape(proposed.shape)  # (U, R), (n, p)
+        keys = unit(read)
         for i in range(len(asking)):
             among = np.flatnonzero(fine[i])
             if len(among) > self.k + SPARE:  # float32 says which are worth computing exactly
                 scores = keys[place[i, among]] @ asks[i]
                 among = among[np.argpartition(-scores, self.k + SPARE)[: self.k + SPARE]]
             rows = proposed[i, among]
-            found = cosine(asks[i], rows, lambda rows: one_vector(self.vectors[rows]))
+            found = cosine(asks[i], read[place[i, among]])
             order = np.lexsort((rows, -found))[: self.k]
             ids[i, : len(order)], similarity[i, : len(order)] = rows[order], found[order]
         lacking = np.flatnonzero((ids >= 0).sum(axis=1) < np.minimum(self.k, self.allowed(asking)))
@@ -114,7 +115,7 @@ def search_approximately(
 ) -> Found:
     """Whom the rows `asking` (n,) of vectors (N, R), or of frames (N, F, R), retrieve of the index's.
 
-    since, asked: as of exact.search. The effort of a query is doubled until, on a seeded sample of items, it finds
+    since, asked: as of exact.search. The effort of a query is raised until, on a seeded sample of items, it finds
     ASKED_FOR of the WITHIN nearest that exact search finds. InputError where the index is of other vectors.
     """
     if not np.array_equal(asking, np.unique(asking)):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from common.arrays import BLOCK_BYTES
@@ -49,7 +47,7 @@ def search_few(
     ids, similarity = np.full((len(asking), k), -1, np.int32), np.zeros((len(asking), k), np.float32)
     for place, (rows, _) in enumerate(best):
         # Products of float32 are not certain enough to order by: what is left is computed again.
-        found = cosine(asks[place], rows, lambda rows: one_vector(vectors[rows]))
+        found = cosine(asks[place], one_vector(vectors[rows]))
         order = np.lexsort((rows, -found))[:k]
         ids[place, : len(order)], similarity[place, : len(order)] = rows[order], found[order]
     return ids, similarity
@@ -65,9 +63,9 @@ def nearest(
     return rows[kept], scores[kept]
 
 
-def cosine(query: np.ndarray, rows: np.ndarray, read: Callable) -> np.ndarray:
-    """(R,) and the vectors that `read` gives of rows (m,) -> (m,) float32, computed as float64."""
-    keys = read(rows).astype(np.float64)
+def cosine(query: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """(R,) and (m, R) -> (m,) float32, computed as float64."""
+    keys = keys.astype(np.float64)
     query = query.astype(np.float64)
     length = np.sqrt(np.einsum("mr,mr->m", keys, keys)) * np.sqrt(query @ query)
     return (np.einsum("mr,r->m", keys, query) / np.maximum(length, 1e-300)).astype(np.float32)

@@ -64,8 +64,8 @@ def test_an_index_grows_and_is_made_anew_for_other_vectors(tmp_path, kind):
     rng, said = np.random.default_rng(0), []
     vectors, bank = clustered(rng, 600, 24), np.arange(0, 500)
     if kind == "ivfpq":
-        with refused("made of 256 vectors or more, the bank has 100"):
-            open_index(tmp_path, "retrieval", kind, vectors, bank[:100], None, say=said.append)
+        with refused("made of 16 vectors or more, the bank has 10"):
+            open_index(tmp_path, "retrieval", kind, vectors, bank[:10], None, say=said.append)
         said.clear()
     first = open_index(tmp_path, "retrieval", kind, vectors[:500], bank[:400], None, say=said.append)
     assert said.pop().endswith("made of 400 vectors")
