@@ -56,7 +56,7 @@ def build_parser() -> Parser:
         choices=BACKENDS,
         help="exact: all are compared; hnsw, ivf, ivfpq: an index of FAISS proposes, a graph, lists, or lists of codes "
         "of four bits for two dimensions, and what share it finds is measured and said (requirements-scale.txt); auto "
-        "is exact for a bank of up to 200,000 items; beyond it hnsw pays, or on a data set that is split by time ivf",
+        "is exact for a bank of up to 200,000 items; beyond it ivfpq pays",
     )
     search.add_argument("--batch_size", type=whole_number(1), default=2048, help="queries searched at once")
     show = parser.add_argument_group("a picture of what is retrieved")

@@ -14,7 +14,6 @@ import numpy as np
 from tqdm import tqdm
 
 from common.console import PROGRESS_BAR, InputError
-from dataloader.components import one_vector
 from dataloader.search.exact import unit
 from dataloader.search.few import cosine, search_few
 from dataloader.search.index import Index
@@ -25,6 +24,7 @@ ASKED_FOR = 0.95  # recall of the nearest WITHIN
 WITHIN = 10
 SAMPLE = 500  # items whose recall is measured
 ROWS_AT_ONCE = 256
+SCORED_BYTES = 4 << 20  # of vectors that are compared at once: they stay in the processor's cache
 
 
 @dataclass
@@ -77,22 +77,21 @@ class Searching:
         cut = int(self.cuts(asking).max(initial=0))
         if cut <= FEW:
             return (*search_few(self.vectors, asking, np.sort(self.index.rows[:cut]), self.k, **rules), len(asking))
-        asks = one_vector(self.vectors[asking])  # (n, R)
+        asks = np.asarray(self.vectors[asking], np.float32)  # (n, R)
         proposed = self.index.propose(unit(asks), self.index.widening * self.k + SPARE, cut, effort)  # (n, p) rows, -1
         fine = (proposed >= 0) & (proposed != asking[:, None])
+        proposed = np.maximum(proposed, 0)
         if self.since is not None:
-            fine &= self.since[np.maximum(proposed, 0)] <= self.asked[asking][:, None]
+            fine &= self.since[proposed] <= self.asked[asking][:, None]
+        most = self.k + SPARE
+        if proposed.shape[1] > most:  # float32 says which are worth computing exactly
+            scores = np.where(fine, self._scores(asks, proposed), -np.inf)
+            best = np.argpartition(-scores, most, axis=1)[:, :most]
+            proposed, fine = (np.take_along_axis(of, best, axis=1) for of in (proposed, fine))
         ids, similarity = np.full((len(asking), self.k), -1, np.int32), np.zeros((len(asking), self.k), np.float32)
-        some, place = np.unique(np.maximum(proposed, 0), return_inverse=True)
-        read, place = one_vector(self.vectors[some]), place.reshape(proposed.shape)  # (U, R), (n, p)
-        keys = unit(read)
         for i in range(len(asking)):
-            among = np.flatnonzero(fine[i])
-            if len(among) > self.k + SPARE:  # float32 says which are worth computing exactly
-                scores = keys[place[i, among]] @ asks[i]
-                among = among[np.argpartition(-scores, self.k + SPARE)[: self.k + SPARE]]
-            rows = proposed[i, among]
-            found = cosine(asks[i], read[place[i, among]])
+            rows = proposed[i, fine[i]]
+            found = cosine(asks[i], self.vectors[rows])
             order = np.lexsort((rows, -found))[: self.k]
             ids[i, : len(order)], similarity[i, : len(order)] = rows[order], found[order]
         lacking = np.flatnonzero((ids >= 0).sum(axis=1) < np.minimum(self.k, self.allowed(asking)))
@@ -100,6 +99,15 @@ class Searching:
             rest = np.sort(self.index.rows[:cut])
             ids[lacking], similarity[lacking] = search_few(self.vectors, asking[lacking], rest, self.k, **rules)
         return ids, similarity, len(lacking)
+
+    def _scores(self, asks: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """(n, R) and the rows (n, p) of the vectors -> (n, p) cosines of float32, of few items at a time."""
+        scores, step = np.empty(rows.shape, np.float32), max(1, SCORED_BYTES // (4 * rows.shape[1] * asks.shape[1]))
+        for start in range(0, len(rows), step):
+            some = rows[start : start + step]
+            keys = unit(self.vectors[some.ravel()]).reshape(*some.shape, -1)  # (b, p, R)
+            scores[start : start + step] = np.matmul(keys, asks[start : start + step, :, None])[..., 0]
+        return scores
 
 
 def search_approximately(
@@ -113,7 +121,7 @@ def search_approximately(
     seed: int = 0,
     say: Callable[[str], Any] = print,
 ) -> Found:
-    """Whom the rows `asking` (n,) of vectors (N, R), or of frames (N, F, R), retrieve of the index's.
+    """Whom the rows `asking` (n,) of vectors (N, R) retrieve of the index's.
 
     since, asked: as of exact.search. The effort of a query is raised until, on a seeded sample of items, it finds
     ASKED_FOR of the WITHIN nearest that exact search finds. InputError where the index is of other vectors.

@@ -14,7 +14,6 @@ from common.arrays import BLOCK_BYTES, digest_of
 from common.console import PROGRESS_BAR, InputError
 from common.files import open_array, read_json, write_json, written_beside
 from common.manifest import sha256_of
-from dataloader.components import one_vector
 from dataloader.search.exact import unit
 
 FOLDER = "index"  # in a data set: <source>.<kind>.faiss, .rows.npy and .json, which comes last
@@ -57,7 +56,7 @@ class Index:
     @property
     def widening(self) -> int:
         """Proposals for each neighbour: of codes of four bits for two dimensions, the nearest few are not certain."""
-        return 4 if self.kind == "ivfpq" else 1
+        return 12 if self.kind == "ivfpq" else 1
 
     def efforts(self) -> Iterator[int]:
         """Each half more than the one before; the last looks at everything."""
@@ -158,7 +157,7 @@ def trained(kind: str, vectors: np.ndarray, rows: np.ndarray):
         index.hnsw.efConstruction = BUILDING
     most = max(OF_A_LIST * lists, 20_000)
     sample = np.sort(np.random.default_rng(0).choice(rows, min(most, len(rows)), replace=False))
-    index.train(padded(unit(one_vector(vectors[sample]))))
+    index.train(padded(unit(vectors[sample])))
     return index
 
 
@@ -173,7 +172,7 @@ def fill(index, kind: str, vectors: np.ndarray, rows: np.ndarray) -> None:
         with tqdm(total=len(rows), desc="indexing", unit="video", **PROGRESS_BAR) as bar:
             for start in range(0, len(rows), step):
                 part = rows[start : start + step]
-                index.add(padded(unit(one_vector(vectors[part]))))
+                index.add(padded(unit(vectors[part])))
                 bar.update(len(part))
     finally:
         faiss.omp_set_num_threads(threads)

@@ -61,8 +61,7 @@ def retrieve(
         )
     start, known_then, recall = time.perf_counter(), Known.of(store), None
     if backend == AUTO:
-        # A graph finds most for its arithmetic (docs/lab.md); of lists what was not known yet is passed over at once.
-        backend = "exact" if len(rows) <= MOST_EXACT else "hnsw" if known_then is None else "ivf"
+        backend = "exact" if len(rows) <= MOST_EXACT else "ivfpq"  # the fastest of them: docs/scale.md
     if backend == "exact":
         ids, similarity = exactly(vectors, rows, np.flatnonzero(~nothing), k, known_then, device, batch_size)
         said = f"exact cosine, torch {torch.__version__} on {device.type}"
