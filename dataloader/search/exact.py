@@ -93,7 +93,8 @@ def search(
 
 def unit(vectors: np.ndarray) -> np.ndarray:
     """(B, R) of any float type -> float32 rows of length 1."""
-    rows = torch.from_numpy(np.array(vectors)).float()  # (B, R); torch converts float16 twice as fast as numpy
+    native = np.array(vectors, vectors.dtype.newbyteorder("="))  # torch takes no other order of bytes
+    rows = torch.from_numpy(native).float()  # (B, R); float16 twice as fast as by numpy
     length = torch.linalg.vector_norm(rows, dim=1, keepdim=True)  # (B, 1)
     if not ((length > SHORTEST) & (length < LONGEST)).all():  # the squares overflow or vanish in float32
         rows = rows.double()
