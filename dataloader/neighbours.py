@@ -108,8 +108,8 @@ class Neighbours:
         with written_beside(path) as partial, partial.open("wb") as file:
             np.savez(
                 file,
-                ids=self.ids.astype(np.int32),
-                similarity=self.similarity.astype(np.float32),
+                ids=self.ids.astype(np.int32, copy=False),
+                similarity=self.similarity.astype(np.float32, copy=False),
                 meta=np.array(json.dumps(described)),
             )
         return path
