@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from common.console import Parser, run_script, whole_number
+from common.arrays import scan
+from common.console import InputError, Parser, run_script, whole_number
 from dataloader.modalities import RETRIEVAL
 from dataloader.names import BACKENDS
 from dataloader.search.approximate import SAMPLE, Searching, parts, search_approximately
@@ -31,14 +32,21 @@ def build_parser() -> Parser:
 
 def main(args) -> None:
     store = FeatureStore.open(args.folder, need=[RETRIEVAL])
-    vectors, bank = store.features[RETRIEVAL], store.rows("train")
+    store.check_features(RETRIEVAL)
+    vectors = store.features[RETRIEVAL]
+    there = np.flatnonzero(~scan(vectors)[2])  # as in retriever.py, vectors of zeros are similar to nothing
+    bank = np.intersect1d(there, store.rows("train"))
+    if args.k >= len(bank):
+        raise InputError(
+            f"--k {args.k}: split train has {len(bank)} items that can be compared, and more than k are needed"
+        )
     start = time.perf_counter()
     index = open_index(store.folder, RETRIEVAL, args.backend, vectors, bank, None)
     indexed = time.perf_counter() - start
     rng = np.random.default_rng(3)
-    asking = np.sort(rng.choice(len(vectors), min(args.asking, len(vectors)), replace=False))
+    asking = np.sort(rng.choice(there, min(args.asking, len(there)), replace=False))
     # The effort is found once, whoever asks: its time does not count for each item.
-    some = np.sort(rng.choice(asking, SAMPLE, replace=False))
+    some = np.sort(rng.choice(asking, min(SAMPLE, len(asking)), replace=False))
     start = time.perf_counter()
     found = search_approximately(vectors, some, index, args.k)
     tuned = time.perf_counter() - start

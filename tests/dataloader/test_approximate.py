@@ -12,7 +12,7 @@ from tiny import make_store, refused
 
 import retriever
 from dataloader.neighbours import Neighbours
-from dataloader.search import approximate
+from dataloader.search import approximate, retrieval
 from dataloader.search.exact import search
 from dataloader.search.index import open_index
 
@@ -99,7 +99,7 @@ def damage(path) -> None:
     path.write_bytes(raw)
 
 
-def test_the_command_says_and_keeps_what_share_is_found(tmp_path, capsys):
+def test_the_command_says_and_keeps_what_share_is_found(tmp_path, capsys, monkeypatch):
     store = make_store(tmp_path / "set", sizes={"train": 300, "valid": 50, "test": 50})
     where = ["--dataset_path", str(tmp_path), "--dataset_id", "set", "--num_of_retrieved_items", "5"]
     retriever.main(retriever.build_parser().parse_args([*where, "--backend", "exact"]))
@@ -112,6 +112,9 @@ def test_the_command_says_and_keeps_what_share_is_found(tmp_path, capsys):
     assert (found.ids == exact.ids).mean() >= 0.9 and "ivf of" in found.backend
     described = found.described()
     assert json.loads(json.dumps(described))["backend"] == found.backend
+    monkeypatch.setattr(retrieval, "MOST_EXACT", 200)
+    retriever.main(retriever.build_parser().parse_args(where))
+    assert Neighbours.read(store).backend.startswith("ivfpq of 300 vectors")
 
 
 def test_without_the_package_it_says_what_to_install(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from common.arrays import Joined, OfRows
 from dataloader.search import few
-from dataloader.search.exact import search
+from dataloader.search.exact import search, unit
 from dataloader.search.few import search_few
 
 
@@ -68,3 +68,11 @@ def test_only_rows_that_were_searched_for_can_be_asked_for():
     assert found[np.array([5, 2]), :1].tolist() == [[3], [1]] and found.shape == (9, 2)
     with pytest.raises(IndexError):
         found[np.array([3])]
+
+
+@pytest.mark.parametrize("dtype", ["<f2", ">f2", "<f4", ">f4", "<f8"])
+def test_vectors_of_length_1_of_any_float_type(dtype):
+    vectors = np.random.default_rng(0).standard_normal((5, 7)).astype(dtype)
+    before, exact = vectors.copy(), vectors.astype(float)
+    np.testing.assert_allclose(unit(vectors), exact / np.linalg.norm(exact, axis=1, keepdims=True), atol=1e-6)
+    assert unit(vectors).dtype == np.float32 and np.array_equal(vectors, before)
